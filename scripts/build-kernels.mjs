@@ -1,0 +1,56 @@
+// Compiles src/kernels/index.as.ts to WebAssembly twice (for shared and for unshared memory) and embeds both in
+// src/kernels/binary.ts. Skipped when no kernel source is newer than the result.
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import path from "node:path";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = path.join(root, "src/kernels");
+const target = path.join(folder, "binary.ts");
+const sources = readdirSync(folder, { recursive: true })
+  .filter((name) => name.endsWith(".as.ts"))
+  .map((name) => path.join(folder, name));
+// Kernels written out by a program beside them: X.mjs exports the source of X.as.ts.
+const generators = readdirSync(folder, { recursive: true })
+  .filter((name) => name.endsWith(".mjs"))
+  .map((name) => path.join(folder, name));
+const generated = new Map();
+const inputs = [...sources, ...generators, fileURLToPath(import.meta.url)];
+const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
+
+if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.includes("--force")) {
+  const asc = (await import("assemblyscript/asc")).default;
+  for (const file of generators) {
+    generated.set(file.replace(/\.mjs$/, ".as.ts"), (await import(pathToFileURL(file).href)).source);
+  }
+  const compile = async (shared) => {
+    let binary = null;
+    const flags = ["src/kernels/index.as.ts", "--outFile", "out.wasm", "-O3", "--runtime", "stub", "--noAssert"];
+    flags.push("--importMemory", "--maximumMemory", "65536", "--initialMemory", "1", "--memoryBase", "1024");
+    flags.push("--enable", "simd", "--enable", "threads", ...(shared ? ["--sharedMemory"] : []));
+    const { error, stderr } = await asc.main(flags, {
+      readFile: (name, base) => {
+        const file = path.resolve(root, base ?? ".", name);
+        if (generated.has(file)) return generated.get(file);
+        return existsSync(file) ? readFileSync(file, "utf8") : null;
+      },
+      writeFile: (_name, contents) => {
+        binary = contents;
+      },
+      listFiles: () => [],
+    });
+    if (error !== null) {
+      process.stderr.write(stderr.toString());
+      throw error;
+    }
+    return Buffer.from(binary);
+  };
+  const shared = await compile(true);
+  const unshared = await compile(false);
+  const text = `// Written by scripts/build-kernels.mjs; not to be edited.
+export const SHARED_KERNELS = "${shared.toString("base64")}";
+export const UNSHARED_KERNELS = "${unshared.toString("base64")}";
+`;
+  writeFileSync(target, text);
+  process.stdout.write(`kernels: ${shared.length} bytes of WebAssembly\n`);
+}
