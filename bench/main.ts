@@ -1,0 +1,197 @@
+/**
+ * Times whole merges as a user runs them, beside raw input and output measured in the same run.
+ *
+ *   npm run bench                            the 1,100 M family; needs 10 GB in the temporary folder and 3 GB of /dev/shm
+ *   npm run bench -- --family small          the 134 M family
+ *   npm run bench -- --rounds 5 --only ties  more rounds, some rows
+ *   npm run bench -- --mergekit FILE         adds mergekit: the path of its mergekit-yaml (peers/setup.sh installs one)
+ *
+ * The floor is `cat` of every input plus `cp` of one model to the place of the output. Inputs are warm in the page cache,
+ * outputs go to memory. Before every timed run as much memory is written and freed as the run will write, because memory
+ * that a virtual machine has not touched lately comes slowly. Figures are medians over the rounds.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+import { LARGE, makeFamily, SMALL } from "./family.js";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const { values: options } = parseArgs({
+  options: {
+    family: { type: "string", default: "large" },
+    rounds: { type: "string", default: "3" },
+    only: { type: "string" },
+    mergekit: { type: "string" },
+    json: { type: "string", default: "out/bench.json" },
+    threads: { type: "string" },
+  },
+});
+
+const shape = options.family === "small" ? SMALL : LARGE;
+const rounds = Number(options.rounds);
+const memory = existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
+const out = path.join(memory, "mergewright-bench-out");
+const bin = path.join(root, "bin/mergewright.js");
+
+interface Row {
+  readonly name: string;
+  readonly models: number;
+  readonly recipe: Readonly<Record<string, unknown>>;
+  readonly base: boolean;
+  /** The same job for mergekit. */
+  readonly mergekit?: { readonly method: string; readonly density?: number };
+}
+
+const ROWS: readonly Row[] = [
+  { name: "average", models: 3, base: false, recipe: { method: "average" }, mergekit: { method: "linear" } },
+  { name: "task_arithmetic", models: 3, base: true, recipe: { method: "task_arithmetic" } },
+  { name: "ties, global trim", models: 3, base: true, recipe: { method: "ties" } },
+  { name: "ties, trim per tensor", models: 3, base: true, recipe: { method: "ties", parameters: { trim: "tensor" } } },
+  {
+    name: "ties/mergekit",
+    models: 3,
+    base: true,
+    recipe: { method: "ties/mergekit", parameters: { density: 0.2 } },
+    mergekit: { method: "ties", density: 0.2 },
+  },
+  { name: "dare + task_arithmetic", models: 3, base: true, recipe: { method: "task_arithmetic", dare: { drop: 0.9 } } },
+  { name: "ties, global trim, 8 models", models: 8, base: true, recipe: { method: "ties" } },
+];
+
+interface Result {
+  readonly name: string;
+  readonly seconds: number;
+  readonly floorSeconds: number;
+  readonly timesFloor: number;
+  readonly peakMegabytes: number;
+  readonly mergekit?: { readonly seconds: number; readonly peakMegabytes: number; readonly timesFaster: number };
+}
+
+const family = makeFamily(shape, 3);
+const scratch = path.join(root, "out/bench");
+mkdirSync(scratch, { recursive: true });
+
+/** More models than the family has are the same folders again. */
+function modelsOf(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => family[1 + (index % 3)]!);
+}
+
+function weightFiles(folders: Iterable<string>): string[] {
+  return [...folders].flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => name.endsWith(".safetensors"))
+      .map((name) => path.join(folder, name)),
+  );
+}
+
+const modelBytes = weightFiles([family[0]!]).reduce((sum, file) => sum + statSync(file).size, 0);
+
+/** Makes the machine hand over as much memory as the next run will write. */
+function touchMemory(): void {
+  const file = path.join(memory, "mergewright-bench-touch");
+  spawnSync("dd", ["if=/dev/zero", `of=${file}`, "bs=1M", `count=${Math.ceil(modelBytes / 2 ** 20)}`]);
+  rmSync(file, { force: true });
+}
+
+function run(command: string, args: readonly string[]): { seconds: number; stdout: string } {
+  rmSync(out, { recursive: true, force: true });
+  touchMemory();
+  const started = performance.now();
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 2 ** 28 });
+  const seconds = (performance.now() - started) / 1000;
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed\n${stderr}`);
+  return { seconds, stdout };
+}
+
+/** Reading every input of a row once and writing one model once. */
+function floor({ models, base }: Row): number {
+  const inputs = new Set(modelsOf(models));
+  if (base) inputs.add(family[0]!);
+  const read = run("sh", ["-c", 'cat "$@" > /dev/null', "cat", ...weightFiles(inputs)]);
+  const write = run("sh", ["-c", `mkdir -p '${out}' && cp "$@" '${out}'`, "cp", ...weightFiles([family[0]!])]);
+  return read.seconds + write.seconds;
+}
+
+function ours(row: Row): { seconds: number; peakMegabytes: number } {
+  const recipe = path.join(scratch, "recipe.yaml");
+  const text = { ...row.recipe, ...(row.base && { base: family[0] }), models: modelsOf(row.models), allow_duplicates: true };
+  writeFileSync(recipe, JSON.stringify(text));
+  const threads = options.threads === undefined ? [] : ["--threads", options.threads];
+  const { seconds, stdout } = run(process.execPath, [bin, "merge", recipe, "-o", out, "--json", ...threads]);
+  const { cost } = JSON.parse(stdout) as { cost: { peakMemoryBytes: number } };
+  return { seconds, peakMegabytes: cost.peakMemoryBytes / 1e6 };
+}
+
+/** Python says how much memory its child took; Node does not. */
+const MEASURE = `
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+`;
+
+function theirs({ models, mergekit }: Row, command: string): { seconds: number; peakMegabytes: number } {
+  const recipe = path.join(scratch, "mergekit.yaml");
+  const { method, density } = mergekit!;
+  const parameters = { weight: 1, ...(density !== undefined && { density }) };
+  const entries = modelsOf(models).map((model) => ({ model, parameters }));
+  const base = method === "linear" ? {} : { base_model: family[0] };
+  writeFileSync(recipe, JSON.stringify({ merge_method: method, ...base, models: entries, dtype: "bfloat16" }));
+  const { seconds, stdout } = run("python3", ["-c", MEASURE, command, recipe, out, "--no-copy-tokenizer", "--quiet"]);
+  return { seconds, peakMegabytes: Number(stdout.trim().split("\n").at(-1)) / 1e6 };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]!;
+}
+
+function startUp(): number {
+  return median(Array.from({ length: 7 }, () => run(process.execPath, [bin, "--version"]).seconds));
+}
+
+function measure(row: Row): Result {
+  const floors: number[] = [];
+  const runs: { seconds: number; peakMegabytes: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    floors.push(floor(row));
+    runs.push(ours(row));
+  }
+  const seconds = median(runs.map((each) => each.seconds));
+  const floorSeconds = median(floors);
+  const peer = options.mergekit !== undefined && row.mergekit !== undefined ? theirs(row, options.mergekit) : null;
+  return {
+    name: row.name,
+    seconds,
+    floorSeconds,
+    timesFloor: median(runs.map((each, round) => each.seconds / floors[round]!)),
+    peakMegabytes: Math.max(...runs.map((each) => each.peakMegabytes)),
+    ...(peer !== null && { mergekit: { ...peer, timesFaster: peer.seconds / seconds } }),
+  };
+}
+
+const wanted = ROWS.filter(({ name }) => options.only === undefined || name.includes(options.only));
+const cpu = os.cpus()[0]?.model.trim() ?? "unknown";
+process.stdout.write(`${shape.name}, ${(modelBytes / 1e9).toFixed(2)} GB a model; ${cpu} x ${os.availableParallelism()}, Node ${process.version}\n`);
+const startUpSeconds = startUp();
+process.stdout.write(`start-up (--version): ${startUpSeconds.toFixed(3)} s\n\n`);
+process.stdout.write("row                           seconds   floor  x floor  peak MB   mergekit s (MB)  times faster\n");
+const results: Result[] = [];
+for (const row of wanted) {
+  const result = measure(row);
+  results.push(result);
+  const { name, seconds, floorSeconds, timesFloor, peakMegabytes, mergekit } = result;
+  const peer = mergekit === undefined ? "" : `${mergekit.seconds.toFixed(1)} (${mergekit.peakMegabytes.toFixed(0)})`;
+  const faster = mergekit === undefined ? "" : mergekit.timesFaster.toFixed(0);
+  const figures = [seconds.toFixed(2), floorSeconds.toFixed(2), timesFloor.toFixed(2), peakMegabytes.toFixed(0)];
+  const columns = [name.padEnd(28), ...figures.map((text) => text.padStart(8)), peer.padStart(18), faster.padStart(13)];
+  process.stdout.write(`${columns.join(" ")}\n`);
+}
+rmSync(out, { recursive: true, force: true });
+const json = path.resolve(options.json);
+mkdirSync(path.dirname(json), { recursive: true });
+const machine = { cpu, processors: os.availableParallelism(), memoryBytes: os.totalmem(), node: process.version };
+writeFileSync(json, `${JSON.stringify({ family: shape.name, modelBytes, rounds, machine, startUpSeconds, rows: results }, null, 2)}\n`);
+process.stdout.write(`\nwritten to ${options.json}\n`);

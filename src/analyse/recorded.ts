@@ -1,0 +1,123 @@
+/** The provenance file of an output folder, read back: the part that a verification needs. */
+import * as v from "valibot";
+import { MergewrightError } from "../errors.js";
+import { printable } from "../formats/safetensors/text.js";
+import { isPlainName, type FolderAccess } from "../models/folder.js";
+import { TEMPLATE_FOLDER } from "../models/files.js";
+import { LIMITS } from "../models/limits.js";
+
+/** Name of the provenance file in an output folder. */
+export const PROVENANCE_FILE = "mergewright.json";
+
+const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/, "16 hexadecimal digits"));
+const Size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** Names never lead out of the folder. */
+const OutputFile = v.pipe(
+  v.string(),
+  v.check((name) => placeOf(name).inside, "the name of a file in the folder or in heads/MODEL/"),
+);
+
+const RecordedMerge = v.object({
+  format: v.literal(1),
+  inputs: v.array(
+    v.object({
+      role: v.string(),
+      name: v.string(),
+      model: v.string(),
+      files: v.array(
+        v.object({
+          file: v.string(),
+          bytes: Size,
+          modified: v.string(),
+          header: Hash,
+          content: v.optional(
+            v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hexadecimal digits")),
+          ),
+        }),
+      ),
+    }),
+  ),
+  outputs: v.pipe(
+    v.array(v.object({ file: OutputFile, bytes: Size, header: v.optional(Hash) })),
+    v.minLength(1, "at least one weight file"),
+  ),
+  sideFiles: v.optional(v.array(v.object({ file: OutputFile, checksum: v.optional(Hash) })), []),
+  checksums: v.record(v.string(), Hash),
+  counts: v.object({ nonFinite: Size }),
+});
+
+export type RecordedMerge = v.InferOutput<typeof RecordedMerge>;
+export type RecordedInput = RecordedMerge["inputs"][number];
+
+/** Where an output file lies: the separate head's folder, or "", and the name in it. */
+export interface Place {
+  readonly folder: string;
+  readonly name: string;
+  readonly inside: boolean;
+}
+
+export function placeOf(file: string): Place {
+  const parts = file.split("/");
+  const head = parts.length > 2 && parts[0] === "heads";
+  const own = head ? parts.slice(2) : parts;
+  const nested = own.length === 2 && own[0] === TEMPLATE_FOLDER;
+  return {
+    folder: head ? parts.slice(0, 2).join("/") : "",
+    name: own.join("/"),
+    inside: (own.length === 1 || nested) && parts.every(isPlainName),
+  };
+}
+
+/** A tensor's key among the checksums; names repeat between separate heads. */
+export function keyOf(folder: string, tensor: string): string {
+  return folder === "" ? tensor : `${folder}/${tensor}`;
+}
+
+/**
+ * @param label the folder as the user wrote it.
+ * @throws checkpoint/missing-file where there is none, verify/failed where it is not what a merge writes.
+ */
+export async function readRecorded(label: string, access: FolderAccess): Promise<RecordedMerge> {
+  const { files, complete } = await access.list();
+  if (complete && !files.some(({ name }) => name === PROVENANCE_FILE)) {
+    throw new MergewrightError("this folder says nothing of a merge", {
+      kind: "request",
+      code: "checkpoint/missing-file",
+      where: { file: label },
+      expected: PROVENANCE_FILE,
+      advice: "give the folder that mergewright merge wrote; mergewright inspect looks at other models",
+    });
+  }
+  const file = `${label}/${PROVENANCE_FILE}`;
+  const parsed = v.safeParse(RecordedMerge, parseJson(await access.readWhole(PROVENANCE_FILE, LIMITS.index), file));
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  const { kind, expected, message, received } = issue;
+  throw unreadable(file, {
+    key: printable(v.getDotPath(issue) ?? ""),
+    // A check says what it wants in its message, a type in `expected`.
+    expected: printable(kind === "schema" && expected !== null ? expected : message),
+    found: printable(received),
+  });
+}
+
+function parseJson(bytes: Uint8Array, file: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw unreadable(file, { found: printable(cause instanceof Error ? cause.message : String(cause)), cause });
+  }
+}
+
+function unreadable(
+  file: string,
+  { key, ...details }: { key?: string; expected?: string; found: string; cause?: unknown },
+): MergewrightError {
+  return new MergewrightError("the record of the merge is damaged or of another version", {
+    kind: "check",
+    code: "verify/failed",
+    where: { file, ...(key !== undefined && key !== "" && { key }) },
+    ...details,
+    advice: "merge again; what was merged cannot be checked without it",
+  });
+}

@@ -1,0 +1,29 @@
+/**
+ * Mergewright for the browser: models from picked files, Blobs or HTTP ranges; the result as Blobs. Runs in the calling
+ * thread, best a Worker's.
+ *
+ * ```ts
+ * const { files } = await merge({ method: "ties", base: "base", models: ["a", "b"] }, { base: {…}, a: {…}, b: {…} });
+ * ```
+ */
+import { mergeModels } from "./merge.js";
+import type { MergeOptions, MergeResult } from "./merge.js";
+import { memoryPlatform } from "./platform/memory/platform.js";
+import type { ModelFiles } from "./platform/memory/platform.js";
+import { readRecipe } from "./recipes.js";
+import type { RecipeObject } from "./recipes.js";
+
+export * from "./common.js";
+export type { ModelFiles, RecipeObject };
+export { readRecipe };
+
+/** @param models files by name, under the labels that the recipe uses; labels that are addresses need no entry. */
+export async function merge(
+  recipe: RecipeObject,
+  models: Readonly<Record<string, ModelFiles>>,
+  options: Pick<MergeOptions, "strict" | "progress"> = {},
+): Promise<MergeResult & { readonly files: ReadonlyMap<string, Blob> }> {
+  const platform = memoryPlatform(models);
+  const result = await mergeModels(readRecipe(recipe), platform, { ...options, out: "memory", threads: 1 });
+  return { ...result, files: platform.output };
+}

@@ -1,0 +1,218 @@
+import { MergewrightError } from "../errors.js";
+
+/** A flag, declared once: the parser, the help and the messages are made from it. */
+export interface Flag {
+  /** As it is written: `-o, --out <folder>`. */
+  readonly spelling: string;
+  /** Its line in the help. */
+  readonly text: string;
+  readonly group: "Recipe" | "Output" | "Run" | "Printing";
+  /** May be given several times; the values become a list. */
+  readonly repeatable?: true;
+  readonly required?: true;
+  /** Turns the text given into the value; without it the text is the value. */
+  readonly read?: (text: string) => unknown;
+}
+
+/** The name of a flag in messages: `--out`. */
+export function nameOf({ spelling }: Flag): string {
+  return /--[\w-]+/.exec(spelling)![0];
+}
+
+// What a recipe says; on top of a recipe file they replace what it says.
+
+export const method: Flag = {
+  spelling: "--method <name>",
+  text: "merge method, alone or with its dialect: ties, ties/mergekit",
+  group: "Recipe",
+};
+
+export const dialect: Flag = {
+  spelling: "--dialect <name>",
+  text: "the method's dialect, where --method does not name it",
+  group: "Recipe",
+};
+
+export const base: Flag = {
+  spelling: "--base <model>",
+  text: "checkpoint that the models were fine-tuned from",
+  group: "Recipe",
+};
+
+export const model: Flag = {
+  spelling: "--model <model>",
+  text: "a model to merge; the same as naming it without a flag",
+  group: "Recipe",
+  repeatable: true,
+};
+
+export const parameter: Flag = {
+  spelling: "-p, --parameter <assignment>",
+  text: "density=0.2; mnist.weight=0.5 for one model; density@*.mlp.*=0.5 for matching tensors",
+  group: "Recipe",
+  repeatable: true,
+};
+
+export const dare: Flag = {
+  spelling: "--dare <assignment>",
+  text: "drop a random share of each change first: 0.9, mnist.drop=0.5, rescale=false, none",
+  group: "Recipe",
+  repeatable: true,
+};
+
+export const exclude: Flag = {
+  spelling: "--exclude <pattern>",
+  text: "leave tensors with matching names out of the merge: classifier.*",
+  group: "Recipe",
+  repeatable: true,
+};
+
+export const heads: Flag = {
+  spelling: "--heads <how>",
+  text: "excluded tensors: base copies the base's, separate keeps each model's own beside the merge",
+  group: "Recipe",
+};
+
+export const missing: Flag = {
+  spelling: "--missing <how>",
+  text: "a tensor that a model lacks: error, or skip to merge it from the models that have it",
+  group: "Recipe",
+};
+
+export const seed: Flag = {
+  spelling: "--seed <number>",
+  text: "seed of everything random",
+  group: "Recipe",
+};
+
+export const allowDuplicates: Flag = {
+  spelling: "--allow-duplicates",
+  text: "allow a model to be listed twice",
+  group: "Recipe",
+};
+
+export const dtype: Flag = {
+  spelling: "--dtype <format>",
+  text: "format of merged tensors: bfloat16, float16, float32 ...; each tensor's own by default",
+  group: "Output",
+};
+
+export const shardSize: Flag = {
+  spelling: "--shard-size <size>",
+  text: "largest weight file: 5GB, 500MB",
+  group: "Output",
+};
+
+export const out: Flag = {
+  spelling: "-o, --out <folder>",
+  text: "folder to write; it must not exist or be empty",
+  group: "Output",
+  required: true,
+};
+
+export const force: Flag = {
+  spelling: "--force",
+  text: "start over and replace what the output folder holds",
+  group: "Output",
+};
+
+export const hashInputs: Flag = {
+  spelling: "--hash-inputs",
+  text: "record SHA-256 of the inputs, which reads them once more",
+  group: "Output",
+};
+
+export const strict: Flag = {
+  spelling: "--strict",
+  text: "stop if the result holds NaN or infinity, instead of warning",
+  group: "Run",
+};
+
+export const threads: Flag = {
+  spelling: "--threads <number>",
+  text: "threads to work with; one per processor by default",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--threads", min: 1, max: 256 }),
+};
+
+export const density: Flag = {
+  spelling: "--density <share>",
+  text: "share of each change kept before conflicts are counted again; 0.2 by default",
+  group: "Run",
+  read: (text) => share(text, "--density"),
+};
+
+export const norms: Flag = {
+  spelling: "--norms",
+  text: "also read the weights: norm, zeros, NaN and infinity per tensor",
+  group: "Run",
+};
+
+export const inputs: Flag = {
+  spelling: "--inputs",
+  text: "also check that the inputs are still what the merge read",
+  group: "Run",
+};
+
+export const all: Flag = {
+  spelling: "--all",
+  text: "list every tensor",
+  group: "Printing",
+};
+
+export const json: Flag = {
+  spelling: "--json",
+  text: "print one JSON object: the result on standard output, an error on standard error",
+  group: "Printing",
+};
+
+export const quiet: Flag = {
+  spelling: "--quiet",
+  text: "print nothing but errors",
+  group: "Printing",
+};
+
+export const noColor: Flag = {
+  spelling: "--no-color",
+  text: "no colours; so does the variable NO_COLOR",
+  group: "Printing",
+};
+
+/** Flags that together make a recipe. */
+export const recipeFlags: readonly Flag[] = [
+  method,
+  dialect,
+  base,
+  model,
+  parameter,
+  dare,
+  exclude,
+  heads,
+  missing,
+  seed,
+  allowDuplicates,
+  dtype,
+  shardSize,
+];
+
+function wholeNumber(text: string, { flag, min, max }: { flag: string; min: number; max: number }): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= min && value <= max) return value;
+  throw outside(flag, text, `a whole number from ${min} to ${max}`);
+}
+
+function share(text: string, flag: string): number {
+  const value = /^(?:\d+\.?\d*|\.\d+)(?:[eE]-?\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= 0 && value <= 1) return value;
+  throw outside(flag, text, "a number from 0 to 1");
+}
+
+function outside(flag: string, text: string, expected: string): MergewrightError {
+  return new MergewrightError(`${flag} has a wrong value`, {
+    kind: "request",
+    code: "usage",
+    where: { key: flag },
+    expected,
+    found: JSON.stringify(text),
+  });
+}

@@ -1,0 +1,70 @@
+import { readFileSync, statSync } from "node:fs";
+import { MergewrightError } from "../errors.js";
+import { methods } from "../methods/catalogue.js";
+import { systemError } from "../platform/node/files.js";
+import { overrideRecipe, recipeFromOptions } from "../recipe/options.js";
+import type { RecipeOptions } from "../recipe/options.js";
+import type { Recipe } from "../recipe/recipe.js";
+import type { FlagValues, Given } from "./verbs.js";
+
+/** The recipe that positionals and flags describe together. */
+export function readRequest({ positionals, flags }: Given): Recipe {
+  const [first, ...others] = positionals;
+  if (first !== undefined && isRecipeFile(first)) {
+    return overrideRecipe(readText(first), optionsOf(flags, others), { file: first, methods });
+  }
+  if (first === undefined && flags.model === undefined) throw nothingGiven();
+  return recipeFromOptions(optionsOf(flags, positionals), { methods });
+}
+
+function optionsOf(flags: FlagValues, positionals: readonly string[]): RecipeOptions {
+  const models = [...positionals, ...(flags.model ?? [])];
+  const { method, dialect, base, dare, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } = flags;
+  return {
+    method,
+    dialect,
+    base,
+    models: models.length === 0 ? undefined : models,
+    parameters: flags.parameter,
+    dare,
+    exclude,
+    heads,
+    missing,
+    seed,
+    dtype,
+    shardSize,
+    allowDuplicates,
+  };
+}
+
+/** By its name; a folder of that name is a model. */
+function isRecipeFile(path: string): boolean {
+  if (!/\.ya?ml$/i.test(path) || /^https?:\/\//.test(path)) return false;
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw systemError("read", path, error);
+    throw new MergewrightError("there is no such recipe", {
+      kind: "request",
+      code: "usage",
+      where: { file: path },
+      expected: "a recipe in YAML",
+      advice: "check the path",
+      cause: error,
+    });
+  }
+}
+
+function nothingGiven(): MergewrightError {
+  return new MergewrightError("neither a recipe nor models are given", {
+    kind: "request",
+    code: "usage",
+    where: { key: "command line" },
+    expected: "RECIPE.yaml, or --method NAME --base BASE MODEL ...",
+    advice: "mergewright merge --help shows examples",
+  });
+}

@@ -1,0 +1,144 @@
+import * as flags from "./flags.js";
+import type { Flag } from "./flags.js";
+import type { Terminal } from "./terminal.js";
+
+/** The values of all flags, by the parser's names; those of one verb are set where they were given. */
+export interface FlagValues {
+  readonly method?: string;
+  readonly dialect?: string;
+  readonly base?: string;
+  readonly model?: readonly string[];
+  readonly parameter?: readonly string[];
+  readonly dare?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly heads?: string;
+  readonly missing?: string;
+  readonly seed?: string;
+  readonly allowDuplicates?: boolean;
+  readonly dtype?: string;
+  readonly shardSize?: string;
+  readonly out?: string;
+  readonly force?: boolean;
+  readonly hashInputs?: boolean;
+  readonly strict?: boolean;
+  readonly threads?: number;
+  readonly density?: number;
+  readonly norms?: boolean;
+  readonly inputs?: boolean;
+  readonly all?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** What a verb is asked to do. */
+export interface Given {
+  readonly positionals: readonly string[];
+  readonly flags: FlagValues;
+  readonly terminal: Terminal;
+}
+
+/** What a verb has to say; it prints nothing itself, apart from progress. */
+export interface Outcome {
+  /** 1 where a check says no. */
+  readonly exitCode: 0 | 1;
+  readonly json: object;
+  /** For people; made only where it is printed. */
+  readonly text: () => string;
+}
+
+export type Run = (given: Given) => Promise<Outcome>;
+
+export interface Verb {
+  readonly name: string;
+  /** As in the usage line: `<model>`, `[inputs...]`. */
+  readonly argument: { readonly spelling: string; readonly text: string };
+  /** Its line in the list of verbs. */
+  readonly summary: string;
+  /** Further lines in its own help. */
+  readonly details: string;
+  readonly examples: readonly string[];
+  readonly flags: readonly Flag[];
+  /** Loads the code; a verb that is not called costs nothing. */
+  readonly load: () => Promise<Run>;
+}
+
+const RECIPE_ARGUMENT = {
+  spelling: "[inputs...]",
+  text: "a recipe (.yaml or .yml), or models: folders, .safetensors files, addresses",
+};
+const RECIPE_DETAILS =
+  "Give a recipe file, or describe the merge with flags, or both: a flag replaces what the file says at its place, and " +
+  "models named after the file replace its models. Paths in a recipe start at the current folder.";
+
+export const verbs: readonly Verb[] = [
+  {
+    name: "merge",
+    argument: RECIPE_ARGUMENT,
+    summary: "merge models into one",
+    details:
+      `${RECIPE_DETAILS}\n\nAn interrupted merge continues with the same command. ` +
+      "Where the folder holds the result already, nothing is done.",
+    examples: [
+      "mergewright merge recipe.yaml -o merged",
+      "mergewright merge --method ties --base base mnist fashion -p density=0.2 --exclude 'classifier.*' -o merged",
+      "mergewright merge recipe.yaml -p mnist.weight=0.5 --dtype bfloat16 -o merged",
+    ],
+    flags: [
+      ...flags.recipeFlags,
+      flags.out,
+      flags.force,
+      flags.hashInputs,
+      flags.strict,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/merge.js")).merge,
+  },
+  {
+    name: "plan",
+    argument: RECIPE_ARGUMENT,
+    summary: "show what a merge would do, without reading weights",
+    details: RECIPE_DETAILS,
+    examples: ["mergewright plan recipe.yaml", "mergewright plan --method average mnist fashion --all"],
+    flags: [...flags.recipeFlags, flags.threads, flags.all, flags.json],
+    load: async () => (await import("./verbs/plan.js")).plan,
+  },
+  {
+    name: "inspect",
+    argument: { spelling: "<model>", text: "a folder, a .safetensors file or an address" },
+    summary: "list the tensors of a model",
+    details: "Reads headers only, unless --norms asks for the weights.",
+    examples: ["mergewright inspect mnist", "mergewright inspect mnist --norms --json"],
+    flags: [flags.norms, flags.threads, flags.json],
+    load: async () => (await import("./verbs/inspect.js")).inspect,
+  },
+  {
+    name: "compare",
+    argument: { spelling: "<models...>", text: "models that were fine-tuned from the base" },
+    summary: "measure how far models moved from their base, and how much they disagree",
+    details: "Reads all weights. Says whether a merge has much to resolve, before it is made.",
+    examples: ["mergewright compare --base base mnist fashion --exclude 'classifier.*'"],
+    flags: [{ ...flags.base, required: true }, flags.density, flags.exclude, flags.threads, flags.json],
+    load: async () => (await import("./verbs/compare.js")).compare,
+  },
+  {
+    name: "verify",
+    argument: { spelling: "<folder>", text: "a folder that mergewright merge wrote" },
+    summary: "check that a result is complete and unchanged",
+    details:
+      "Reads every tensor and compares it with the checksums recorded by the merge. Exit code 1 where it differs.",
+    examples: ["mergewright verify merged", "mergewright verify merged --inputs"],
+    flags: [flags.inputs, flags.threads, flags.json],
+    load: async () => (await import("./verbs/verify.js")).verify,
+  },
+  {
+    name: "methods",
+    argument: { spelling: "[name]", text: "a method; all of them without" },
+    summary: "list the merge methods, or show the manual of one",
+    details: "",
+    examples: ["mergewright methods", "mergewright methods ties"],
+    flags: [flags.json],
+    load: async () => (await import("./verbs/methods.js")).methods,
+  },
+];

@@ -1,0 +1,161 @@
+import { readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import type { Workspace } from "../../execute/workspace.js";
+import { mergeModels, planMerge } from "../../merge.js";
+import type { Platform } from "../../merge.js";
+import type { Method } from "../../methods/method.js";
+import { defaultThreads, nodePlatform } from "../../platform/node/platform.js";
+import type { Recipe } from "../../recipe/recipe.js";
+import { mergeReport } from "../../report/merge_report.js";
+import type { MergeReport } from "../../report/merge_report.js";
+import { PROVENANCE_FILE } from "../../report/provenance.js";
+import { countOf, countText, durationText, numberText, percentText, sizeText } from "../../report/units.js";
+import { finishedResult } from "../../report/up_to_date.js";
+import { interruptible } from "../interrupt.js";
+import { openProgress } from "../progress.js";
+import { readRequest } from "../request.js";
+import { facts, table, warningList } from "../table.js";
+import { harmless } from "../terminal.js";
+import type { Terminal } from "../terminal.js";
+import type { FlagValues, Given, Outcome } from "../verbs.js";
+
+export async function merge(given: Given): Promise<Outcome> {
+  const recipe = readRequest(given);
+  const { flags, terminal } = given;
+  const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, flags, terminal));
+  return { exitCode: 0, json: report, text: () => describe(report, recipe.method, terminal) };
+}
+
+/** The report of a result that is there already, or `null`. */
+async function findFinished(recipe: Recipe, flags: FlagValues): Promise<MergeReport | null> {
+  const out = flags.out!;
+  if (flags.force) return null;
+  const text = readIfThere(path.join(out, PROVENANCE_FILE));
+  if (text === null) return null;
+  const plan = await planMerge(recipe, nodePlatform);
+  const wanted = { strict: flags.strict ?? false, hashInputs: flags.hashInputs ?? false };
+  const recorded = finishedResult(text, plan, wanted);
+  if (recorded === null) return null;
+  const whole = plan.files.every(
+    ({ name, size }) => statSync(path.join(out, name), { throwIfNoEntry: false })?.size === size,
+  );
+  return whole ? mergeReport(out, plan, recorded, null) : null;
+}
+
+function readIfThere(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+async function mergeNow(recipe: Recipe, flags: FlagValues, terminal: Terminal): Promise<MergeReport> {
+  const out = flags.out!;
+  const progress = await openProgress(terminal, flags.quiet);
+  const workspace = watchWorkspace(nodePlatform);
+  const work = () =>
+    mergeModels(recipe, workspace.platform, {
+      out,
+      threads: flags.threads ?? defaultThreads(),
+      force: flags.force ?? false,
+      strict: flags.strict ?? false,
+      hashInputs: flags.hashInputs ?? false,
+      progress: progress.report,
+    });
+  try {
+    const { plan, provenance, result, seconds } = await interruptible(work, () => {
+      workspace.release();
+      return `run the same command again; ${flags.force ? "with --force it starts over" : "it continues where it stopped"}`;
+    });
+    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
+    return mergeReport(out, plan, provenance, { result, seconds, peakMemoryBytes });
+  } finally {
+    progress.end();
+  }
+}
+
+/** A platform whose workspace can be let go from outside, so that an interrupted run leaves no lock. */
+function watchWorkspace(platform: Platform): { readonly platform: Platform; readonly release: () => void } {
+  let open: Workspace | null = null;
+  const openWorkspace: Platform["openWorkspace"] = (out, inputs, options) => {
+    const workspace = platform.openWorkspace(out, inputs, options);
+    open = workspace;
+    const closing = (close: () => void) => () => {
+      open = null;
+      close();
+    };
+    return {
+      ...workspace,
+      commit: closing(() => workspace.commit()),
+      release: closing(() => workspace.release()),
+    };
+  };
+  return { platform: { ...platform, openWorkspace }, release: () => open?.release() };
+}
+
+function describe(report: MergeReport, method: Method, terminal: Terminal): string {
+  const { out, upToDate, models, warnings } = report;
+  return [
+    ...(upToDate
+      ? [`${harmless(out)} holds the result of this recipe over these inputs already; nothing was done.`]
+      : []),
+    facts(summaryOf(report, method), terminal),
+    ...(models.some(({ kept }) => kept !== null) ? [keptTable(report, terminal)] : []),
+    ...warningList(warnings, terminal),
+    `next: mergewright verify ${harmless(shellWord(out))}`,
+  ].join("\n\n");
+}
+
+function summaryOf(report: MergeReport, method: Method): (readonly [string, string])[] {
+  const { base, models, tensors, mergedEntries, counters, nonFinite, outputs, cost, out } = report;
+  const bytes = outputs.reduce((sum, output) => sum + output.bytes, 0);
+  return [
+    ["merged", `${countOf(models.length, "model")}${base === null ? "" : ` onto ${base}`}`],
+    ["method", `${report.method}/${report.dialect}`],
+    [
+      "tensors",
+      `${countText(tensors.merged)} merged, ${countText(tensors.copied)} copied, ${countText(tensors.skipped)} skipped`,
+    ],
+    ["entries", `${countText(mergedEntries)} merged`],
+    ...Object.entries(counters).map(([name, { count, share }]) => {
+      return [
+        name,
+        `${countText(count)} (${percentText(share)} of merged entries): ${method.counters[name] ?? ""}`,
+      ] as const;
+    }),
+    ...(nonFinite === 0 ? [] : [["non-finite", `${countText(nonFinite)} entries are NaN or infinite`] as const]),
+    ...(cost === null ? [] : [["time", timeOf(cost, report.resumed)] as const]),
+    ...(cost === null ? [] : [["memory", `${sizeText(cost.peakMemoryBytes)} at most`] as const]),
+    ["written", `${out}: ${sizeText(bytes)} in ${countOf(outputs.length, "weight file")}`],
+  ];
+}
+
+function timeOf({ seconds, readBytes, writtenBytes }: NonNullable<MergeReport["cost"]>, resumed: boolean): string {
+  const time = durationText(seconds);
+  if (readBytes === null || resumed) return `${time}, continuing an interrupted run`;
+  const speed = `${sizeText((readBytes + writtenBytes) / seconds)}/s`;
+  return `${time}; ${sizeText(readBytes)} read, ${sizeText(writtenBytes)} written, ${speed}`;
+}
+
+function keptTable({ models }: MergeReport, terminal: Terminal): string {
+  const withThreshold = models.some(({ threshold }) => threshold !== null);
+  const columns = [
+    { head: "model" },
+    { head: "kept", align: "right" as const },
+    { head: "share", align: "right" as const },
+    ...(withThreshold ? [{ head: "threshold", align: "right" as const }] : []),
+  ];
+  const rows = models.map(({ name, kept, threshold }) => [
+    name,
+    kept === null ? "all" : countText(kept.kept),
+    kept === null ? "" : percentText(kept.share),
+    ...(withThreshold ? [threshold === null ? "" : numberText(threshold)] : []),
+  ]);
+  return table(columns, rows, terminal);
+}
+
+/** A path that can be pasted into a shell. */
+function shellWord(text: string): string {
+  return /^[\w./~:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,85 @@
+import { planMerge } from "../../merge.js";
+import { defaultThreads, nodePlatform } from "../../platform/node/platform.js";
+import { planReport } from "../../report/plan_report.js";
+import type { ActionTotal, PlanReport } from "../../report/plan_report.js";
+import { countOf, countText, sizeText } from "../../report/units.js";
+import { readRequest } from "../request.js";
+import { facts, table, warningList } from "../table.js";
+import { harmless } from "../terminal.js";
+import type { Terminal } from "../terminal.js";
+import type { Given, Outcome } from "../verbs.js";
+
+/** Tensors and files listed without --all. */
+const MOST_ROWS = 20;
+
+export async function plan(given: Given): Promise<Outcome> {
+  const recipe = readRequest(given);
+  const { flags, terminal } = given;
+  const made = await planMerge(recipe, nodePlatform);
+  const report = planReport(recipe, made, flags.threads ?? defaultThreads());
+  return { exitCode: 0, json: report, text: () => describe(report, flags.all ?? false, terminal) };
+}
+
+function describe(report: PlanReport, all: boolean, terminal: Terminal): string {
+  const heading = (text: string) => terminal.out.bold(text);
+  return [
+    facts(summaryOf(report), terminal),
+    actionTable(report, terminal),
+    ...tensorTable(report, all, terminal),
+    fileTable(report, all, terminal),
+    ...warningList(report.warnings, terminal),
+    `${heading("recipe")}\n${harmless(report.recipe.trimEnd())}`,
+  ].join("\n\n");
+}
+
+function summaryOf(report: PlanReport): (readonly [string, string])[] {
+  const { method, dialect, inputs, readBytes, outputBytes, passes, threads, peakMemoryBytes } = report;
+  return [
+    ["method", `${method}/${dialect}`],
+    ...inputs.map(({ role, name, model }) => [role === "extra" ? name : role, model] as const),
+    ["reads", `${sizeText(readBytes)} in ${passes === 1 ? "1 pass" : `${passes} passes`}`],
+    ["writes", sizeText(outputBytes)],
+    ["memory", `about ${sizeText(peakMemoryBytes)} with ${countOf(threads, "thread")}`],
+    ["plan", report.plan],
+  ];
+}
+
+function actionTable({ actions: { merge, copy, skip } }: PlanReport, terminal: Terminal): string {
+  const right = { align: "right" } as const;
+  return table(
+    [{ head: "action" }, { head: "tensors", ...right }, { head: "entries", ...right }, { head: "size", ...right }],
+    [actionRow("merge", merge), actionRow("copy", copy), ["skip", countText(skip.tensors), "", ""]],
+    terminal,
+  );
+}
+
+function actionRow(name: string, { tensors, entries, bytes }: ActionTotal): string[] {
+  return [name, countText(tensors), countText(entries), sizeText(bytes)];
+}
+
+/** Every tensor with `all`; otherwise those of which there is something to say. */
+function tensorTable({ tensors, skipped }: PlanReport, all: boolean, terminal: Terminal): string[] {
+  const rows = [
+    ...tensors
+      .filter(({ reason }) => all || reason !== "")
+      .map(({ name, action, reason, dtype, shape }) => [name, `${dtype} [${shape.join(", ")}]`, action, reason]),
+    ...skipped.map(({ model, name, reason }) => [name, "", "skip", `of ${model}: ${reason}`]),
+  ];
+  if (rows.length === 0) return [];
+  const columns = [{ head: "tensor" }, { head: "format" }, { head: "action" }, { head: "reason" }];
+  const shown = all ? rows : rows.slice(0, MOST_ROWS);
+  const more = rows.length - shown.length;
+  return [
+    `${table(columns, shown, terminal)}${more === 0 ? "" : `\nand ${countText(more)} more; --all lists every tensor`}`,
+  ];
+}
+
+function fileTable({ files, sideFiles }: PlanReport, all: boolean, terminal: Terminal): string {
+  const weights = files.map(({ file, bytes }) => [file, sizeText(bytes), ""]);
+  const others = sideFiles.map(({ file, from }) => [file, "", from === null ? "written anew" : `from ${from}`]);
+  const rows = [...weights, ...others];
+  const shown = all ? rows : rows.slice(0, MOST_ROWS);
+  const more = rows.length - shown.length;
+  const columns = [{ head: "file" }, { head: "size", align: "right" as const }, { head: "origin" }];
+  return `${table(columns, shown, terminal)}${more === 0 ? "" : `\nand ${countText(more)} more; --all lists every file`}`;
+}

@@ -1,0 +1,13 @@
+/** What both entries export: everything that needs no platform. */
+export { MergewrightError } from "./errors.js";
+export type { ErrorCode, ErrorDetails, ErrorKind, Where } from "./errors.js";
+export type { MergeResult } from "./merge.js";
+export { findMethod, methods } from "./methods/catalogue.js";
+export type { Method, MethodDeclaration, Parameter, TileMethod } from "./methods/method.js";
+export type { Checkpoint, StoredTensor } from "./models/model.js";
+export type { Plan, PlannedTensor } from "./plan/types.js";
+export type { Recipe } from "./recipe/recipe.js";
+export { stringifyRecipe } from "./recipe/write.js";
+export type { Progress, RunResult } from "./execute/run.js";
+export type { Provenance } from "./report/provenance.js";
+export { VERSION } from "./version.js";

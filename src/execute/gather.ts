@@ -1,0 +1,441 @@
+import type {
+  EnergyNeed,
+  Known,
+  MomentsNeed,
+  Need,
+  NormShareNeed,
+  ThresholdNeed,
+  ThresholdValue,
+  VotesNeed,
+} from "../methods/method.js";
+import { deviationOf, energyOf, mergeBlocks } from "../numbers/sums.js";
+import { crossingBin, crossingValue } from "../statistics/norm_share.js";
+import {
+  binCount,
+  bracketFromSample,
+  confidence,
+  exactRank,
+  isFound,
+  magnitudeOf,
+  MAX_BINS,
+  resolve,
+} from "../statistics/threshold.js";
+import type { Bracket, Found } from "../statistics/threshold.js";
+import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
+import type { Block } from "./blocks.js";
+import type { Crew } from "./crew.js";
+import type { CombineBlock, Quota, SampleBlock, SurveyPart } from "./jobs.js";
+import type { WorkTensor } from "./setup.js";
+
+/** The tensors whose entries a statistic is taken over: all of them, or one. */
+export interface Group {
+  /** Indices into the setup's tensors; tied copies are left out. */
+  readonly tensors: readonly number[];
+}
+
+/** What a group's statistics are: values for the method and, for an exact quota, numbers per block. */
+export interface Gathered {
+  readonly known: Known;
+  /** Per tensor index and block of it. */
+  readonly quotas: ReadonlyMap<number, readonly Quota[]>;
+}
+
+/** Thresholds taken from a sample, to be proved by counting. */
+export interface Guess {
+  /** Per model. */
+  readonly bits: readonly number[];
+  readonly ranks: readonly number[];
+  readonly entries: number;
+  /** Address of an i64 for the threads' running lead of positive over negative columns. */
+  readonly lead: number;
+}
+
+export const NOTHING_GATHERED: Gathered = { known: {}, quotas: new Map() };
+
+/** Sample entries per model: as many as a block where that is everything, half a million of a whole model. */
+const MODEL_SAMPLE = 524_288;
+const TENSOR_SAMPLE = 131_072;
+/** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
+const CONFIDENT = 3;
+/** Kernel memory for the lead of a speculative combination. */
+const LEAD_BYTES = 8;
+/** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
+const SAMPLE_RUN = 512;
+
+/** Kernel memory that statistics need for one group at a time: samples and histograms of every model. */
+export function statisticsBytes(models: number, scope: "model" | "tensor"): number {
+  const sample = scope === "model" ? MODEL_SAMPLE : BLOCK_ENTRIES;
+  return models * (sample + SAMPLE_RUN + MAX_BINS) * 4 + LEAD_BYTES;
+}
+
+/** Computes what a method needs over one group with a crew's threads. */
+export class Gatherer {
+  readonly #crew: Crew;
+  readonly #tensors: readonly WorkTensor[];
+  readonly #group: Group;
+  readonly #models: number;
+  readonly #sampleSize: number;
+  readonly #address: number;
+  readonly #blocks: readonly Block[];
+  #quotas: ReadonlyMap<number, readonly Quota[]> = new Map();
+
+  /** @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time. */
+  constructor(
+    crew: Crew,
+    tensors: readonly WorkTensor[],
+    group: Group,
+    models: number,
+    scope: "model" | "tensor",
+    address: number,
+  ) {
+    this.#crew = crew;
+    this.#tensors = tensors;
+    this.#group = group;
+    this.#models = models;
+    this.#sampleSize = scope === "model" ? MODEL_SAMPLE : TENSOR_SAMPLE;
+    this.#address = address;
+    this.#blocks = group.tensors.flatMap((tensor) => blocksOf(tensor, tensors[tensor]!.entries));
+  }
+
+  /** Asks `next` what is needed until it needs nothing more. */
+  async gather(next: (known: Known) => Need | null): Promise<Gathered> {
+    let known: Known = {};
+    for (let need = next(known); need !== null; need = next(known)) {
+      known = { ...known, [need.statistic]: await this.#compute(need) };
+    }
+    return { known, quotas: this.#quotas };
+  }
+
+  /**
+   * Thresholds from a sample alone, where it leaves no doubt worth a pass over everything: the entries have few
+   * distinct magnitudes (16-bit inputs) and the rank lies well inside one of them. `null` otherwise.
+   */
+  async guess(need: ThresholdNeed): Promise<Guess | null> {
+    if (need.ties !== "keep" || need.votes === null) return null;
+    const entries = this.#entries();
+    if (Math.max(...entries) <= BLOCK_ENTRIES) return null;
+    const ranks = this.#ranksOf(need, entries);
+    if (ranks.some((rank) => rank === null || rank === 0)) return null;
+    const samples = await this.#sample();
+    const bits = ranks.map((rank, model) => bracketFromSample(samples[model]!, rank!, entries[model]!).guess);
+    const sure = ranks.every(
+      (rank, model) => confidence(samples[model]!, bits[model]!, rank!, entries[model]!) >= CONFIDENT,
+    );
+    if (!sure) return null;
+    const lead = this.#address + statisticsBytes(this.#models, this.#sampleSize === MODEL_SAMPLE ? "model" : "tensor") - LEAD_BYTES;
+    new BigInt64Array(this.#crew.memory.buffer, lead, 1)[0] = 0n;
+    return { bits, ranks: ranks as number[], entries: Math.max(...entries), lead };
+  }
+
+  #ranksOf(need: ThresholdNeed, entries: readonly number[]): (number | null)[] {
+    return need.ranks.map((rank, model) => {
+      const wanted = entries[model] === 0 ? null : rank(entries[model]!);
+      return wanted === null ? null : Math.min(wanted, entries[model]!);
+    });
+  }
+
+  #compute(need: Need): Promise<Known[keyof Known]> {
+    switch (need.statistic) {
+      case "threshold":
+        return this.#threshold(need);
+      case "votes":
+        return this.#votes(need);
+      case "moments":
+        return this.#moments(need);
+      case "energy":
+        return this.#energy(need);
+      case "norm-share":
+        return this.#normShare(need);
+    }
+  }
+
+  /** Entries of the group; more than any model has where each lacks some tensor. */
+  #total(): number {
+    return this.#group.tensors.reduce((sum, tensor) => sum + this.#tensors[tensor]!.entries, 0);
+  }
+
+  /** Entries of the group that each model has. */
+  #entries(): number[] {
+    const entries = Array.from({ length: this.#models }, () => 0);
+    for (const tensor of this.#group.tensors) {
+      const { inputs, entries: size } = this.#tensors[tensor]!;
+      for (const { model } of inputs) entries[model]! += size;
+    }
+    return entries;
+  }
+
+  async #threshold(need: ThresholdNeed): Promise<ThresholdValue> {
+    const entries = this.#entries();
+    const ranks = this.#ranksOf(need, entries);
+    const largest = Math.max(...entries);
+    const found: (Found | null)[] = ranks.map(() => null);
+    let votes: ThresholdValue["votes"] = null;
+    let parts: SurveyPart[] | null = null;
+    if (ranks.some((rank) => rank !== null && rank > 0)) {
+      const samples = await this.#sample();
+      if (this.#total() <= BLOCK_ENTRIES) {
+        for (const [model, rank] of ranks.entries()) {
+          if (rank !== null && rank > 0) found[model] = exactRank(samples[model]!, rank);
+        }
+      } else {
+        ({ votes, parts } = await this.#surveyUntilFound(need, ranks, entries, samples, found));
+      }
+    }
+    const thresholds = ranks.map((rank, model) => {
+      if (rank === null) return 0;
+      return rank === 0 ? Number.POSITIVE_INFINITY : magnitudeOf(found[model]!.bits);
+    });
+    if (need.ties === "first") await this.#makeQuotas(ranks, found, parts);
+    const kept = ranks.map((rank, model) => {
+      if (rank === null) return entries[model]!;
+      return need.ties === "first" || rank === 0 ? rank : found[model]!.atLeast;
+    });
+    return { thresholds, kept, entries: largest, votes: need.ties === "first" ? null : votes };
+  }
+
+  async #surveyUntilFound(
+    need: ThresholdNeed,
+    ranks: readonly (number | null)[],
+    entries: readonly number[],
+    samples: readonly Uint32Array[],
+    found: (Found | null)[],
+  ): Promise<{ votes: ThresholdValue["votes"]; parts: SurveyPart[] | null }> {
+    const everything = point(0);
+    let brackets = ranks.map((rank, model) =>
+      rank === null || rank === 0 ? everything : bracketFromSample(samples[model]!, rank, entries[model]!),
+    );
+    for (let pass = 0; ; pass++) {
+      const parts = await this.#survey(brackets, need.votes);
+      const next = brackets.map((bracket, model) => {
+        const rank = ranks[model]!;
+        if (rank === null || rank === 0) return bracket;
+        const result = resolve(bracket, rank, this.#counts(parts, model, bracket));
+        if (!isFound(result)) return result;
+        found[model] = result;
+        return point(result.bits);
+      });
+      const unresolved = ranks.some((rank, model) => rank !== null && rank > 0 && found[model] === null);
+      const trusted = pass === 0 ? found.every((f) => f === null || f.guessed) : false;
+      if (!unresolved) {
+        const votable = need.votes !== null && trusted && ranks.every((rank) => rank !== 0);
+        return { votes: votable ? sumVotes(parts) : null, parts: trusted ? parts : null };
+      }
+      for (const [model, rank] of ranks.entries()) if (rank !== null && rank > 0) found[model] = null;
+      brackets = next;
+    }
+  }
+
+  /** A sample of each model's magnitudes; all of them, in order, where the group is a block or less. */
+  async #sample(): Promise<Uint32Array[]> {
+    const total = this.#total();
+    const filled = Array.from({ length: this.#models }, () => 0);
+    const blocks: SampleBlock[] = [];
+    const take = (tensor: number, start: number, count: number) => {
+      const slots = this.#tensors[tensor]!.inputs.map(({ model }) => {
+        const slot = filled[model]!;
+        filled[model] = slot + count;
+        return slot;
+      });
+      blocks.push({ tensor, start, count, slots });
+    };
+    if (total <= BLOCK_ENTRIES) {
+      for (const tensor of this.#group.tensors) take(tensor, 0, this.#tensors[tensor]!.entries);
+    } else {
+      const runs = this.#sampleSize / SAMPLE_RUN;
+      let tensorIndex = 0;
+      let tensorStart = 0;
+      for (let run = 0; run < runs; run++) {
+        const position = Math.floor((run * total) / runs);
+        let tensor = this.#group.tensors[tensorIndex]!;
+        while (position >= tensorStart + this.#tensors[tensor]!.entries) {
+          tensorStart += this.#tensors[tensor]!.entries;
+          tensor = this.#group.tensors[++tensorIndex]!;
+        }
+        const start = position - tensorStart;
+        take(tensor, start, Math.min(SAMPLE_RUN, this.#tensors[tensor]!.entries - start));
+      }
+    }
+    const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
+    const buffers = filled.map((_, model) => this.#address + model * capacity);
+    await this.#crew.run({ job: "sample", blocks: blocks.filter(({ count }) => count > 0), args: { buffers } });
+    return filled.map((count, model) => new Uint32Array(this.#crew.memory.buffer, buffers[model]!, count).slice());
+  }
+
+  #sampleCapacity(): number {
+    return this.#sampleSize === MODEL_SAMPLE ? MODEL_SAMPLE : BLOCK_ENTRIES;
+  }
+
+  #binsOf(model: number): number {
+    return this.#address + this.#models * (this.#sampleCapacity() + SAMPLE_RUN) * 4 + model * MAX_BINS * 4;
+  }
+
+  #survey(brackets: readonly Bracket[], votes: readonly number[] | null): Promise<SurveyPart[]> {
+    const rows = brackets.map((bracket, model) => {
+      const bins = this.#binsOf(model);
+      new Uint32Array(this.#crew.memory.buffer, bins, binCount(bracket)).fill(0);
+      return { ...bracket, bins, vote: votes?.[model] ?? 1 };
+    });
+    return this.#crew.run({ job: "survey", blocks: this.#blocks, args: { rows, votes: votes !== null } });
+  }
+
+  #counts(parts: readonly SurveyPart[], model: number, bracket: Bracket) {
+    let atHigh = 0;
+    let above = 0;
+    let atLeast = 0;
+    for (const [index, part] of parts.entries()) {
+      const input = this.#inputOf(index, model);
+      if (input < 0) continue;
+      atHigh += part.atHigh[input]!;
+      above += part.above[input]!;
+      atLeast += part.atLeast[input]!;
+    }
+    const bins = new Uint32Array(this.#crew.memory.buffer, this.#binsOf(model), binCount(bracket)).slice();
+    return { atHigh, above, atLeast, bins };
+  }
+
+  /** Which input of a block's tensor is a model's, or −1. */
+  #inputOf(block: number, model: number): number {
+    const { inputs } = this.#tensors[this.#blocks[block]!.tensor]!;
+    // Nearly always the model's own index; tensors that a model lacks shift it.
+    return inputs[model]?.model === model ? model : inputs.findIndex((input) => input.model === model);
+  }
+
+  /** Shares the entries equal to each threshold out over the blocks, in order, until the rank is reached. */
+  async #makeQuotas(ranks: readonly (number | null)[], found: readonly (Found | null)[], parts: SurveyPart[] | null) {
+    const left = ranks.map((rank, model) => (rank === null || rank === 0 ? null : rank - found[model]!.above));
+    const partial = left.some((quota, model) => quota !== null && quota < found[model]!.atLeast - found[model]!.above);
+    if (!partial) return;
+    let equal = parts;
+    if (equal === null) {
+      const brackets = ranks.map((_, model) => point(found[model]?.bits ?? 0));
+      equal = await this.#survey(brackets, null);
+    }
+    const quotas = new Map<number, Quota[]>();
+    for (const [index, part] of equal.entries()) {
+      const { tensor } = this.#blocks[index]!;
+      const { inputs } = this.#tensors[tensor]!;
+      const quota = inputs.map(({ model }, input) => {
+        if (left[model] === null) return null;
+        const here = part.atLeast[input]! - part.above[input]!;
+        const keep = Math.min(here, left[model]!);
+        left[model]! -= keep;
+        return keep === here ? null : keep;
+      });
+      const list = quotas.get(tensor) ?? [];
+      list.push(quota);
+      quotas.set(tensor, list);
+    }
+    this.#quotas = quotas;
+  }
+
+  async #votes({ args, mass }: VotesNeed) {
+    if (mass !== null && this.#quotas.size === 0) {
+      const bitsOf = (value: number) => new Uint32Array(new Float32Array([value]).buffer)[0]!;
+      const brackets = mass.map(({ threshold }) => point(bitsOf(threshold)));
+      return sumVotes(await this.#survey(brackets, mass.map(({ weight }) => weight)));
+    }
+    const blocks: CombineBlock[] = this.#blocks.map((block) => ({ ...block, quota: this.#quotaOf(block) }));
+    const parts = await this.#crew.run({ job: "tally", blocks, args: { args } });
+    return sumVotes(parts);
+  }
+
+  #quotaOf({ tensor, start }: Block): Quota {
+    return this.#quotas.get(tensor)?.[start / BLOCK_ENTRIES] ?? null;
+  }
+
+  async #blockMoments(trim: EnergyNeed["trim"] | null) {
+    const parts = await this.#crew.run({ job: "moments", blocks: this.#blocks, args: { trim } });
+    return Array.from({ length: this.#models }, (_, model) =>
+      mergeBlocks(
+        parts.flatMap((part, index) => {
+          const input = this.#inputOf(index, model);
+          return input < 0 ? [] : [part[input]!];
+        }),
+      ),
+    );
+  }
+
+  async #moments(_need: MomentsNeed) {
+    const moments = await this.#blockMoments(null);
+    return {
+      entries: Math.max(...moments.map(({ entries }) => entries)),
+      mean: moments.map(({ mean }) => mean),
+      deviation: moments.map((part) => deviationOf(part)),
+    };
+  }
+
+  async #energy({ trim }: EnergyNeed) {
+    return { energy: (await this.#blockMoments(trim)).map((part) => energyOf(part)) };
+  }
+
+  async #normShare({ shares }: NormShareNeed): Promise<ThresholdValue> {
+    const entries = this.#entries();
+    const bins = await this.#perModel("energyBins", null);
+    const crossings = shares.map((share, model) => (bins[model] ? crossingBin(bins[model], share) : null));
+    const patterns = await this.#perModel("patterns", { bins: crossings.map((crossing) => crossing?.bin ?? -1) });
+    const values = crossings.map((crossing, model) => {
+      if (shares[model] === 1) return { threshold: 0, kept: entries[model]! };
+      if (crossing === null) return { threshold: Number.POSITIVE_INFINITY, kept: 0 };
+      const { bits, kept } = crossingValue(crossing, patterns[model]!);
+      return { threshold: magnitudeOf(bits), kept };
+    });
+    return {
+      thresholds: values.map(({ threshold }) => threshold),
+      kept: values.map(({ kept }) => kept),
+      entries: Math.max(...entries),
+      votes: null,
+    };
+  }
+
+  /**
+   * Runs a job whose parts are arrays per input, tensors with the same models together, and adds up per model; `null`
+   * for a model that has none of the tensors.
+   */
+  async #perModel<N extends "energyBins" | "patterns">(job: N, args: N extends "patterns" ? { bins: number[] } : null) {
+    type Part = N extends "patterns" ? Float64Array : { counts: Float64Array; upper: Float64Array; lower: Float64Array };
+    const sums: (Part | null)[] = Array.from({ length: this.#models }, () => null);
+    const byInputs = new Map<string, Block[]>();
+    for (const block of this.#blocks) {
+      const key = this.#tensors[block.tensor]!.inputs.map(({ model }) => model).join();
+      const blocks = byInputs.get(key);
+      if (blocks === undefined) byInputs.set(key, [block]);
+      else blocks.push(block);
+    }
+    for (const [key, blocks] of byInputs) {
+      const parts = (await this.#crew.run({ job, blocks, args } as never)) as Part[][];
+      for (const part of parts) {
+        for (const [input, model] of key.split(",").map(Number).entries()) {
+          sums[model] = sums[model] === null ? part[input]! : addParts(sums[model]!, part[input]!);
+        }
+      }
+    }
+    return sums;
+  }
+}
+
+/** A bracket that only counts what is above and at a value. */
+function point(bits: number): Bracket {
+  return { high: bits, guess: bits, low: bits - 1, shift: 0 };
+}
+
+function addParts<P extends Float64Array | { counts: Float64Array; upper: Float64Array; lower: Float64Array }>(a: P, b: P): P {
+  if (a instanceof Float64Array) {
+    for (let i = 0; i < a.length; i++) a[i]! += (b as Float64Array)[i]!;
+  } else {
+    const [x, y] = [a, b as Exclude<P, Float64Array>] as const;
+    addParts(x.counts, y.counts);
+    addParts(x.upper, y.upper);
+    addParts(x.lower, y.lower);
+  }
+  return a;
+}
+
+function sumVotes(parts: readonly { readonly positive: number; readonly negative: number }[]) {
+  let positive = 0;
+  let negative = 0;
+  for (const part of parts) {
+    positive += part.positive;
+    negative += part.negative;
+  }
+  return { positive, negative };
+}

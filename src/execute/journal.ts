@@ -1,0 +1,153 @@
+import { MergewrightError } from "../errors.js";
+import type { Known } from "../methods/method.js";
+import { xxh64 } from "../numbers/checksum.js";
+import type { Plan } from "../plan/types.js";
+import { BLOCK_ENTRIES } from "./blocks.js";
+import type { WrittenBlock } from "./jobs.js";
+import type { Workspace } from "./workspace.js";
+
+/**
+ * What an interrupted run left: lines of JSON, written after the work they speak of. The first names the plan and the
+ * state of the inputs; `known` lines hold statistics, `block` lines what was written.
+ */
+interface FirstLine {
+  readonly format: 1;
+  readonly plan: string;
+  readonly inputs: readonly string[];
+}
+
+interface KnownLine {
+  readonly known: string;
+  readonly value: Known;
+}
+
+interface BlockLine {
+  readonly block: readonly [tensor: number, index: number];
+  readonly written: WrittenBlock;
+}
+
+/** The plan without what only identifies the inputs' state: equal for the same recipe over the same headers. */
+export function planHash(plan: Plan): string {
+  const sources = plan.sources.map(({ input, file }) => ({ input, file }));
+  const files = plan.files.map(({ name, size, header }) => ({ name, size, header: xxh64(header) }));
+  const text = JSON.stringify({ ...plan, sources, files, estimate: null, warnings: null });
+  return xxh64(new TextEncoder().encode(text));
+}
+
+function inputStates({ sources }: Plan): string[] {
+  return sources.map(({ file, stamp, headerHash }) => `${file} ${stamp.size} ${stamp.version} ${headerHash}`);
+}
+
+interface RedoLine {
+  readonly redo: readonly (readonly [tensor: number, index: number])[];
+}
+
+export class Journal {
+  readonly #workspace: Workspace;
+  readonly known = new Map<string, Known>();
+  /** By tensor index, then block index. */
+  readonly written = new Map<number, Map<number, WrittenBlock>>();
+  /** Whether an earlier run's work was found. */
+  readonly resumed: boolean;
+
+  /**
+   * Opens the workspace's journal for a plan.
+   * @throws input/changed, output/stale-partial
+   */
+  constructor(workspace: Workspace, plan: Plan) {
+    this.#workspace = workspace;
+    const first: FirstLine = { format: 1, plan: planHash(plan), inputs: inputStates(plan) };
+    const [earlier, ...lines] = workspace.journal;
+    this.resumed = earlier !== undefined;
+    if (earlier === undefined) {
+      workspace.record([JSON.stringify(first)]);
+      return;
+    }
+    checkSame(workspace.label, parseLine(earlier) as FirstLine | null, first);
+    for (const line of lines) this.#read(parseLine(line));
+  }
+
+  #read(line: unknown): void {
+    if (typeof line !== "object" || line === null) return;
+    if ("known" in line) {
+      const { known, value } = line as KnownLine;
+      this.known.set(known, value);
+    } else if ("block" in line) {
+      const { block, written } = line as BlockLine;
+      this.#keep(block[0], block[1], written);
+    } else if ("redo" in line) {
+      for (const [tensor, index] of (line as RedoLine).redo) this.written.get(tensor)?.delete(index);
+    }
+  }
+
+  #keep(tensor: number, index: number, written: WrittenBlock): void {
+    let blocks = this.written.get(tensor);
+    if (blocks === undefined) this.written.set(tensor, (blocks = new Map()));
+    blocks.set(index, written);
+  }
+
+  recordKnown(key: string, value: Known): void {
+    this.known.set(key, value);
+    this.#workspace.record([encode({ known: key, value } satisfies KnownLine)]);
+  }
+
+  recordBlocks(parts: readonly { readonly tensor: number; readonly start: number; readonly written: WrittenBlock }[]): void {
+    const lines = parts.map(({ tensor, start, written }) => {
+      const index = start / BLOCK_ENTRIES;
+      this.#keep(tensor, index, written);
+      return encode({ block: [tensor, index], written } satisfies BlockLine);
+    });
+    if (lines.length > 0) this.#workspace.record(lines);
+  }
+
+  /** Takes blocks back, for good: they were written with a guess that proved wrong. */
+  recordRedo(blocks: readonly { readonly tensor: number; readonly start: number }[]): void {
+    if (blocks.length === 0) return;
+    for (const { tensor, start } of blocks) this.forget(tensor, start);
+    const redo = blocks.map(({ tensor, start }) => [tensor, start / BLOCK_ENTRIES] as const);
+    this.#workspace.record([JSON.stringify({ redo } satisfies RedoLine)]);
+  }
+
+  /** Whether a block needs no work. */
+  has(tensor: number, start: number): boolean {
+    return this.written.get(tensor)?.has(start / BLOCK_ENTRIES) ?? false;
+  }
+
+  forget(tensor: number, start: number): void {
+    this.written.get(tensor)?.delete(start / BLOCK_ENTRIES);
+  }
+}
+
+function checkSame(label: string, earlier: FirstLine | null, now: FirstLine): void {
+  if (earlier !== null && earlier.plan === now.plan && earlier.inputs.join("\n") === now.inputs.join("\n")) return;
+  if (earlier !== null && earlier.plan === now.plan) {
+    const index = now.inputs.findIndex((state, i) => state !== earlier.inputs[i]);
+    throw new MergewrightError("an input changed since this merge began", {
+      kind: "request",
+      code: "input/changed",
+      where: { file: now.inputs[index]?.split(" ")[0] ?? label },
+      expected: earlier.inputs[index] ?? "no such file",
+      found: now.inputs[index] ?? "no such file",
+      advice: "restore the input to continue, or give --force to start over",
+    });
+  }
+  throw new MergewrightError("an interrupted merge of another recipe or of other inputs is in the way", {
+    kind: "request",
+    code: "output/stale-partial",
+    where: { file: label },
+    advice: "give --force to start over, or finish the other merge with its own command first",
+  });
+}
+
+/** JSON has no infinity; thresholds can be infinite. */
+function encode(line: KnownLine | BlockLine): string {
+  return JSON.stringify(line, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line, (_, value: unknown) => (value === "Infinity" ? Number.POSITIVE_INFINITY : value));
+  } catch {
+    return null;
+  }
+}

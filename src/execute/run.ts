@@ -1,0 +1,383 @@
+import { MergewrightError } from "../errors.js";
+import type { Known, Method, Need, Scope, Settings } from "../methods/method.js";
+import { blockTreeChecksum } from "../numbers/checksum.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { Plan, PlannedTensor } from "../plan/types.js";
+import { magnitudeOf } from "../statistics/threshold.js";
+import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
+import type { Block } from "./blocks.js";
+import type { BlockPart, Crew, Stage } from "./crew.js";
+import { Gatherer, NOTHING_GATHERED, statisticsBytes } from "./gather.js";
+import type { Gathered, Guess } from "./gather.js";
+import type { CombineBlock, JobName, WrittenBlock } from "./jobs.js";
+import { Journal } from "./journal.js";
+import type { WorkSetup } from "./setup.js";
+import type { Workspace } from "./workspace.js";
+
+export type Phase = "statistics" | "merge" | "copy" | "check";
+
+/** Told from time to time; bytes are of inputs read and outputs written. */
+export interface Progress {
+  readonly phase: Phase;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface RunOptions {
+  readonly createCrew: (setup: WorkSetup, statisticsBytes: number) => Promise<Crew>;
+  readonly progress?: (progress: Progress) => void;
+  /** NaN or infinity in an input is an error instead of a warning. */
+  readonly strict: boolean;
+}
+
+/** What is known of a written tensor. */
+export interface TensorResult {
+  readonly name: string;
+  /** Block tree of XXH64; see numbers/checksum.ts. */
+  readonly checksum: string;
+  readonly nonFinite: number;
+  readonly nonFiniteInputs: readonly number[] | null;
+}
+
+export interface RunResult {
+  readonly resumed: boolean;
+  readonly tensors: readonly TensorResult[];
+  /** The method's counters over all tensors. */
+  readonly counters: Readonly<Record<string, number>>;
+  /** Per model: entries that the trim kept, of how many; `null` where nothing was trimmed by a threshold. */
+  readonly kept: readonly { readonly kept: number; readonly entries: number }[] | null;
+  /** Thresholds per model, where they hold for the whole model. */
+  readonly thresholds: readonly number[] | null;
+  readonly warnings: readonly string[];
+}
+
+/** Groups that are worked on at the same time where statistics are per tensor: the next is read while one ends. */
+export const LANES = 3;
+
+/** Executes a plan into a workspace, whose files and journal then hold the result; `commit` is the caller's. */
+export async function run(
+  plan: Plan,
+  method: Method,
+  setup: WorkSetup,
+  workspace: Workspace,
+  options: RunOptions,
+): Promise<RunResult> {
+  const journal = new Journal(workspace, plan);
+  for (const { name, size, header } of plan.files) workspace.allocate(name, size, header);
+  const models = plan.inputs.filter(({ role }) => role === "model").length;
+  const firstNeed = firstNeedOf(plan, method);
+  const lanes = firstNeed === null ? 0 : firstNeed.scope === "model" ? 1 : LANES;
+  const laneBytes = firstNeed === null ? 0 : statisticsBytes(models, firstNeed.scope);
+  const crew = await options.createCrew(setup, lanes * laneBytes);
+  try {
+    const execution = new Execution(plan, method, setup, journal, meter(crew, plan, journal, options.progress), models);
+    await execution.dropDamaged();
+    await execution.copy();
+    await execution.merge(firstNeed?.scope ?? null, lanes, laneBytes);
+    return execution.result(options.strict);
+  } finally {
+    await crew.close();
+  }
+}
+
+/** The first thing that must be known, which fixes the scope of the statistics; the same for every tensor. */
+export function firstNeedOf(plan: Plan, method: Method): Need | null {
+  const tensor = plan.tensors.find(({ action, entries }) => action === "merge" && entries > 0);
+  return tensor === undefined ? null : method.needs(tensor.settings!, {});
+}
+
+class Execution {
+  readonly #known = new Map<string, Known>();
+
+  constructor(
+    readonly plan: Plan,
+    readonly method: Method,
+    readonly setup: WorkSetup,
+    readonly journal: Journal,
+    readonly crew: Crew,
+    readonly models: number,
+  ) {}
+
+  /** Blocks that the journal calls written but whose bytes say otherwise (a power failure) are written again. */
+  async dropDamaged(): Promise<void> {
+    const blocks = [...this.journal.written].flatMap(([tensor, written]) =>
+      blocksOf(tensor, this.plan.tensors[tensor]!.entries).filter((_, index) => written.has(index)),
+    );
+    const digests = await this.crew.run({ job: "reread", blocks, args: null });
+    for (const [index, { tensor, start }] of blocks.entries()) {
+      const written = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES);
+      if (written?.digest !== digests[index]) this.journal.forget(tensor, start);
+    }
+  }
+
+  async copy(): Promise<void> {
+    const copied = this.plan.tensors.flatMap(({ action }, index) => (action === "copy" ? [index] : []));
+    await this.#write({ job: "copy", blocks: this.#unwritten(copied), args: null });
+  }
+
+  async merge(scope: Scope | null, lanes: number, laneBytes: number): Promise<void> {
+    const merged = this.plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
+    const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null && this.plan.tensors[index]!.entries > 0);
+    if (scope === "tensor") {
+      await eachInLanes(own, lanes, async (tensor, lane) => {
+        const { name } = this.plan.tensors[tensor]!;
+        const tied = merged.filter((index) => this.plan.tensors[index]!.tiedTo === name);
+        await this.#mergeGroup([tensor], [tensor, ...tied], scope, this.crew.statistics + lane * laneBytes);
+      });
+    } else if (scope === "model") await this.#mergeGroup(own, merged, scope, this.crew.statistics);
+    else await this.#combine(merged, NOTHING_GATHERED);
+  }
+
+  /** @param own the tensors that statistics are taken over; `merged` those and the ones tied to them. */
+  async #mergeGroup(own: readonly number[], merged: readonly number[], scope: Scope, address: number): Promise<void> {
+    const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
+    const earlier = this.journal.known.get(key);
+    if (earlier !== undefined) {
+      this.#known.set(key, earlier);
+      return this.#combine(merged, { known: earlier, quotas: new Map() });
+    }
+    const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address);
+    const settings = this.#groupSettings(own);
+    const need = this.method.needs(settings, {});
+    const guess = need?.statistic === "threshold" ? await gatherer.guess(need) : null;
+    const proved = guess === null ? null : await this.#speculate(own, merged, guess);
+    const gathered =
+      proved === null
+        ? await gatherer.gather((known) => this.method.needs(settings, known))
+        : { known: proved, quotas: new Map<number, never>() };
+    this.#known.set(key, gathered.known);
+    // Quotas are long and follow from the inputs; a restart counts them again.
+    if (gathered.quotas.size === 0) this.journal.recordKnown(key, gathered.known);
+    await this.#combine(merged, gathered);
+  }
+
+  /**
+   * Combines at once with guessed thresholds and the majority so far, counting what proves them. Blocks whose majority
+   * proves wrong and matters are left to be combined again.
+   * @returns what is then known, or `null` where a guess is refuted and nothing written stands.
+   */
+  async #speculate(own: readonly number[], merged: readonly number[], guess: Guess): Promise<Known | null> {
+    const thresholds = guess.bits.map((bits) => magnitudeOf(bits));
+    const assume = (positive: boolean): Known => ({
+      threshold: { thresholds, kept: thresholds.map(() => 0), entries: guess.entries, votes: { positive: positive ? 1 : 0, negative: 0 } },
+    });
+    const stages = this.#stagesOf(merged, (tensor) => {
+      const bind = (positive: boolean) => this.method.bind(tensor.settings!, knownFor(assume(positive), tensor));
+      return { positive: bind(true), negative: bind(false), guesses: guess.bits, lead: guess.lead };
+    });
+    await Promise.all(
+      stages.map(({ args, indices }) => this.#write({ job: "speculate", blocks: this.#unwritten(indices), args })),
+    );
+    const known = this.#proved(own, guess, thresholds);
+    const blocks = merged.flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
+    const isPositive = known !== null && known.threshold!.votes!.positive > known.threshold!.votes!.negative;
+    const wrong = blocks.filter(({ tensor, start }) => {
+      const written = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES)!;
+      return known === null || (written.proof!.positive !== isPositive && written.counters.cancelled! > 0);
+    });
+    this.journal.recordRedo(wrong);
+    return known;
+  }
+
+  /** Adds the proofs of a group's blocks up. @returns `null` unless they prove every guessed threshold. */
+  #proved(own: readonly number[], { ranks, entries }: Guess, thresholds: readonly number[]): Known | null {
+    const above = ranks.map(() => 0);
+    const atLeast = ranks.map(() => 0);
+    let positive = 0;
+    let negative = 0;
+    for (const index of own) {
+      const { inputs } = this.plan.tensors[index]!;
+      for (const { proof, counters } of this.journal.written.get(index)!.values()) {
+        for (const [input, { model }] of inputs.entries()) {
+          above[model]! += proof!.above[input]!;
+          atLeast[model]! += proof!.atLeast[input]!;
+        }
+        positive += counters.positive!;
+        negative += counters.negative!;
+      }
+    }
+    const holds = ranks.every((rank, model) => above[model]! < rank && rank <= atLeast[model]!);
+    return holds ? { threshold: { thresholds, kept: atLeast, entries, votes: { positive, negative } } } : null;
+  }
+
+  /** Settings with one entry per model of the plan; a model that a tensor lacks takes them from one that has it. */
+  #groupSettings(tensors: readonly number[]): Settings {
+    const planned = tensors.map((index) => this.plan.tensors[index]!);
+    const models = Array.from({ length: this.models }, (_, model) => {
+      for (const { inputs, settings } of planned) {
+        const at = inputs.findIndex((input) => input.model === model);
+        if (at >= 0) return settings!.models[at]!;
+      }
+      return planned[0]!.settings!.global;
+    });
+    return { global: planned[0]!.settings!.global, models };
+  }
+
+  async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
+    const stages = this.#stagesOf(tensors, (tensor) => ({ args: this.method.bind(tensor.settings!, knownFor(known, tensor)) }));
+    await Promise.all(
+      stages.map(({ args, indices }) => {
+        const blocks: CombineBlock[] = this.#unwritten(indices).map((block) => ({
+          ...block,
+          quota: quotas.get(block.tensor)?.[block.start / BLOCK_ENTRIES] ?? null,
+        }));
+        return this.#write({ job: "combine", blocks, args });
+      }),
+    );
+  }
+
+  /** Tensors with the same arguments go into one stage, so that threads never wait between them. */
+  #stagesOf<A>(tensors: readonly number[], argsOf: (tensor: PlannedTensor) => A): { args: A; indices: number[] }[] {
+    const stages = new Map<string, { args: A; indices: number[] }>();
+    for (const index of tensors) {
+      const args = argsOf(this.plan.tensors[index]!);
+      const key = JSON.stringify(args, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
+      const stage = stages.get(key);
+      if (stage === undefined) stages.set(key, { args, indices: [index] });
+      else stage.indices.push(index);
+    }
+    return [...stages.values()];
+  }
+
+  #unwritten(tensors: readonly number[]): Block[] {
+    return tensors.flatMap((index) =>
+      blocksOf(index, this.plan.tensors[index]!.entries).filter(({ start }) => !this.journal.has(index, start)),
+    );
+  }
+
+  async #write<N extends "combine" | "speculate" | "copy">(stage: Stage<N>): Promise<void> {
+    const { blocks } = stage;
+    await this.crew.run(stage, (parts) => {
+      this.journal.recordBlocks(
+        parts.map(({ index, part }) => {
+          const { tensor, start } = blocks[index] as Block;
+          return { tensor, start, written: part as WrittenBlock };
+        }),
+      );
+    });
+  }
+
+  result(strict: boolean): RunResult {
+    const counters: Record<string, number> = Object.fromEntries(Object.keys(this.method.counters).map((name) => [name, 0]));
+    const warnings: string[] = [];
+    const tensors = this.plan.tensors.map((tensor, index): TensorResult => {
+      const written = this.journal.written.get(index) ?? new Map<number, WrittenBlock>();
+      const parts = Array.from({ length: blockCount(tensor.entries) }, (_, block) => written.get(block)!);
+      let nonFinite = 0;
+      let nonFiniteInputs: number[] | null = null;
+      for (const part of parts) {
+        nonFinite += part.nonFinite;
+        if (part.nonFiniteInputs !== null) {
+          nonFiniteInputs = part.nonFiniteInputs.map((count, i) => count + (nonFiniteInputs?.[i] ?? 0));
+        }
+        if (tensor.tiedTo === null) {
+          for (const [name, count] of Object.entries(part.counters)) counters[name] = (counters[name] ?? 0) + count;
+        }
+      }
+      if (nonFinite > 0) warnings.push(this.#nonFiniteWarning(tensor, nonFinite, nonFiniteInputs, strict));
+      const checksum = blockTreeChecksum(parts.map(({ digest }) => digest));
+      return { name: tensor.name, checksum, nonFinite, nonFiniteInputs };
+    });
+    return { resumed: this.journal.resumed, tensors, counters, warnings, ...this.#trimmed() };
+  }
+
+  #nonFiniteWarning(
+    tensor: PlannedTensor,
+    nonFinite: number,
+    inputs: readonly number[] | null,
+    strict: boolean,
+  ): string {
+    const models = this.plan.inputs.filter(({ role }) => role === "model");
+    const names = [...tensor.inputs.map(({ model }) => models[model]?.name ?? "the input"), "the base"];
+    const found = (inputs ?? []).flatMap((count, i) => (count > 0 ? [`${count} in ${names[i]}`] : []));
+    const origin = found.length > 0 ? found.join(", ") : `no input; the result exceeds the range of ${tensor.dtype}`;
+    const text = `${tensor.name}: ${nonFinite} NaN or infinite entries in the output (${origin})`;
+    if (!strict) return text;
+    throw new MergewrightError("a merged tensor holds NaN or infinite entries", {
+      kind: "check",
+      code: "values/non-finite",
+      where: { tensor: tensor.name },
+      found: `${nonFinite} in the output (${origin})`,
+      advice: "repair or leave out the input, exclude the tensor, or merge without --strict",
+    });
+  }
+
+  /** Entries kept by threshold, summed over groups. */
+  #trimmed(): Pick<RunResult, "kept" | "thresholds"> {
+    const kept = Array.from({ length: this.models }, () => ({ kept: 0, entries: 0 }));
+    let any = false;
+    let thresholds: readonly number[] | null = null;
+    for (const [key, known] of this.#known) {
+      const value = known.threshold ?? known["norm-share"];
+      if (value === undefined) continue;
+      any = true;
+      if (key === "") ({ thresholds } = value);
+      for (const [model, count] of value.kept.entries()) {
+        kept[model]!.kept += count;
+        kept[model]!.entries += value.entries;
+      }
+    }
+    return { kept: any ? kept : null, thresholds };
+  }
+}
+
+/** The statistics of a group, reduced to the models that a tensor has. */
+function knownFor(known: Known, { inputs }: PlannedTensor): Known {
+  const pick = (values: readonly number[]) => inputs.map(({ model }) => values[model]!);
+  const { threshold, votes, moments, energy } = known;
+  const share = known["norm-share"];
+  return {
+    ...(threshold && { threshold: { ...threshold, thresholds: pick(threshold.thresholds), kept: pick(threshold.kept) } }),
+    ...(votes && { votes }),
+    ...(moments && { moments: { ...moments, mean: pick(moments.mean), deviation: pick(moments.deviation) } }),
+    ...(energy && { energy: { energy: pick(energy.energy) } }),
+    ...(share && { "norm-share": { ...share, thresholds: pick(share.thresholds), kept: pick(share.kept) } }),
+  };
+}
+
+async function eachInLanes<T>(items: readonly T[], lanes: number, work: (item: T, lane: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async (index: number) => {
+    while (next < items.length) await work(items[next++]!, index);
+  };
+  await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
+}
+
+const PHASES: Readonly<Partial<Record<JobName, Phase>>> = { combine: "merge", speculate: "merge", copy: "copy", reread: "check" };
+
+/** A crew that reports how far the work is. Bytes of statistics passes are added to the total as they come. */
+function meter(crew: Crew, plan: Plan, journal: Journal, report: RunOptions["progress"]): Crew {
+  if (report === undefined) return crew;
+  const bytesOf = (tensor: number) => {
+    const { base, inputs, extra, dtype } = plan.tensors[tensor]!;
+    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
+    return streams.reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[dtype]);
+  };
+  let totalBytes = 0;
+  for (const [tensor, { entries }] of plan.tensors.entries()) {
+    for (const { start, count } of blocksOf(tensor, entries)) {
+      if (!journal.has(tensor, start)) totalBytes += count * bytesOf(tensor);
+    }
+  }
+  let doneBytes = 0;
+  return {
+    threads: crew.threads,
+    memory: crew.memory,
+    statistics: crew.statistics,
+    close: () => crew.close(),
+    run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
+      const phase = PHASES[stage.job] ?? "statistics";
+      if (phase === "statistics" || phase === "check") {
+        for (const { tensor, count } of stage.blocks) totalBytes += count * bytesOf(tensor);
+      }
+      return crew.run(stage, (parts) => {
+        progress?.(parts);
+        for (const { index } of parts) {
+          const block = stage.blocks[index];
+          if (block !== undefined) doneBytes += block.count * bytesOf(block.tensor);
+        }
+        report({ phase, doneBytes, totalBytes });
+      });
+    },
+  };
+}

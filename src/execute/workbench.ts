@@ -1,0 +1,263 @@
+import { convertKernels } from "../kernels/convert/binding.js";
+import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js";
+import { contextBytes, KernelContext } from "../kernels/context.js";
+import type { Kernels } from "../kernels/load.js";
+import { dropKernel } from "../kernels/random/binding.js";
+import type { DropKernel } from "../kernels/random/binding.js";
+import { narrow, widen } from "../numbers/convert.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
+import type { ByteSource } from "../sources/source.js";
+import type { Stream } from "../plan/types.js";
+import { BLOCK_ENTRIES } from "./blocks.js";
+import type { Block } from "./blocks.js";
+import type { WorkSetup, WorkTensor } from "./setup.js";
+
+/** Streams lie this many bytes further apart than their size: equal offsets modulo 4 KiB compete for cache ways. */
+const STAGGER = 960;
+const PAGE = 4096;
+/** Kernels work on eight entries at once, so every buffer ends with room for seven more. */
+const LANES = 8;
+
+export function isKernelDtype(dtype: Dtype): dtype is KernelDtype {
+  return dtype === "BF16" || dtype === "F16" || dtype === "F32";
+}
+
+/** A run of a block's entries, ready for a kernel: addresses in kernel memory, all entries in one format. */
+export interface PreparedTile {
+  /** Index of the first entry in the tensor. */
+  readonly start: number;
+  /** Entries that count. */
+  readonly count: number;
+  /** `count` rounded up to a multiple of eight; the added entries are zero in every stream. */
+  readonly padded: number;
+  readonly format: KernelDtype;
+  /** What is subtracted from every input: the base, or zeros where `inputs` are changes already. */
+  readonly subtract: number;
+  /** What a change is added to: the base, or zeros for a tensor without one. */
+  readonly add: number;
+  readonly inputs: readonly number[];
+  /** Extra streams by role, as f32 (changes where changes are wanted); only in tiles that were converted to f32. */
+  readonly extra: Readonly<Record<string, number>>;
+}
+
+/** How the inputs of a tile are wanted. */
+export interface Wanted {
+  /** Inputs become changes (input − base) where they are converted to f32. */
+  readonly changes: boolean;
+  /** Force conversion to f32, for what runs in TypeScript. */
+  readonly floats: boolean;
+}
+
+/**
+ * The buffers of one thread and the way of a block through them: read as stored, straight into kernel memory; used in
+ * place where all inputs share a format that kernels read, else converted tile by tile to f32.
+ */
+export class Workbench {
+  readonly setup: WorkSetup;
+  readonly kernels: Kernels;
+  readonly context: KernelContext;
+  /** A second context, for what is counted while another kernel combines. */
+  readonly proof: KernelContext;
+  readonly convert: ConvertKernels;
+  /** f32 result of a tile. */
+  readonly floatOut: number;
+  /** The block's output in its own format. */
+  readonly blockOut: number;
+  /** 4 KiB for the survey kernel's sums. */
+  readonly sums: number;
+  readonly #drop: DropKernel;
+  readonly #sources: (ByteSource | undefined)[] = [];
+  readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
+  readonly #raw: number[];
+  readonly #floats: number[];
+  readonly #zeros: number;
+
+  /** @param region bytes of kernel memory that belong to this thread alone; see `workbenchBytes`. */
+  constructor(
+    setup: WorkSetup,
+    kernels: Kernels,
+    region: { readonly address: number; readonly bytes: number },
+    open: (index: number) => ByteSource | Promise<ByteSource>,
+  ) {
+    this.setup = setup;
+    this.kernels = kernels;
+    this.convert = convertKernels(kernels);
+    this.#drop = dropKernel(kernels);
+    this.#open = open;
+    let next = region.address;
+    const take = (bytes: number, stagger = 0) => {
+      const address = Math.ceil(next / PAGE) * PAGE + stagger;
+      next = address + bytes;
+      return address;
+    };
+    this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
+    this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
+    this.sums = take(PAGE);
+    this.#zeros = take((setup.tileEntries + LANES) * 4);
+    this.floatOut = take((setup.tileEntries + LANES) * 4);
+    this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes);
+    const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
+    const staggerOf = (index: number) => (index * STAGGER) % PAGE;
+    this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
+    this.#raw = streams.map((index) => take((setup.chunkEntries + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)));
+    if (next > region.address + region.bytes) throw new RangeError("a workbench does not fit into its region");
+  }
+
+  floatsAt(address: number, count: number): Float32Array {
+    return new Float32Array(this.kernels.memory.buffer, address, count);
+  }
+
+  bytesAt(address: number, count: number): Uint8Array {
+    return new Uint8Array(this.kernels.memory.buffer, address, count);
+  }
+
+  /** Whether all of a tensor's inputs can go to a kernel as they are stored. */
+  nativeFormat(tensor: WorkTensor): KernelDtype | null {
+    const first = tensor.inputs[0]?.stream.dtype;
+    if (first === undefined || !isKernelDtype(first) || tensor.drop !== null) return null;
+    const same = tensor.inputs.every(({ stream }) => stream.dtype === first);
+    return same && (tensor.base === null || tensor.base.dtype === first) ? first : null;
+  }
+
+  /**
+   * Reads a block chunk by chunk and hands over its tiles in order.
+   * @param use called with each tile; `again` gives the same tile converted to f32, for results that need care.
+   */
+  async forEachTile(
+    block: Block,
+    wanted: Wanted,
+    use: (tile: PreparedTile, again: () => PreparedTile) => void,
+  ): Promise<void> {
+    const tensor = this.setup.tensors[block.tensor]!;
+    const format = wanted.floats ? null : this.nativeFormat(tensor);
+    const streams = [...tensor.inputs.map(({ stream }) => stream)];
+    if (tensor.base !== null) streams.push(tensor.base);
+    for (const role of Object.keys(tensor.extra)) streams.push(tensor.extra[role]!);
+    const { chunkEntries, tileEntries } = this.setup;
+    for (let chunk = 0; chunk < block.count; chunk += chunkEntries) {
+      const entries = Math.min(chunkEntries, block.count - chunk);
+      const addresses: number[] = [];
+      for (let index = 0; index < streams.length; index++) {
+        const read = this.#read(streams[index]!, block.start + chunk, entries, this.#raw[index]!);
+        addresses.push(typeof read === "number" ? read : await read);
+      }
+      for (let at = 0; at < entries; at += tileEntries) {
+        const count = Math.min(tileEntries, entries - at);
+        const start = block.start + chunk + at;
+        const floats = () => this.#toFloats(tensor, addresses, at, start, count, wanted.changes);
+        use(format === null ? floats() : this.#inPlace(tensor, format, addresses, at, start, count), floats);
+      }
+    }
+  }
+
+  /** Reads a run of a stream as stored. @returns its address; seven zero entries follow it. */
+  #read(stream: Stream, start: number, entries: number, buffer: number): number | Promise<number> {
+    const bytesPerEntry = DTYPE_BYTES[stream.dtype];
+    const position = stream.offset + start * bytesPerEntry;
+    const bytes = entries * bytesPerEntry;
+    // Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs.
+    const slip = (buffer - position) & (PAGE - 1);
+    const address = slip > 0 && slip < 32 ? buffer + 64 : buffer;
+    this.bytesAt(address + bytes, LANES * bytesPerEntry).fill(0);
+    const into = this.bytesAt(address, bytes);
+    const open = this.#sources[stream.source];
+    if (open !== undefined) {
+      const done = open.read(position, into);
+      return done === undefined ? address : done.then(() => address);
+    }
+    return this.#openAndRead(stream.source, position, into, address);
+  }
+
+  async #openAndRead(index: number, position: number, into: Uint8Array, address: number): Promise<number> {
+    const source = (this.#sources[index] ??= await this.#open(index));
+    await source.read(position, into);
+    return address;
+  }
+
+  #inPlace(
+    tensor: WorkTensor,
+    format: KernelDtype,
+    addresses: readonly number[],
+    at: number,
+    start: number,
+    count: number,
+  ): PreparedTile {
+    const offset = at * DTYPE_BYTES[format];
+    const inputs = tensor.inputs.map((_, index) => addresses[index]! + offset);
+    const base = tensor.base === null ? this.#zeros : addresses[tensor.inputs.length]! + offset;
+    return { start, count, padded: pad(count), format, subtract: base, add: base, inputs, extra: {} };
+  }
+
+  #toFloats(
+    tensor: WorkTensor,
+    addresses: readonly number[],
+    at: number,
+    start: number,
+    count: number,
+    changes: boolean,
+  ): PreparedTile {
+    const models = tensor.inputs.length;
+    const padded = pad(count);
+    let base = this.#zeros;
+    if (tensor.base !== null) {
+      base = this.#floats[models]!;
+      this.#widen(tensor.base.dtype, addresses[models]!, at, base, padded);
+    }
+    const inputs = tensor.inputs.map(({ stream }, index) => {
+      const target = this.#floats[index]!;
+      this.#widen(stream.dtype, addresses[index]!, at, target, padded);
+      if (changes) this.convert.change(target, base, target, padded);
+      const drop = changes ? tensor.drop?.[index] : undefined;
+      if (drop !== undefined) this.#drop(target, count, start, drop.key, drop.drop, drop.rescale);
+      return target;
+    });
+    const extra: Record<string, number> = {};
+    let slot = models + (tensor.base === null ? 0 : 1);
+    for (const [role, { dtype }] of Object.entries(tensor.extra)) {
+      const target = this.#floats[slot]!;
+      this.#widen(dtype, addresses[slot]!, at, target, padded);
+      if (changes) this.convert.change(target, base, target, padded);
+      extra[role] = target;
+      slot++;
+    }
+    const subtract = changes ? this.#zeros : base;
+    return { start, count, padded, format: "F32", subtract, add: base, inputs, extra };
+  }
+
+  #widen(dtype: Dtype, address: number, at: number, target: number, count: number): void {
+    const source = address + at * DTYPE_BYTES[dtype];
+    if (isKernelDtype(dtype)) this.convert.widen(dtype)(source, target, count);
+    else widen(dtype as FloatDtype, this.bytesAt(source, count * DTYPE_BYTES[dtype]), this.floatsAt(target, count));
+  }
+
+  /** Writes f32 results to `target` in an output format. @returns how many are NaN or infinite. */
+  narrow(dtype: Dtype, source: number, target: number, count: number): number {
+    if (isKernelDtype(dtype)) return this.convert.narrow(dtype)(source, target, count);
+    return narrow(dtype as FloatDtype, this.floatsAt(source, count), this.bytesAt(target, count * DTYPE_BYTES[dtype]));
+  }
+
+  /** A source of the setup, opened once. */
+  async source(index: number): Promise<ByteSource> {
+    return (this.#sources[index] ??= await this.#open(index));
+  }
+
+  async close(): Promise<void> {
+    for (const source of this.#sources) await source?.close();
+    this.#sources.length = 0;
+  }
+}
+
+function pad(count: number): number {
+  return Math.ceil(count / LANES) * LANES;
+}
+
+/** Bytes of kernel memory a workbench needs. */
+export function workbenchBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
+  const slack = 2 * PAGE;
+  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * PAGE + 2 * ((tileEntries + LANES) * 4 + slack);
+  const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + slack;
+  const floats = (tileEntries + LANES) * 4 + slack;
+  const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;
+  return Math.ceil((fixed + slack + out + maxStreams * (floats + raw)) / PAGE) * PAGE;
+}

@@ -1,0 +1,25 @@
+import { sumLanes } from "./lanes.as";
+
+/**
+ * The block of memory through which a kernel is called; src/kernels/context.ts writes it.
+ * Pointers are byte addresses; a row per model follows the fixed part.
+ */
+export const COUNT: usize = 4;
+export const OUT: usize = 8;
+export const SUBTRACT: usize = 12;
+export const ADD: usize = 16;
+export const SCRATCH: usize = 20;
+export const SCALARS: usize = 24;
+export const COUNTERS: usize = 64;
+export const ROWS: usize = 192;
+export const ROW_BYTES: usize = 64;
+/** Inside a row. */
+export const COLUMNS: usize = 4;
+export const ROW_COUNTERS: usize = 32;
+
+/** Adds four i32 to a counter, an f64. */
+// @ts-ignore: decorator
+@inline export function addCounter(context: usize, index: usize, v: v128): void {
+  const at = context + COUNTERS + 8 * index;
+  store<f64>(at, load<f64>(at) + <f64>sumLanes(v));
+}

@@ -1,0 +1,80 @@
+/** Writes the block of memory through which a kernel is called; the layout is that of context.as.ts. */
+
+const FIXED_BYTES = 192;
+const ROW_BYTES = 64;
+const SCALARS = 24;
+const COUNTERS = 64;
+const ROW_COLUMNS = 4;
+const ROW_COUNTERS = 32;
+export const MAX_SCALARS = 10;
+export const MAX_COLUMNS = 7;
+
+export function contextBytes(rows: number): number {
+  return FIXED_BYTES + ROW_BYTES * rows;
+}
+
+/** A view of one context in kernel memory. */
+export class KernelContext {
+  readonly address: number;
+  readonly #view: DataView;
+
+  /** @param address of `contextBytes(rows)` bytes, a multiple of 16. */
+  constructor(memory: WebAssembly.Memory, address: number, rows: number) {
+    this.address = address;
+    this.#view = new DataView(memory.buffer, address, contextBytes(rows));
+  }
+
+  setRows(rows: number): void {
+    this.#view.setInt32(0, rows, true);
+  }
+
+  /** @param count entries, a multiple of eight. */
+  setTile(count: number, out: number, subtract: number, add: number, scratch: number): void {
+    this.#view.setInt32(4, count, true);
+    this.#view.setUint32(8, out, true);
+    this.#view.setUint32(12, subtract, true);
+    this.#view.setUint32(16, add, true);
+    this.#view.setUint32(20, scratch, true);
+  }
+
+  setPointer(row: number, address: number): void {
+    this.#view.setUint32(FIXED_BYTES + ROW_BYTES * row, address, true);
+  }
+
+  setScalar(index: number, value: number): void {
+    this.#view.setFloat32(SCALARS + 4 * index, value, true);
+  }
+
+  setColumn(row: number, column: number, value: number): void {
+    this.#view.setFloat32(FIXED_BYTES + ROW_BYTES * row + ROW_COLUMNS + 4 * column, value, true);
+  }
+
+  setColumnBits(row: number, column: number, bits: number): void {
+    this.#view.setUint32(FIXED_BYTES + ROW_BYTES * row + ROW_COLUMNS + 4 * column, bits, true);
+  }
+
+  clearCounters(rows: number): void {
+    for (let at = COUNTERS; at < FIXED_BYTES; at += 8) this.#view.setFloat64(at, 0, true);
+    for (let row = 0; row < rows; row++) {
+      for (let index = 0; index < 4; index++) this.#view.setBigInt64(this.#rowCounter(row, index), 0n, true);
+    }
+  }
+
+  counter(index: number): number {
+    return this.#view.getFloat64(COUNTERS + 8 * index, true);
+  }
+
+  /** Row counters are 64-bit integers far below 2^53. */
+  rowCounter(row: number, index: number): number {
+    return Number(this.#view.getBigInt64(this.#rowCounter(row, index), true));
+  }
+
+  /** The same eight bytes read as a 64-bit float, for kernels that sum. */
+  rowSum(row: number, index: number): number {
+    return this.#view.getFloat64(this.#rowCounter(row, index), true);
+  }
+
+  #rowCounter(row: number, index: number): number {
+    return FIXED_BYTES + ROW_BYTES * row + ROW_COUNTERS + 8 * index;
+  }
+}

@@ -1,0 +1,62 @@
+import { SHARED_KERNELS, UNSHARED_KERNELS } from "./binary.js";
+
+/** A kernel of the tile family: takes the address of a context, returns what its source says. */
+export type ContextKernel = (context: number) => number;
+
+export interface Kernels {
+  readonly memory: WebAssembly.Memory;
+  /**
+   * @param name method's kernel name, `models` where one is written out for that many models, then the formats:
+   * `("ties", "_BF16_BF16", 3)` is `ties3_BF16_BF16`, or `ties_BF16_BF16` where there is none for three.
+   * @throws RangeError for a name that no kernel has; a defect of the caller.
+   */
+  get(name: string, formats?: string, models?: number): ContextKernel;
+  /** Kernels with other parameters, by name. */
+  readonly exports: Readonly<Record<string, (...args: never[]) => number>>;
+}
+
+export const PAGE_BYTES = 65_536;
+const MAX_PAGES = 65_536;
+
+/** Whether this runtime can share WebAssembly memory between threads. */
+export function canShareMemory(): boolean {
+  return typeof SharedArrayBuffer === "function";
+}
+
+/** Memory for kernels: at least `bytes`, shared where `shared`; grows up to 4 GiB. */
+export function createMemory(bytes: number, shared: boolean): WebAssembly.Memory {
+  return new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES), maximum: MAX_PAGES, shared });
+}
+
+const modules = new Map<boolean, WebAssembly.Module>();
+
+/** Instantiates the kernels over `memory`. Compiling happens once per thread. */
+export function loadKernels(memory: WebAssembly.Memory): Kernels {
+  const shared = canShareMemory() && memory.buffer instanceof SharedArrayBuffer;
+  let module = modules.get(shared);
+  if (module === undefined) {
+    module = new WebAssembly.Module(decodeBase64(shared ? SHARED_KERNELS : UNSHARED_KERNELS));
+    modules.set(shared, module);
+  }
+  const { exports } = new WebAssembly.Instance(module, { env: { memory, abort: abortKernel } });
+  return {
+    memory,
+    exports: exports as Kernels["exports"],
+    get(name, formats = "", models) {
+      const kernel = exports[`${name}${models}${formats}`] ?? exports[name + formats];
+      if (typeof kernel !== "function") throw new RangeError(`no kernel is named ${name}${formats}`);
+      return kernel as ContextKernel;
+    },
+  };
+}
+
+function abortKernel(): never {
+  throw new WebAssembly.RuntimeError("a kernel aborted");
+}
+
+function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
+  return bytes;
+}

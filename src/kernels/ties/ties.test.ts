@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import {
+  anyCase,
+  checkTwin,
+  define,
+  drawStreams,
+  PAIRS,
+  settingsOf,
+  strength,
+  type TwinCase,
+} from "../../../test/laws/support/twin.js";
+import type { Known, ParameterValue } from "../../methods/method.js";
+import { ties } from "../../methods/ties.js";
+import { narrow } from "../../numbers/convert.js";
+import { DTYPE_BYTES } from "../../numbers/dtypes.js";
+
+/** What the trim left of a statistics pass: thresholds by value, or a magnitude that an entry has. */
+const threshold = fc.oneof(
+  fc.constantFrom(0, 0.25, 0.5, 1, 2 ** -149, 2 ** -130, 3e38, Infinity),
+  fc.record({ entry: fc.nat() }),
+  fc.double({ min: 0, max: 0.1, noNaN: true }).map(Math.fround),
+);
+const choices = fc.record({
+  lambda: strength,
+  merge: fc.constantFrom("mean", "mean", "sum"),
+  zero_sign: fc.constantFrom("majority", "positive", "negative"),
+  vote: fc.constantFrom("weighted", "unweighted"),
+  divide: fc.constantFrom("weights", "count"),
+});
+
+function known(thresholds: readonly number[], majority: boolean): Known {
+  const votes = { positive: majority ? 2 : 1, negative: 1 };
+  return { threshold: { thresholds, kept: thresholds.map(() => 0), entries: 1, votes } };
+}
+
+describe("the ties kernels equal their definition", () => {
+  for (const [from, to] of PAIRS) {
+    for (const kernel of ["ties", "ties_weighted"]) {
+      it(`${kernel}, ${from} to ${to}`, () => {
+        const property = fc.property(
+          anyCase,
+          choices,
+          fc.array(strength, { minLength: 9, maxLength: 9 }),
+          fc.array(threshold, { minLength: 9, maxLength: 9 }),
+          fc.boolean(),
+          ({ kind, models, count, seed, ...rest }, values, weights, wanted, majority) => {
+            const streams = drawStreams(kind, from, models + 1, count, seed);
+            const base = streams.pop()!;
+            const own = weights.slice(0, models).map((weight) => ({ weight: kernel === "ties" ? 1 : weight }));
+            // A weight that differs from one asks for the weighted kernel.
+            if (kernel === "ties_weighted" && own.every(({ weight }) => weight === 1)) own[0]!.weight = 0.5;
+            const settings = settingsOf(ties, values, own);
+            const plain: TwinCase = {
+              ...{ method: ties, args: ties.bind(settings, known(own.map(() => 0), majority)) },
+              ...{ kernel, from, to, base, models: streams, ...rest },
+            };
+            const { changes } = define(plain);
+            const thresholds = wanted
+              .slice(0, models)
+              .map((at, model) => (typeof at === "number" ? at : Math.abs(changes[model]![at.entry % count]!)))
+              .map((value) => (Number.isNaN(value) ? 0 : value));
+            checkTwin({ ...plain, args: ties.bind(settings, known(thresholds, majority)) });
+          },
+        );
+        fc.assert(property, { seed: 3, numRuns: 120 });
+      });
+    }
+  }
+});
+
+describe("the ties kernels by hand", () => {
+  /** Columns of changes against a base of zeros, eight at most. */
+  const check = (
+    columns: readonly (readonly number[])[],
+    thresholds: readonly number[],
+    values: Readonly<Record<string, ParameterValue>>,
+    weights?: readonly number[],
+  ): number[] => {
+    const models = columns[0]!.length;
+    const results: number[][] = [];
+    for (const [from, to] of PAIRS) {
+      const stored = (value: (column: readonly number[]) => number) => {
+        const floats = new Float32Array(8);
+        columns.forEach((column, index) => (floats[index] = value(column)));
+        const bytes = new Uint8Array(8 * DTYPE_BYTES[from]);
+        narrow(from, floats, bytes);
+        return bytes;
+      };
+      const settings = settingsOf(ties, values, Array.from({ length: models }, (_, i) => ({ weight: weights?.[i] ?? 1 })));
+      const args = ties.bind(settings, known(thresholds, values.zero_sign === "positive"));
+      const twin: TwinCase = {
+        ...{ method: ties, args, kernel: ties.kernel(args)!, from, to, shared: true, offset: 0 },
+        base: stored(() => 0),
+        models: Array.from({ length: models }, (_, i) => stored((column) => column[i]!)),
+      };
+      checkTwin(twin);
+      results.push([...define(twin).out.subarray(0, columns.length)]);
+    }
+    for (const result of results) assert.deepEqual(result, results[0]);
+    return results[0]!;
+  };
+
+  it("an exact cancellation takes the sign that zero_sign names", () => {
+    const columns = [
+      [2, -2],
+      [1, -1],
+      [3, 0],
+      [0, 0],
+    ];
+    assert.deepEqual(check(columns, [0, 0], { zero_sign: "positive" }), [2, 1, 3, 0]);
+    assert.deepEqual(check(columns, [0, 0], { zero_sign: "negative" }), [-2, -1, 3, 0]);
+  });
+
+  it("an entry equal to the threshold is kept, a smaller one dropped", () => {
+    assert.deepEqual(check([[0.5], [-0.5], [0.25], [0.75], [-0]], [0.5], {}), [0.5, -0.5, 0, 0.75, 0]);
+    assert.deepEqual(check([[0.5], [-4]], [Infinity], {}), [0, 0]);
+  });
+
+  it("a mean divides by the agreeing models, or by their weights", () => {
+    const columns = [
+      [1, 3, -2],
+      [-1, -3, 2],
+    ];
+    assert.deepEqual(check(columns, [0, 0, 0], {}), [2, -2]);
+    assert.deepEqual(check(columns, [0, 0, 0], {}, [1, 3, 1]), [2.5, -2.5]);
+    assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 3, 1]), [5, -5]);
+    assert.deepEqual(check(columns, [0, 0, 0], { merge: "sum" }, [1, 3, 1]), [10, -10]);
+    // Unweighted votes are 1 + 3 − 2 > 0, weighted ones 1 + 3 − 20 < 0.
+    assert.deepEqual(check(columns, [0, 0, 0], { vote: "unweighted", divide: "count" }, [1, 1, 10]), [2, -2]);
+    assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 1, 10]), [-20, 20]);
+  });
+
+  it("zero times a negative lambda leaves the base's sign of zero alone", () => {
+    for (const [from, to] of PAIRS) {
+      const size = DTYPE_BYTES[from];
+      const base = new Uint8Array(8 * size);
+      narrow(from, new Float32Array([-0, 0, -0, 0, -0, 0, -0, 0]), base);
+      const args = ties.bind(settingsOf(ties, { lambda: -1 }, [{}]), known([0], false));
+      for (const model of [base, new Uint8Array(8 * size)]) {
+        const shared = false;
+        assert.ok(checkTwin({ method: ties, args, kernel: "ties", from, to, base, models: [model], shared, offset: 2 }));
+      }
+    }
+  });
+});

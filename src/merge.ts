@@ -1,0 +1,110 @@
+/** The whole pipeline: a recipe and checkpoints become a plan, the plan becomes files. */
+import { openInputs } from "./inputs.js";
+import type { OpenModel } from "./inputs.js";
+import type { Crew } from "./execute/crew.js";
+import { run } from "./execute/run.js";
+import type { Progress, RunResult } from "./execute/run.js";
+import { setupOf } from "./execute/setup.js";
+import type { Tuning, WorkSetup } from "./execute/setup.js";
+import type { Workspace } from "./execute/workspace.js";
+import { makePlan } from "./plan/plan.js";
+import type { OpenInputs } from "./plan/plan.js";
+import type { Plan } from "./plan/types.js";
+import type { Recipe } from "./recipe/recipe.js";
+import { modelCard } from "./report/model_card.js";
+import { PROVENANCE_FILE, provenanceOf } from "./report/provenance.js";
+import type { Provenance } from "./report/provenance.js";
+
+/** What a platform supplies. */
+export interface Platform {
+  readonly openModel: OpenModel;
+  readonly createCrew: (setup: WorkSetup, threads: number, statisticsBytes: number) => Promise<Crew>;
+  /** @throws where the place is taken, busy, or inside an input. */
+  readonly openWorkspace: (out: string, inputs: OpenInputs, options: { readonly force: boolean }) => Workspace;
+  /** SHA-256 of a whole input file, as `sha256:…`; for provenance on request. */
+  readonly hashFile: (path: string) => Promise<string>;
+}
+
+export interface MergeOptions {
+  /** Folder to write; must not exist or be empty unless `force`. */
+  readonly out: string;
+  /** Default: one per processor. */
+  readonly threads: number;
+  /** Start over and replace. Default false. */
+  readonly force?: boolean;
+  /** NaN or infinity in the result is an error (code values/non-finite). Default false: a warning. */
+  readonly strict?: boolean;
+  /** Also record hashes of the inputs' whole content, which reads them once more. Default false. */
+  readonly hashInputs?: boolean;
+  readonly progress?: (progress: Progress) => void;
+  readonly tuning?: Tuning;
+}
+
+export interface MergeResult {
+  readonly plan: Plan;
+  readonly provenance: Provenance;
+  readonly result: RunResult;
+  readonly seconds: number;
+}
+
+export async function mergeModels(recipe: Recipe, platform: Platform, options: MergeOptions): Promise<MergeResult> {
+  const started = performance.now();
+  const inputs = await openInputs(recipe, platform.openModel);
+  try {
+    const plan = makePlan(recipe, inputs);
+    const workspace = platform.openWorkspace(options.out, inputs, { force: options.force ?? false });
+    try {
+      const setup = setupOf(plan, (file) => workspace.path(file), options.tuning);
+      const result = await run(plan, recipe.method, setup, workspace, {
+        createCrew: (setup, statisticsBytes) => platform.createCrew(setup, options.threads, statisticsBytes),
+        strict: options.strict ?? false,
+        ...(options.progress && { progress: options.progress }),
+      });
+      const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<number, string>();
+      const provenance = provenanceOf(recipe, plan, result, contents);
+      await writeSideFiles(plan, inputs, workspace);
+      workspace.writeWhole("README.md", encode(modelCard(recipe, plan, provenance)));
+      workspace.writeWhole(PROVENANCE_FILE, encode(`${JSON.stringify(provenance, null, 2)}\n`));
+      workspace.commit();
+      return { plan, provenance, result, seconds: (performance.now() - started) / 1000 };
+    } catch (error) {
+      workspace.release();
+      throw error;
+    }
+  } finally {
+    await inputs.close();
+  }
+}
+
+/** The plan alone; reads headers and configs, no weights. */
+export async function planMerge(recipe: Recipe, platform: Pick<Platform, "openModel">): Promise<Plan> {
+  const inputs = await openInputs(recipe, platform.openModel);
+  try {
+    return makePlan(recipe, inputs);
+  } finally {
+    await inputs.close();
+  }
+}
+
+async function writeSideFiles(plan: Plan, { base, models }: OpenInputs, workspace: Workspace): Promise<void> {
+  const checkpoints = base === null ? models : [base, ...models];
+  for (const file of plan.sideFiles) {
+    if ("text" in file) workspace.writeWhole(file.name, encode(file.text));
+    else {
+      const side = checkpoints[file.input]!.sideFiles.find(({ name }) => name === file.file)!;
+      workspace.writeWhole(file.name, await side.read());
+    }
+  }
+}
+
+async function hashInputs(plan: Plan, { hashFile }: Platform): Promise<Map<number, string>> {
+  const hashes = new Map<number, string>();
+  for (const [index, { address }] of plan.sources.entries()) {
+    if (address?.kind === "file") hashes.set(index, await hashFile(address.path));
+  }
+  return hashes;
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}

@@ -1,0 +1,220 @@
+/**
+ * The contract of a merge method. A method knows tensors' entries, parameters and statistics, and nothing else: no
+ * file, no platform, no checkpoint. Documentation, `mergewright methods NAME`, the recipe schema and completion are
+ * generated from its declaration.
+ */
+
+/** A declared parameter: type, default, range, meaning. `per` says where a recipe may set it. */
+export type Parameter = NumberParameter | ChoiceParameter | FlagParameter | ReferenceParameter;
+
+interface ParameterBase {
+  /** One sentence for the manual. */
+  readonly meaning: string;
+  /**
+   * `recipe`: one value for the whole merge. `tensor`: may differ between tensor patterns. `model`: may also differ
+   * between models.
+   */
+  readonly per: "recipe" | "tensor" | "model";
+}
+
+export interface NumberParameter extends ParameterBase {
+  readonly type: "number";
+  readonly default: number;
+  /** Inclusive bounds; absent means any finite number. */
+  readonly min?: number;
+  readonly max?: number;
+  readonly integer?: boolean;
+}
+
+export interface ChoiceParameter extends ParameterBase {
+  readonly type: "choice";
+  readonly default: string;
+  readonly choices: Readonly<Record<string, string>>;
+}
+
+export interface FlagParameter extends ParameterBase {
+  readonly type: "flag";
+  readonly default: boolean;
+}
+
+/** A checkpoint named by a parameter, e.g. the oracle sign's. Its tensors become an extra input stream. */
+export interface ReferenceParameter extends ParameterBase {
+  readonly type: "checkpoint";
+  readonly default: null;
+}
+
+export type ParameterValue = number | string | boolean | null;
+export type Values = Readonly<Record<string, ParameterValue>>;
+
+/** The parameter values that hold for one tensor. */
+export interface Settings {
+  readonly global: Values;
+  /** One per model, in recipe order; contains the global values too. */
+  readonly models: readonly Values[];
+}
+
+/** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
+export type Need = ThresholdNeed | VotesNeed | MomentsNeed | EnergyNeed | NormShareNeed;
+
+/** Over which entries a statistic is taken: all merged entries of a model, or one tensor. */
+export type Scope = "model" | "tensor";
+
+/** The value of a rank among the magnitudes of each model's change, exactly. */
+export interface ThresholdNeed {
+  readonly statistic: "threshold";
+  readonly scope: Scope;
+  /** Per model: from the number of entries in scope to the rank wanted, 1 = the largest; 0: none, `null`: all. */
+  readonly ranks: readonly ((entries: number) => number | null)[];
+  /** `keep`: every entry equal to the threshold is kept; `first`: exactly `rank` are, lowest index first. */
+  readonly ties: "keep" | "first";
+  /**
+   * Vote weights per model: also count the signs of the trimmed sums where that costs no pass of its own. The method
+   * promises that votes decide nothing but the sign of columns that its counter `cancelled` counts, and that it counts
+   * `positive` and `negative`; so the engine may combine with a guess and mend those columns' blocks afterwards.
+   */
+  readonly votes: readonly number[] | null;
+}
+
+/** How many columns elect a positive and how many a negative sign. */
+export interface VotesNeed {
+  readonly statistic: "votes";
+  readonly scope: Scope;
+  /** What `tally` of the method is called with. */
+  readonly args: Arguments;
+  /** Per model, where the election is the sign of the sum of `weight · trimmed change`; lets a kernel count. */
+  readonly mass: readonly { readonly threshold: number; readonly weight: number }[] | null;
+}
+
+/** Count, mean and unbiased standard deviation of each model's change. */
+export interface MomentsNeed {
+  readonly statistic: "moments";
+  readonly scope: Scope;
+}
+
+/** The squared norm of each model's change, or of what survives a trim. */
+export interface EnergyNeed {
+  readonly statistic: "energy";
+  readonly scope: Scope;
+  readonly trim: readonly Trim[];
+}
+
+/**
+ * The magnitude above which a share of each model's squared norm lies: entries are added from the largest down until
+ * the share is reached, the crossing one included.
+ */
+export interface NormShareNeed {
+  readonly statistic: "norm-share";
+  readonly scope: Scope;
+  readonly shares: readonly number[];
+}
+
+/** Which entries of a change survive: those with |change − centre| ≥ threshold (NaN always survives). */
+export interface Trim {
+  readonly centre: number;
+  readonly threshold: number;
+}
+
+export interface ThresholdValue {
+  /** Per model; 0 keeps everything. */
+  readonly thresholds: readonly number[];
+  /** Per model: entries that survive. */
+  readonly kept: readonly number[];
+  readonly entries: number;
+  readonly votes: VotesValue | null;
+}
+
+export interface VotesValue {
+  readonly positive: number;
+  readonly negative: number;
+}
+
+export interface MomentsValue {
+  readonly entries: number;
+  readonly mean: readonly number[];
+  /** Unbiased (n − 1); 0 for a single entry. */
+  readonly deviation: readonly number[];
+}
+
+export interface EnergyValue {
+  /** Per model: sum of squares. */
+  readonly energy: readonly number[];
+}
+
+/** The statistics of one tensor (scope `tensor`) or of all (scope `model`); arrays are per model in recipe order. */
+export interface Known {
+  readonly threshold?: ThresholdValue;
+  readonly votes?: VotesValue;
+  readonly moments?: MomentsValue;
+  readonly energy?: EnergyValue;
+  readonly "norm-share"?: ThresholdValue;
+}
+
+/** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */
+export interface Arguments {
+  readonly scalars: Readonly<Record<string, number>>;
+  /** Per name one number per model. */
+  readonly columns: Readonly<Record<string, readonly number[]>>;
+}
+
+/** A run of entries of one tensor, all in f32. */
+export interface Tile {
+  readonly count: number;
+  /** The base's entries; zeros for a method without a base. */
+  readonly base: Float32Array;
+  /** Per model: its entries, or its changes (entry − base, rounded to f32), as `inputs` of the method says. */
+  readonly inputs: readonly Float32Array[];
+  /** Extra streams by role, e.g. the oracle sign's change. */
+  readonly extra: Readonly<Record<string, Float32Array>>;
+  readonly out: Float32Array;
+  /** Counts the method adds to, by name; see `counters`. */
+  readonly counters: Record<string, number>;
+}
+
+export interface Paper {
+  readonly title: string;
+  readonly authors: string;
+  /** arXiv identifier or URL. */
+  readonly where: string;
+}
+
+export interface Dialect {
+  readonly meaning: string;
+  readonly values: Values;
+}
+
+export interface MethodDeclaration {
+  readonly name: string;
+  /** One line. */
+  readonly title: string;
+  readonly paper: Paper | null;
+  /** The formula and every rule worth knowing, in plain text; the manual page's body. */
+  readonly description: string;
+  readonly base: "required" | "optional" | "unused";
+  readonly models: { readonly min: number; readonly max?: number };
+  readonly parameters: Readonly<Record<string, Parameter>>;
+  /** Named sets of parameter values; the first is the default dialect. */
+  readonly dialects: Readonly<Record<string, Dialect>>;
+  /** `changes`: task vectors (entry − base). `weights`: entries as they are. */
+  readonly inputs: "changes" | "weights";
+  /** Names of the counts it makes, with their meaning for the report. */
+  readonly counters: Readonly<Record<string, string>>;
+}
+
+/** A method that looks at one entry position at a time: out[p] from base[p], inputs[·][p] and a few numbers. */
+export interface TileMethod extends MethodDeclaration {
+  readonly grain: "tile";
+  /** What must be known next, or `null`. Called again with each answer added to `known`. */
+  needs(settings: Settings, known: Known): Need | null;
+  /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */
+  check?(settings: Settings): string | null;
+  /** From settings and statistics to the numbers of `combine`. */
+  bind(settings: Settings, known: Known): Arguments;
+  /** Adds to the counters `positive` and `negative` the columns that elect each sign; for the need `votes`. */
+  tally?(tile: Tile, args: Arguments): void;
+  /** The definition. f32 arithmetic: every operation is rounded with Math.fround. */
+  combine(tile: Tile, args: Arguments): void;
+  /** Name of the kernel that computes `combine` for these arguments bit for bit, or `null`. */
+  kernel(args: Arguments): string | null;
+}
+
+export type Method = TileMethod;

@@ -1,0 +1,50 @@
+import type { Arguments, Tile, TileMethod } from "./method.js";
+
+const { fround } = Math;
+
+export const taskArithmetic: TileMethod = {
+  name: "task_arithmetic",
+  title: "Base plus the scaled sum of task vectors",
+  paper: { title: "Editing Models with Task Arithmetic", authors: "Ilharco et al.", where: "arXiv 2212.04089" },
+  description: `theta = theta_0 + lambda (w_1 tau_1 + … + w_n tau_n),   tau_i = theta_i - theta_0
+
+A sum, not a mean: lambda = 1/n with equal weights gives simple averaging. Addition: weights 1. Negation (forgetting):
+a weight of -1. Analogy "A is to B as C is to D": weights B 1, A -1, C 1. The released code's default is lambda = 0.3;
+0.4 is the value quoted for use without validation data. Accuracy over lambda is unimodal with a cliff: search it on
+validation data when there is any.`,
+  base: "required",
+  models: { min: 1 },
+  parameters: {
+    lambda: { type: "number", default: 0.3, per: "tensor", meaning: "scale of the merged change" },
+    weight: { type: "number", default: 1, per: "model", meaning: "strength of a model; negative to subtract its task" },
+  },
+  dialects: {
+    paper: { meaning: "the released code: lambda 0.3", values: { lambda: 0.3 } },
+    "no-validation": { meaning: "the TIES paper's choice without validation data: lambda 0.4", values: { lambda: 0.4 } },
+    mergekit: { meaning: "lambda 1, strength through the weights", values: { lambda: 1 } },
+  },
+  inputs: "changes",
+  grain: "tile",
+  counters: {},
+
+  needs: () => null,
+
+  bind(settings): Arguments {
+    return {
+      scalars: { lambda: fround(Number(settings.global.lambda)) },
+      columns: { weight: settings.models.map((model) => fround(Number(model.weight))) },
+    };
+  },
+
+  combine({ count, base, inputs, out }: Tile, { scalars, columns }: Arguments) {
+    const lambda = scalars.lambda!;
+    const weights = columns.weight!;
+    for (let p = 0; p < count; p++) {
+      let sum = 0;
+      for (let i = 0; i < inputs.length; i++) sum = fround(sum + fround(inputs[i]![p]! * weights[i]!));
+      out[p] = base[p]! + fround(sum * lambda);
+    }
+  },
+
+  kernel: () => "arithmetic",
+};

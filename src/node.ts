@@ -1,0 +1,72 @@
+/**
+ * Mergewright for Node.
+ *
+ * ```ts
+ * import { merge } from "mergewright";
+ *
+ * const { provenance } = await merge(
+ *   { method: "ties", base: "./base", models: ["./math", "./code"], parameters: { density: 0.2 } },
+ *   { out: "./merged" },
+ * );
+ * console.log(provenance.counts.counters.conflicts);
+ * ```
+ */
+import { readFile } from "node:fs/promises";
+import { compareModels } from "./analyse/compare.js";
+import type { Comparison, CompareOptions } from "./analyse/compare.js";
+import { inspectModel } from "./analyse/inspect.js";
+import type { Inspection, InspectOptions } from "./analyse/inspect.js";
+import { verifyOutput } from "./analyse/verify.js";
+import type { Verification, VerifyOptions } from "./analyse/verify.js";
+import { mergeModels, planMerge } from "./merge.js";
+import type { MergeOptions, MergeResult } from "./merge.js";
+import type { Plan } from "./plan/types.js";
+import { defaultThreads, nodePlatform } from "./platform/node/platform.js";
+import { readRecipe } from "./recipes.js";
+import type { RecipeObject } from "./recipes.js";
+
+export * from "./common.js";
+export { openModel } from "./platform/node/platform.js";
+export { readRecipe };
+export type { Comparison, Inspection, RecipeObject, Verification };
+
+/** Threads default to one per processor. */
+type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
+
+function threaded<T extends { readonly threads: number }>(options: Threaded<T> = {} as Threaded<T>): T {
+  return { threads: defaultThreads(), ...options } as unknown as T;
+}
+
+/** A plain object, or the path of a YAML file. */
+async function recipeOf(recipe: string | RecipeObject) {
+  return typeof recipe === "string" ? readRecipe(await readFile(recipe, "utf8"), recipe) : readRecipe(recipe);
+}
+
+/**
+ * Merges the models of a recipe into the folder `options.out`.
+ * @param recipe a plain object, or the path of a YAML file.
+ * @throws MergewrightError; `kind` says whether a retry can help.
+ */
+export async function merge(recipe: string | RecipeObject, options: Threaded<MergeOptions>): Promise<MergeResult> {
+  return mergeModels(await recipeOf(recipe), nodePlatform, threaded(options));
+}
+
+/** What a merge would do, from headers alone. */
+export async function plan(recipe: string | RecipeObject): Promise<Plan> {
+  return planMerge(await recipeOf(recipe), nodePlatform);
+}
+
+/** Tensors, sizes and formats of a model; norms where asked for. */
+export function inspect(model: string, options?: Threaded<InspectOptions>): Promise<Inspection> {
+  return inspectModel(model, nodePlatform, threaded<InspectOptions>(options));
+}
+
+/** Task vectors beside each other: norms, cosines, sign conflicts. */
+export function compare(base: string, models: readonly string[], options?: Threaded<CompareOptions>): Promise<Comparison> {
+  return compareModels(base, models, nodePlatform, threaded<CompareOptions>(options));
+}
+
+/** Checks an output folder against its provenance. */
+export function verify(folder: string, options?: Threaded<VerifyOptions>): Promise<Verification> {
+  return verifyOutput(folder, nodePlatform, threaded<VerifyOptions>(options));
+}

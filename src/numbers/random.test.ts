@@ -1,0 +1,182 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import type { StreamKey, Words } from "./random.js";
+import { dropChanges, dropThreshold, philox4x32, randomWord, streamKey } from "./random.js";
+
+function philox(counter: Words, key0: number, key1: number): string {
+  const out = new Uint32Array(4);
+  philox4x32(counter, key0, key1, out);
+  return Array.from(out, (word) => word.toString(16).padStart(8, "0")).join(" ");
+}
+
+/** Philox4x32-10 on BigInts. */
+function reference(counter: readonly number[], key: readonly number[]): number[] {
+  const mask = 0xffffffffn;
+  let [a, b, c, d] = counter.map(BigInt) as [bigint, bigint, bigint, bigint];
+  let [k0, k1] = key.map(BigInt) as [bigint, bigint];
+  for (let round = 0; round < 10; round++) {
+    const p0 = 0xd2511f53n * a;
+    const p1 = 0xcd9e8d57n * c;
+    [a, b, c, d] = [(p1 >> 32n) ^ b ^ k0, p1 & mask, (p0 >> 32n) ^ d ^ k1, p0 & mask];
+    k0 = (k0 + 0x9e3779b9n) & mask;
+    k1 = (k1 + 0xbb67ae85n) & mask;
+  }
+  return [a, b, c, d].map(Number);
+}
+
+const key = streamKey(42, "math", "model.layers.0.mlp.up_proj.weight");
+const u32 = fc.integer({ min: 0, max: 0xffffffff });
+
+describe("Philox4x32-10", () => {
+  it("gives the published values", () => {
+    const ones = 0xffffffff;
+    assert.equal(philox([0, 0, 0, 0], 0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8");
+    assert.equal(philox([ones, ones, ones, ones], ones, ones), "408f276d 41c83b0e a20bc7c6 6d5451fd");
+    const pi: Words = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+    assert.equal(philox(pi, 0xa4093822, 0x299f31d0), "d16cfe09 94fdcceb 5001e420 24126ea1");
+  });
+
+  it("agrees with a plain reference", () => {
+    fc.assert(
+      fc.property(fc.tuple(u32, u32, u32, u32), u32, u32, (counter, key0, key1) => {
+        const out = new Uint32Array(4);
+        philox4x32(counter, key0, key1, out);
+        assert.deepEqual(Array.from(out), reference(counter, [key0, key1]));
+      }),
+    );
+  });
+});
+
+const halves = (seed: number): number[] => {
+  const { key0, key1 } = streamKey(seed, "m", "t");
+  return [key0, key1];
+};
+
+describe("streamKey", () => {
+  it("holds the seed in two halves, negative ones in two's complement", () => {
+    assert.deepEqual(halves(0), [0, 0]);
+    assert.deepEqual(halves(0x1_2345_6789), [0x2345_6789, 1]);
+    assert.deepEqual(halves(2 ** 53 - 1), [0xffffffff, 0x1fffff]);
+    assert.deepEqual(halves(-1), [0xffffffff, 0xffffffff]);
+    assert.throws(() => halves(0.5), /whole number/);
+    assert.throws(() => halves(2 ** 53), /whole number/);
+  });
+
+  it("names the stream after model and tensor", () => {
+    // XXH64 of "a\0b"
+    assert.deepEqual(streamKey(7, "a", "b"), { key0: 7, key1: 0, stream0: 0x8d1338c1, stream1: 0xb51b25d6 });
+    assert.notDeepEqual(streamKey(7, "ab", "c"), streamKey(7, "a", "bc"));
+    assert.notDeepEqual(streamKey(7, "é", "t"), streamKey(7, "e", "t"));
+  });
+});
+
+describe("randomWord", () => {
+  it("is word e mod 4 of block e / 4, also beyond 2^32 blocks", () => {
+    const { key0, key1, stream0, stream1 } = key;
+    for (const entry of [0, 1, 2, 3, 4, 7, 2 ** 32 - 1, 2 ** 34 - 1, 2 ** 34, 2 ** 34 + 6, 2 ** 53 - 1]) {
+      const block = Math.floor(entry / 4);
+      const counter = [block % 2 ** 32, Math.floor(block / 2 ** 32), stream0, stream1];
+      assert.equal(randomWord(key, entry), reference(counter, [key0, key1])[entry % 4]);
+    }
+  });
+
+  it("stays what it is: a recorded mask can be made again", () => {
+    assert.deepEqual(
+      [0, 1, 2, 3, 4].map((entry) => randomWord(streamKey(1, "model", "tensor"), entry)),
+      [842941422, 846410619, 533979364, 2232666932, 2181261693],
+    );
+  });
+});
+
+describe("dropThreshold", () => {
+  it("rounds drop × 2^32 to the nearest whole number", () => {
+    assert.deepEqual([0, 0.5, 0.75, 1].map(dropThreshold), [0, 2 ** 31, 3 * 2 ** 30, 2 ** 32]);
+    assert.equal(dropThreshold(0.9), 3865470566);
+    assert.deepEqual([2 ** -34, 2 ** -33, 1 - 2 ** -34, 1 - 2 ** -32].map(dropThreshold), [0, 1, 2 ** 32, 2 ** 32 - 1]);
+  });
+});
+
+const run = (values: Float32Array, firstEntry: number, at: StreamKey, drop: number, rescale = false): number[] => {
+  const changes = Float32Array.from(values);
+  dropChanges(changes, firstEntry, at, drop, rescale);
+  return Array.from(changes);
+};
+
+describe("dropChanges", () => {
+  it("keeps an entry if its word is not below the threshold", () => {
+    const ones = new Float32Array(100).fill(1);
+    for (const firstEntry of [0, 3, 2 ** 34 - 50]) {
+      const expected = Array.from(ones, (_, i) => (randomWord(key, firstEntry + i) >= dropThreshold(0.3) ? 1 : 0));
+      assert.deepEqual(run(ones, firstEntry, key, 0.3), expected);
+    }
+  });
+
+  it("keeps an entry whose word equals the threshold", () => {
+    const words = Array.from({ length: 8 }, (_, entry) => randomWord(key, entry));
+    words.forEach((word, entry) => {
+      assert.deepEqual(run(Float32Array.of(1), entry, key, word / 2 ** 32), [1]);
+      assert.deepEqual(run(Float32Array.of(1), entry, key, (word + 1) / 2 ** 32), [0]);
+    });
+  });
+
+  it("gives the same however the tensor is cut", () => {
+    const whole = Float32Array.from({ length: 64 }, (_, i) => i + 1);
+    const expected = run(whole, 1000, key, 0.5, true);
+    for (let cut = 0; cut <= whole.length; cut++) {
+      const parts = [
+        run(whole.subarray(0, cut), 1000, key, 0.5, true),
+        run(whole.subarray(cut), 1000 + cut, key, 0.5, true),
+      ];
+      assert.deepEqual(parts.flat(), expected);
+    }
+  });
+
+  it("keeps all at 0 and none at 1", () => {
+    const values = Float32Array.from({ length: 5000 }, (_, i) => i - 2500);
+    assert.deepEqual(run(values, 0, key, 0, true), Array.from(values));
+    assert.deepEqual(
+      run(values, 0, key, 1, true),
+      Array.from(values, () => 0),
+    );
+  });
+
+  it("multiplies survivors by 1 / (1 − drop), rounded once", () => {
+    const values = new Float32Array(50).fill(0.1);
+    const scaled = Math.fround(Math.fround(0.1) * Math.fround(1 / (1 - 0.9)));
+    const found = new Set(run(values, 0, key, 0.9, true));
+    assert.deepEqual(found, new Set([0, scaled]));
+  });
+
+  it("never hides NaN or infinity, and drops to +0", () => {
+    const values = Float32Array.of(NaN, Infinity, -Infinity, -1, -0);
+    assert.deepEqual(run(values, 0, key, 1, true), [NaN, Infinity, -Infinity, 0, 0]);
+    assert.deepEqual(run(values, 0, key, 0, true), [NaN, Infinity, -Infinity, -1, -0]);
+  });
+
+  it("drops the share asked for, independently for every stream", () => {
+    const entries = 1 << 18;
+    const ones = new Float32Array(entries).fill(1);
+    const masks = [
+      key,
+      streamKey(43, "math", "model.layers.0.mlp.up_proj.weight"),
+      streamKey(42, "code", "t"),
+      streamKey(42, "math", "t"),
+    ].map((at) => run(ones, 0, at, 0.25));
+    const within = (found: number, share: number): void => {
+      const sigma = Math.sqrt(entries * share * (1 - share));
+      assert.ok(Math.abs(found - entries * share) < 5 * sigma, `${found} of ${entries}, expected ${entries * share}`);
+    };
+    masks.forEach((mask, i) => {
+      within(
+        mask.reduce((sum, kept) => sum + kept, 0),
+        0.75,
+      );
+      for (const other of masks.slice(i + 1))
+        within(
+          mask.reduce((sum, kept, e) => sum + kept * other[e]!, 0),
+          0.5625,
+        );
+    });
+  });
+});

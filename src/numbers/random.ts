@@ -1,0 +1,113 @@
+/**
+ * Random numbers that are a function of (seed, model, tensor, entry), so that tiles, threads and restarts cannot change
+ * them. Generator: Philox4x32-10, from J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel Random Numbers: As Easy as
+ * 1, 2, 3", SC 2011.
+ *
+ * Entry e (0-based, in row-major order) of a tensor owns word e mod 4 of the block whose key is the seed and whose
+ * counter is (⌊e / 4⌋, stream): two 64-bit numbers, low half first. The stream is XXH64 of the model's name, U+0000 and
+ * the tensor's name, in UTF-8.
+ *
+ * These functions are the definition; `kernels/random` holds the twin of `dropChanges`.
+ */
+
+import { xxh64 } from "./checksum.js";
+import { multiplyHigh } from "./multiply.js";
+
+/** Four 32-bit words. */
+export type Words = readonly [number, number, number, number];
+
+/** What is the same for all entries of a tensor: the key, and the upper half of the counter; u32 each. */
+export interface StreamKey {
+  readonly key0: number;
+  readonly key1: number;
+  readonly stream0: number;
+  readonly stream1: number;
+}
+
+const MULTIPLIER_0 = 0xd2511f53;
+const MULTIPLIER_1 = 0xcd9e8d57;
+/** The golden ratio and √3 − 1, as fractions of 2^32. */
+const WEYL_0 = 0x9e3779b9;
+const WEYL_1 = 0xbb67ae85;
+const ROUNDS = 10;
+
+/** @throws RangeError unless the seed is a whole number between −2^53 and 2^53, both excluded. */
+export function streamKey(seed: number, model: string, tensor: string): StreamKey {
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`a seed is a whole number below 2^53, not ${seed}`);
+  const stream = xxh64(new TextEncoder().encode(`${model}\u0000${tensor}`));
+  return {
+    key0: seed >>> 0,
+    key1: Math.floor(seed / 2 ** 32) >>> 0,
+    stream0: Number.parseInt(stream.slice(8), 16),
+    stream1: Number.parseInt(stream.slice(0, 8), 16),
+  };
+}
+
+/** The 32 random bits of an entry, as an unsigned number. */
+export function randomWord(key: StreamKey, entry: number): number {
+  const block = new Uint32Array(4);
+  entryBlock(key, Math.floor(entry / 4), block);
+  return block[entry % 4]!;
+}
+
+/**
+ * A word below this drops its entry: drop × 2^32 rounded to the nearest whole number, halves up. So 0 drops nothing
+ * (no word is below 0), 1 drops everything (every word is below 2^32).
+ */
+export function dropThreshold(drop: number): number {
+  return Math.round(drop * 2 ** 32);
+}
+
+/** What surviving entries are multiplied by. Infinite for drop = 1, where none survives. */
+export function survivorScale(drop: number, rescale: boolean): number {
+  return rescale ? Math.fround(1 / (1 - drop)) : 1;
+}
+
+/**
+ * DARE's first step on a run of a tensor's changes, in place: an entry is dropped, that is becomes +0, if its random
+ * word is below `dropThreshold(drop)`; the others are multiplied by `survivorScale(drop, rescale)`, rounded to f32. NaN
+ * and infinite entries are never dropped, so that no mask hides a damaged input.
+ *
+ * @param firstEntry index in the tensor of `changes[0]`.
+ */
+export function dropChanges(
+  changes: Float32Array,
+  firstEntry: number,
+  key: StreamKey,
+  drop: number,
+  rescale: boolean,
+): void {
+  const threshold = dropThreshold(drop);
+  const scale = survivorScale(drop, rescale);
+  const block = new Uint32Array(4);
+  for (let i = 0; i < changes.length; i++) {
+    const entry = firstEntry + i;
+    if (i === 0 || entry % 4 === 0) entryBlock(key, Math.floor(entry / 4), block);
+    const value = changes[i]!;
+    if (!Number.isFinite(value)) continue;
+    changes[i] = block[entry % 4]! >= threshold ? value * scale : 0;
+  }
+}
+
+function entryBlock({ key0, key1, stream0, stream1 }: StreamKey, block: number, out: Uint32Array): void {
+  philox4x32([block >>> 0, Math.floor(block / 2 ** 32), stream0, stream1], key0, key1, out);
+}
+
+/** One block of Philox4x32-10, written to the four words of `out`. */
+export function philox4x32(counter: Words, key0: number, key1: number, out: Uint32Array): void {
+  let [c0, c1, c2, c3] = counter;
+  for (let round = 0; round < ROUNDS; round++) {
+    const high0 = multiplyHigh(c0, MULTIPLIER_0 >>> 16, MULTIPLIER_0 & 0xffff);
+    const high1 = multiplyHigh(c2, MULTIPLIER_1 >>> 16, MULTIPLIER_1 & 0xffff);
+    const low0 = Math.imul(c0, MULTIPLIER_0);
+    const low1 = Math.imul(c2, MULTIPLIER_1);
+    c0 = high1 ^ c1 ^ (key0 + Math.imul(round, WEYL_0));
+    c2 = high0 ^ c3 ^ (key1 + Math.imul(round, WEYL_1));
+    c1 = low1;
+    c3 = low0;
+  }
+  out[0] = c0;
+  out[1] = c1;
+  out[2] = c2;
+  out[3] = c3;
+}

@@ -1,0 +1,190 @@
+import { MergewrightError } from "../errors.js";
+import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
+import type { Method, Need } from "../methods/method.js";
+import type { Checkpoint } from "../models/model.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { planSideFiles } from "./side_files.js";
+import { accountTensors } from "./tensors.js";
+import type { Accounted, Unplaced } from "./tensors.js";
+import type { Plan, PlannedFile, PlannedInput, PlannedSource, PlannedTensor } from "./types.js";
+
+/** The checkpoints that a recipe names, opened. */
+export interface OpenInputs {
+  readonly base: Checkpoint | null;
+  /** In recipe order. */
+  readonly models: readonly Checkpoint[];
+  /** By role: checkpoints named by parameters. */
+  readonly extra: Readonly<Record<string, Checkpoint>>;
+}
+
+/**
+ * Makes the plan from the recipe and the headers; reads no weights.
+ * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range
+ */
+export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
+  const list = listInputs(recipe, open);
+  const sources: PlannedSource[] = [];
+  const firstSource = new Map<Checkpoint, number>();
+  for (const [input, { checkpoint }] of list.entries()) {
+    firstSource.set(checkpoint, sources.length);
+    for (const { source, header } of checkpoint.shards) {
+      const { label, address, stamp } = source;
+      sources.push({ input, file: label, address, stamp, headerHash: header.hash });
+    }
+  }
+  checkPatterns(recipe, open);
+  const accounted = accountTensors({
+    recipe,
+    ...open,
+    streamOf: (checkpoint, { shard, offset, dtype }) => ({ source: firstSource.get(checkpoint)! + shard, offset, dtype }),
+  });
+  const merged = accounted.backbone.filter(({ action }) => action === "merge");
+  if (merged.length === 0) throw nothingToMerge(recipe);
+  const placed = place(accounted, recipe);
+  const passes = checkNeeds(recipe, merged);
+  return {
+    method: recipe.method.name,
+    inputs: list.map(({ role, name, checkpoint: { label, location } }): PlannedInput => ({ role, name, label, location })),
+    sources,
+    tensors: placed.tensors,
+    skipped: accounted.skipped,
+    files: placed.files,
+    sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
+    warnings: [...recipe.notes, ...warnOfInputs(recipe, open), ...accounted.warnings],
+    estimate: {
+      outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
+      readBytes: readBytes(placed.tensors, passes),
+      mergedEntries: merged.reduce((sum, { entries }) => sum + entries, 0),
+      passes,
+    },
+    dare: recipe.dare === null ? null : { rescale: recipe.dare.rescale },
+    seed: recipe.seed,
+  };
+}
+
+/** Base, models, extras: the order of `Plan.inputs`. */
+function listInputs({ models: entries }: Recipe, { base, models, extra }: OpenInputs) {
+  return [
+    ...(base === null ? [] : [{ role: "base" as const, name: base.name, checkpoint: base }]),
+    ...models.map((checkpoint, index) => ({ role: "model" as const, name: entries[index]!.name, checkpoint })),
+    ...Object.entries(extra).map(([name, checkpoint]) => ({ role: "extra" as const, name, checkpoint })),
+  ];
+}
+
+/** A pattern that matches nothing is a mistake, not a wish. */
+function checkPatterns(recipe: Recipe, { base, models }: OpenInputs): void {
+  const names = new Set([base, ...models].flatMap((checkpoint) => [...(checkpoint?.tensors.keys() ?? [])]));
+  const unmatched = unmatchedPatterns(recipe, names);
+  if (unmatched.length > 0) throw unmatchedPattern(unmatched[0]!, names);
+}
+
+function nothingToMerge(recipe: Recipe): MergewrightError {
+  return new MergewrightError("no tensor is left to merge", {
+    kind: "request",
+    code: "plan/nothing-to-merge",
+    where: whereOf(recipe, "exclude"),
+    advice: "narrow the exclude patterns; mergewright inspect MODEL lists the tensors",
+  });
+}
+
+interface Placed {
+  readonly tensors: readonly PlannedTensor[];
+  readonly files: readonly PlannedFile[];
+  readonly indexes: readonly { readonly name: string; readonly text: string }[];
+}
+
+/** Gives every tensor its file and its bytes. */
+function place({ backbone, heads }: Accounted, recipe: Recipe): Placed {
+  const tensors: PlannedTensor[] = [];
+  const files: PlannedFile[] = [];
+  const indexes: { name: string; text: string }[] = [];
+  const add = (folder: string, group: readonly Unplaced[], maxBytes: number) => {
+    const shards = shardTensors(group, maxBytes);
+    for (const shard of shards.files) {
+      const layout = layoutHeader(shard.tensors, { format: "pt" });
+      const file = files.length;
+      files.push({ name: folder + shard.name, size: layout.fileSize, header: layout.header });
+      for (const [index, { offset, length }] of layout.tensors.entries()) {
+        tensors.push({ ...shard.tensors[index]!, file, offset, length });
+      }
+    }
+    if (shards.index !== null) indexes.push({ name: folder + shards.index.name, text: shards.index.text });
+  };
+  add("", backbone, recipe.output.shardSize);
+  for (const { model, tensors: group } of heads) {
+    if (group.length > 0) add(`heads/${recipe.models[model]!.name}/`, group, recipe.output.shardSize);
+  }
+  return { tensors, files, indexes };
+}
+
+/**
+ * How often the inputs are read; also checks that what is known of a whole model follows from values that hold for the
+ * whole model.
+ */
+function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
+  const own = merged.filter(({ tiedTo }) => tiedTo === null);
+  const first = recipe.method.needs(own[0]!.settings!, {});
+  if (first === null) return 1;
+  if (first.scope === "model") {
+    const keys = new Map<number, string>();
+    for (const { name, inputs, settings } of own) {
+      for (const [model, key] of needKeys(recipe.method, settings!).entries()) {
+        const known = keys.get(inputs[model]!.model);
+        if (known === undefined) keys.set(inputs[model]!.model, key);
+        else if (known !== key) throw unevenNeed(recipe, name);
+      }
+    }
+  }
+  return first.statistic === "threshold" && first.ties === "first" ? 3 : 2;
+}
+
+/** What a method needs of each model, as text that is equal for equal needs. */
+function needKeys(method: Method, settings: NonNullable<Unplaced["settings"]>): string[] {
+  const need = method.needs(settings, {}) as Need;
+  return settings.models.map((_, i) => {
+    const parts: unknown[] = [need.statistic, need.scope];
+    if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001), need.votes?.[i]);
+    if (need.statistic === "norm-share") parts.push(need.shares[i]);
+    return JSON.stringify(parts);
+  });
+}
+
+function unevenNeed(recipe: Recipe, tensor: string): MergewrightError {
+  return new MergewrightError("a parameter that trims a whole model differs between tensors", {
+    kind: "request",
+    code: "recipe/pattern",
+    where: { ...whereOf(recipe, "parameters"), tensor },
+    expected: "one density and weight for all tensors of a model, since one threshold holds for all of them",
+    advice: "set trim: tensor to choose them per tensor, or remove the pattern",
+  });
+}
+
+function readBytes(tensors: readonly PlannedTensor[], passes: number): number {
+  let sum = 0;
+  for (const { action, entries, inputs, base, extra, length } of tensors) {
+    if (action === "copy") {
+      sum += length;
+      continue;
+    }
+    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
+    const perEntry = streams.reduce((bytes, stream) => bytes + DTYPE_BYTES[stream.dtype], 0);
+    sum += entries * perEntry * passes;
+  }
+  return sum;
+}
+
+function warnOfInputs(recipe: Recipe, { base, models }: OpenInputs): string[] {
+  const warnings: string[] = [];
+  const all = [...(base === null ? [] : [base]), ...models];
+  for (const checkpoint of all) warnings.push(...checkpoint.notes.map((note) => `${checkpoint.label}: ${note}`));
+  for (const [index, model] of models.entries()) {
+    if (base !== null && base.location !== "" && base.location === model.location) {
+      warnings.push(`${recipe.models[index]!.name} is the base itself: its task vector is zero`);
+    }
+  }
+  const types = new Set(all.map(({ config }) => String(config?.model_type ?? "")).filter((type) => type !== ""));
+  if (types.size > 1) warnings.push(`the configs name different model types: ${[...types].join(", ")}`);
+  return warnings;
+}

@@ -1,0 +1,106 @@
+import type { Dtype } from "../numbers/dtypes.js";
+import type { SourceAddress, SourceStamp } from "../sources/source.js";
+import type { Settings } from "../methods/method.js";
+
+/** What will happen, complete and inspectable, made from the recipe and the headers alone. Plain data. */
+export interface Plan {
+  readonly method: string;
+  /** Per checkpoint taking part: base first (where there is one), then models, then extra streams. */
+  readonly inputs: readonly PlannedInput[];
+  /** Every weight file of every input; tensors point into this list. */
+  readonly sources: readonly PlannedSource[];
+  /** Every tensor of the output, in the order of its bytes. */
+  readonly tensors: readonly PlannedTensor[];
+  /** Tensors of inputs that do not reach the output, with the reason. */
+  readonly skipped: readonly SkippedTensor[];
+  readonly files: readonly PlannedFile[];
+  /** Small files: where each comes from, or its text. */
+  readonly sideFiles: readonly PlannedSideFile[];
+  readonly warnings: readonly string[];
+  readonly estimate: Estimate;
+  /** DARE's rule for survivors; `null` without DARE. */
+  readonly dare: { readonly rescale: boolean } | null;
+  readonly seed: number;
+}
+
+/** A small file of the output: copied from an input, or written with this text. */
+export type PlannedSideFile =
+  | { readonly name: string; readonly input: number; readonly file: string }
+  | { readonly name: string; readonly text: string };
+
+export interface PlannedInput {
+  readonly role: "base" | "model" | "extra";
+  readonly name: string;
+  readonly label: string;
+  readonly location: string;
+}
+
+export interface PlannedSource {
+  /** Index into `inputs`. */
+  readonly input: number;
+  readonly file: string;
+  readonly address: SourceAddress | null;
+  readonly stamp: SourceStamp;
+  readonly headerHash: string;
+}
+
+/** Where an input's copy of a tensor lies. */
+export interface Stream {
+  /** Index into `Plan.sources`. */
+  readonly source: number;
+  /** First byte in the file. */
+  readonly offset: number;
+  readonly dtype: Dtype;
+}
+
+export interface PlannedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly entries: number;
+  /** Of the output. */
+  readonly dtype: Dtype;
+  readonly action: "merge" | "copy";
+  /** Why it is copied, or what is special about its merge; "" where nothing is. */
+  readonly reason: string;
+  /** The base's copy, for a merge with a base. */
+  readonly base: Stream | null;
+  /** For a merge: one per model that has the tensor. For a copy: the stream copied; model −1 is the base. */
+  readonly inputs: readonly { readonly model: number; readonly stream: Stream }[];
+  /** Extra streams by role. */
+  readonly extra: Readonly<Record<string, Stream>>;
+  /** For a merge: parameter values; `models` has one entry per element of `inputs`. */
+  readonly settings: Settings | null;
+  /** DARE drop probability per element of `inputs`, or `null`. */
+  readonly drop: readonly number[] | null;
+  /** Name of the tensor this one is tied to; such a tensor is merged like it and left out of statistics. */
+  readonly tiedTo: string | null;
+  /** Index into `Plan.files`. */
+  readonly file: number;
+  /** First byte in the output file. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+export interface SkippedTensor {
+  readonly model: string;
+  readonly name: string;
+  readonly reason: string;
+}
+
+export interface PlannedFile {
+  /** Relative to the output folder, `/` between parts. */
+  readonly name: string;
+  readonly size: number;
+  /** The 8 length bytes and the JSON header, ready to be written at offset 0. */
+  readonly header: Uint8Array;
+}
+
+export interface Estimate {
+  readonly outputBytes: number;
+  /** Bytes read from all inputs, statistics passes included. */
+  readonly readBytes: number;
+  readonly mergedEntries: number;
+  /** Passes over the inputs. */
+  readonly passes: number;
+}

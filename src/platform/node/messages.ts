@@ -1,0 +1,33 @@
+import type { PlainError } from "../../errors.js";
+import type { BlockPart } from "../../execute/crew.js";
+import type { JobName, Jobs } from "../../execute/jobs.js";
+import type { WorkSetup } from "../../execute/setup.js";
+
+/** What a worker thread is started with. */
+export interface WorkerStart {
+  readonly setup: WorkSetup;
+  readonly memory: WebAssembly.Memory;
+  /** This thread's own part of the memory. */
+  readonly region: { readonly address: number; readonly bytes: number };
+  readonly thread: number;
+  /** Per slot three counters of a stage: blocks taken in all, from the front, from the back. */
+  readonly claims: Int32Array;
+}
+
+export const CLAIM_SLOTS = 1024;
+export const CLAIM_INTS = 3;
+
+export interface StageMessage {
+  readonly type: "stage";
+  readonly id: number;
+  readonly slot: number;
+  readonly job: JobName;
+  readonly blocks: readonly Jobs[JobName]["block"][];
+  readonly args: Jobs[JobName]["args"];
+}
+
+export type ToWorker = StageMessage | { readonly type: "close" };
+
+export type FromWorker =
+  | { readonly type: "parts"; readonly id: number; readonly parts: readonly BlockPart<JobName>[] }
+  | { readonly type: "done"; readonly id: number; readonly error: PlainError | null };

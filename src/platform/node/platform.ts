@@ -1,0 +1,71 @@
+import { createReadStream, existsSync, realpathSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { VerifyPlatform } from "../../analyse/platform.js";
+import { MergewrightError } from "../../errors.js";
+import type { Platform } from "../../merge.js";
+import { openCheckpoint } from "../../models/checkpoint.js";
+import type { FolderAccess } from "../../models/folder.js";
+import { httpFolder } from "../../models/http_folder.js";
+import type { Checkpoint } from "../../models/model.js";
+import type { OpenInputs } from "../../plan/plan.js";
+import { createCrew } from "./crew.js";
+import { openFolder } from "./files.js";
+import { openWorkspace } from "./workspace.js";
+
+/** Files, threads and folders of Node. */
+export const nodePlatform: Platform & VerifyPlatform = {
+  openModel,
+  openFolder: folderOf,
+  createCrew,
+  openWorkspace(out, inputs, options) {
+    refuseInsideInput(out, inputs);
+    return openWorkspace(out, options);
+  },
+  hashFile,
+};
+
+/** One thread per processor. */
+export function defaultThreads(): number {
+  return os.availableParallelism();
+}
+
+/** @param label a folder, a `.safetensors` file, or the address of a folder on a server that answers ranges. */
+export function openModel(label: string): Promise<Checkpoint> {
+  return openCheckpoint(label, folderOf(label));
+}
+
+function folderOf(label: string): FolderAccess {
+  return /^https?:\/\//.test(label) ? httpFolder(label) : openFolder(label);
+}
+
+/** An output inside an input would be read as part of it the next time, or overwrite it. */
+function refuseInsideInput(out: string, { base, models, extra }: OpenInputs): void {
+  const target = realPath(path.resolve(out));
+  for (const { location, label } of [...(base === null ? [] : [base]), ...models, ...Object.values(extra)]) {
+    if (location === "" || !path.isAbsolute(location)) continue;
+    const relative = path.relative(location, target);
+    if (relative !== "" && (relative.startsWith("..") || path.isAbsolute(relative))) continue;
+    throw new MergewrightError("the output lies inside an input", {
+      kind: "request",
+      code: "output/inside-input",
+      where: { file: out },
+      found: `it is ${relative === "" ? "" : "inside "}the input ${label}`,
+      advice: "write to a folder of its own",
+    });
+  }
+}
+
+/** The real path of a place that may not exist yet: links are resolved in the part that does. */
+function realPath(target: string): string {
+  if (existsSync(target)) return realpathSync(target);
+  const parent = path.dirname(target);
+  return parent === target ? target : path.join(realPath(parent), path.basename(target));
+}
+
+async function hashFile(file: string): Promise<string> {
+  const { createHash } = await import("node:crypto");
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return `sha256:${hash.digest("hex")}`;
+}

@@ -1,0 +1,296 @@
+/** From the tree of a recipe to the recipe: every key checked, defaults filled in, method and dialect resolved. */
+
+import type { Where } from "../errors.js";
+import type { Method } from "../methods/method.js";
+import { Issues, nearest, oneOf, quote } from "./issues.js";
+import { readModels, samePath } from "./models.js";
+import { DROP, readParameters, readSetting } from "./parameters.js";
+import type { DareSettings, Heads, OutputSettings, Recipe, RecipeModel } from "./recipe.js";
+import { type Entry, entryOf, type Node } from "./tree.js";
+import {
+  isNothing,
+  join,
+  note,
+  placed,
+  readChoice,
+  readDtype,
+  readEntries,
+  readFlag,
+  type Reading,
+  readLocation,
+  readNumber,
+  readPattern,
+  readSize,
+  wrongType,
+} from "./values.js";
+
+export interface RecipeContext {
+  /** For messages. */
+  readonly file?: string;
+  /** Every method a recipe may name. */
+  readonly methods: readonly Method[];
+  /** Seed of a recipe that names none; 0 if absent. */
+  readonly seedDefault?: number;
+}
+
+const KEYS = [
+  "method",
+  "dialect",
+  "base",
+  "models",
+  "parameters",
+  "dare",
+  "exclude",
+  "heads",
+  "missing",
+  "seed",
+  "output",
+  "allow_duplicates",
+] as const;
+const HEADS: readonly Heads[] = ["base", "separate"];
+const MISSING: readonly Recipe["missing"][] = ["error", "skip"];
+/** Shards of the size that model hubs use. */
+const SHARD_SIZE = 5e9;
+
+/** @throws a MergewrightError that names everything wrong with the recipe. */
+export function buildRecipe(root: Node, context: RecipeContext): Recipe {
+  const reading: Reading = { issues: new Issues(), positions: new Map() };
+  note(reading, "", root.where);
+  const entries = readEntries(reading, root, "", { known: KEYS, advise: (key) => adviseKey(key, root, context) });
+  const recipe = entries === null ? null : readRecipe(reading, entries, root.where, context);
+  reading.issues.throwIfAny();
+  return recipe!;
+}
+
+function readRecipe(
+  reading: Reading,
+  entries: Map<string, Entry>,
+  where: Where,
+  context: RecipeContext,
+): Recipe | null {
+  const { method, dialect } = readMethod(reading, entries, where, context);
+  const read = <Value>(key: string, reader: (entry: Entry) => Value): Value | undefined => {
+    const entry = entries.get(key);
+    if (entry === undefined) return undefined;
+    note(reading, key, entry.where);
+    return reader(entry);
+  };
+  const base = readBase(reading, entries.get("base"), method, where);
+  const duplicates = read("allow_duplicates", ({ node }) => readFlag(reading, node, "allow_duplicates")) ?? false;
+  const modelsEntry = entries.get("models");
+  if (modelsEntry === undefined) missingKey(reading, "models", where, "a list of models");
+  const models = modelsEntry === undefined ? [] : readModels(reading, modelsEntry, method, duplicates);
+  const parameters = read("parameters", ({ node }) => node);
+  const rest = {
+    exclude: read("exclude", ({ node }) => readExclude(reading, node)) ?? [],
+    heads: read("heads", ({ node }) => readChoice(reading, HEADS, node, "heads")) ?? "base",
+    missing: read("missing", ({ node }) => readChoice(reading, MISSING, node, "missing")) ?? "error",
+    output: readOutput(reading, entries.get("output")),
+    seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
+    dare: readDare(reading, entries.get("dare"), method, models),
+  };
+  if (method === null) return null;
+  return {
+    method,
+    dialect,
+    base,
+    models,
+    parameters: readParameters(reading, parameters, method, dialect, context.methods),
+    ...rest,
+    seed: rest.seed ?? context.seedDefault ?? 0,
+    notes: notesOn(method, base, models),
+    positions: Object.fromEntries(reading.positions),
+  };
+}
+
+function adviseKey(key: string, root: Node, { methods }: RecipeContext): string | undefined {
+  const elsewhere: Readonly<Record<string, string>> = {
+    base_model: "write base",
+    dtype: "write it under output:, as output: {dtype: ...}",
+    out_dtype: "write it under output:, as output: {dtype: ...}",
+    shard_size: "write it under output:, as output: {shard_size: ...}",
+    drop: "write it under dare:, as dare: {drop: ...}",
+    rescale: "write it under dare:, as dare: {rescale: ...}",
+  };
+  if (Object.hasOwn(elsewhere, key)) return elsewhere[key];
+  const asked = entryOf(root, "method")?.node;
+  const name = asked?.kind === "scalar" ? asked.text.split("/")[0] : undefined;
+  const method = methods.find((candidate) => candidate.name === name);
+  return method !== undefined && Object.hasOwn(method.parameters, key) ? `write it under parameters:` : undefined;
+}
+
+function missingKey({ issues }: Reading, key: string, where: Where, expected: string): void {
+  const flag = where.line === undefined;
+  issues.add(`the recipe has no ${key}`, {
+    code: "recipe/missing-key",
+    where: placed(where, key),
+    expected: flag ? expected : `${key}: ${expected}`,
+  });
+}
+
+function readMethod(
+  reading: Reading,
+  entries: Map<string, Entry>,
+  where: Where,
+  { methods }: RecipeContext,
+): { method: Method | null; dialect: string } {
+  const none = { method: null, dialect: "" };
+  const entry = entries.get("method");
+  const known = methods.map((method) => method.name);
+  if (entry === undefined) {
+    missingKey(reading, "method", where, oneOf(known));
+    return none;
+  }
+  note(reading, "method", entry.where);
+  const { node } = entry;
+  if (node.kind !== "scalar" || typeof node.value === "boolean" || node.value === null) {
+    wrongType(reading, node, "method", `a method: ${oneOf(known)}`);
+    return none;
+  }
+  const [name, ...dialects] = node.text.split("/");
+  const method = methods.find((candidate) => candidate.name === name);
+  if (method === undefined) {
+    const close = nearest(name!, known);
+    reading.issues.add(`unknown method ${quote(name!)}`, {
+      code: "recipe/unknown-method",
+      where: placed(node.where, "method"),
+      expected: oneOf(known),
+      ...(close !== undefined && { advice: `write ${close}` }),
+    });
+    return none;
+  }
+  return { method, dialect: readDialect(reading, method, dialects, node, entries.get("dialect")) };
+}
+
+/** From `ties/paper` or `dialect: paper`; both only if they agree. */
+function readDialect(
+  reading: Reading,
+  method: Method,
+  behind: readonly string[],
+  node: Node,
+  entry: Entry | undefined,
+): string {
+  const known = Object.keys(method.dialects);
+  const fallback = known[0] ?? "";
+  const check = (word: string, where: Where): string => {
+    if (known.includes(word)) return word;
+    const close = nearest(word, known);
+    reading.issues.add(`unknown dialect ${quote(word)} of method ${method.name}`, {
+      code: "recipe/unknown-method",
+      where,
+      expected: oneOf(known),
+      ...(close !== undefined && { advice: `write ${close}` }),
+    });
+    return fallback;
+  };
+  const own = behind.length === 0 ? undefined : check(behind.join("/"), placed(node.where, "method"));
+  if (entry === undefined || isNothing(entry.node)) return own ?? fallback;
+  note(reading, "dialect", entry.where);
+  if (entry.node.kind !== "scalar") {
+    wrongType(reading, entry.node, "dialect", oneOf(known));
+    return fallback;
+  }
+  const said = check(entry.node.text, placed(entry.node.where, "dialect"));
+  if (own !== undefined && said !== own) {
+    reading.issues.add("method and dialect name different dialects", {
+      code: "recipe/unknown-method",
+      where: placed(entry.node.where, "dialect"),
+      expected: own,
+      found: quote(said),
+      advice: "keep one of the two",
+    });
+  }
+  return said;
+}
+
+function readBase(reading: Reading, entry: Entry | undefined, method: Method | null, where: Where): string | null {
+  if (entry !== undefined) note(reading, "base", entry.where);
+  if (entry === undefined || isNothing(entry.node)) {
+    if (method?.base === "required") {
+      missingKey(reading, "base", entry?.where ?? where, "the checkpoint that the models were fine-tuned from");
+    }
+    return null;
+  }
+  return readLocation(reading, entry.node, "base") ?? null;
+}
+
+function readExclude(reading: Reading, node: Node): readonly string[] {
+  if (node.kind !== "list") {
+    const advice = node.kind === "scalar" && node.value !== null ? `write exclude: [${quote(node.text)}]` : undefined;
+    wrongType(reading, node, "exclude", "a list of patterns", advice);
+    return [];
+  }
+  return node.items.flatMap((item, index) => {
+    const path = join("exclude", index);
+    const where = note(reading, path, item.where);
+    if (item.kind === "scalar" && item.value !== null) return readPattern(reading, item.text, where, path) ?? [];
+    wrongType(reading, item, path, "a pattern");
+    return [];
+  });
+}
+
+function readOutput(reading: Reading, entry: Entry | undefined): OutputSettings {
+  if (entry !== undefined) note(reading, "output", entry.where);
+  const entries = entry && readEntries(reading, entry.node, "output", { known: ["dtype", "shard_size"] });
+  const dtype = entries?.get("dtype");
+  const size = entries?.get("shard_size");
+  if (dtype !== undefined) note(reading, "output.dtype", dtype.where);
+  if (size !== undefined) note(reading, "output.shard_size", size.where);
+  const keeps = dtype === undefined || isNothing(dtype.node);
+  return {
+    dtype: keeps ? null : (readDtype(reading, dtype.node, "output.dtype") ?? null),
+    shardSize: (size && readSize(reading, size.node, "output.shard_size")) ?? SHARD_SIZE,
+  };
+}
+
+function readDare(
+  reading: Reading,
+  entry: Entry | undefined,
+  method: Method | null,
+  models: readonly RecipeModel[],
+): DareSettings | null {
+  const own = models.findIndex((model) => model.drop !== null);
+  if (entry === undefined || isNothing(entry.node)) {
+    if (own !== -1) {
+      reading.issues.add("a model has a drop, but the recipe has no dare", {
+        code: "recipe/missing-key",
+        where: reading.positions.get(`models.${own}.drop`) ?? reading.positions.get("models")!,
+        advice: "add dare: {drop: ...} to the recipe",
+      });
+    }
+    return null;
+  }
+  const where = note(reading, "dare", entry.where);
+  if (method?.inputs === "weights") {
+    reading.issues.add(`dare does not go with ${method.name}`, {
+      code: "recipe/unsupported",
+      where,
+      expected: "a method that works on changes from a base",
+      advice: "remove dare, or use task_arithmetic or ties",
+    });
+  }
+  const entries = readEntries(reading, entry.node, "dare", { known: ["drop", "rescale"] });
+  if (entries === null) return null;
+  const rescale = entries.get("rescale");
+  if (rescale !== undefined) note(reading, "dare.rescale", rescale.where);
+  const dropEntry = entries.get("drop");
+  const drop = dropEntry && readSetting(reading, "drop", DROP, dropEntry, "dare.drop");
+  const everyModel = models.length > 0 && models.every((model) => model.drop?.value !== undefined);
+  if (dropEntry === undefined && !everyModel) missingKey(reading, "dare.drop", entry.where, "a number from 0 to 1");
+  return {
+    drop: { value: drop?.value ?? 0, patterns: drop?.patterns ?? [] },
+    rescale: (rescale && readFlag(reading, rescale.node, "dare.rescale")) ?? true,
+  };
+}
+
+/** What is legal and yet worth a second look. */
+function notesOn(method: Method, base: string | null, models: readonly RecipeModel[]): readonly string[] {
+  const notes: string[] = [];
+  if (base !== null && method.base === "unused") notes.push(`base is given, but ${method.name} does not use one`);
+  for (const model of base === null ? [] : models) {
+    if (samePath(model.model) !== samePath(base!)) continue;
+    const effect = method.inputs === "changes" ? ": its change is zero everywhere" : "";
+    notes.push(`the model ${model.name} is the base itself${effect}`);
+  }
+  return notes;
+}

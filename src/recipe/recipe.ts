@@ -1,0 +1,77 @@
+import type { FloatDtype } from "../numbers/dtypes.js";
+import type { Method, ParameterValue } from "../methods/method.js";
+import type { Where } from "../errors.js";
+
+/** What a person wants, complete: defaults filled in, dialect expanded, names resolved to a method. */
+export interface Recipe {
+  readonly method: Method;
+  /** Name of the dialect whose values were taken. */
+  readonly dialect: string;
+  readonly base: string | null;
+  readonly models: readonly RecipeModel[];
+  /** Global values by parameter name; every parameter of the method (and of the pre-steps) is present. */
+  readonly parameters: Readonly<Record<string, Setting>>;
+  /** DARE before a task-vector method, or `null`. */
+  readonly dare: DareSettings | null;
+  readonly exclude: readonly string[];
+  readonly heads: Heads;
+  readonly missing: "error" | "skip";
+  readonly output: OutputSettings;
+  readonly seed: number;
+  /** Facts worth telling that are no errors, e.g. a base that the method does not use. One sentence each. */
+  readonly notes: readonly string[];
+  /**
+   * Where things were written, for messages of later stages: by key path, e.g. `models.1.model`. A model's parameter
+   * is `models.1.parameters.weight` however it was spelt, a pattern `parameters.density.patterns.0`, the whole recipe
+   * "". Defaults have no entry; `whereOf` (pattern.ts) falls back to the nearest enclosing key.
+   */
+  readonly positions: Readonly<Record<string, Where>>;
+}
+
+export interface RecipeModel {
+  /** Path or address as written. */
+  readonly model: string;
+  /** Short unique name: the last path part, with `-2`, `-3` … where it repeats. */
+  readonly name: string;
+  /** Per-model values that override the global ones. */
+  readonly parameters: Readonly<Record<string, ModelSetting>>;
+  /** DARE's share of entries dropped from this model, or `null`: the global one. */
+  readonly drop: ModelSetting | null;
+}
+
+/** A value, with exceptions for tensors whose name matches a glob pattern; the first match wins. */
+export interface Setting {
+  readonly value: ParameterValue;
+  readonly patterns: readonly PatternValue[];
+}
+
+/** A model's own setting; without `value`, tensors that match no pattern follow the global setting. */
+export interface ModelSetting {
+  readonly value?: ParameterValue;
+  readonly patterns: readonly PatternValue[];
+}
+
+export interface PatternValue {
+  readonly pattern: string;
+  readonly value: ParameterValue;
+}
+
+export interface DareSettings {
+  /** Share of entries dropped, [0, 1]. */
+  readonly drop: Setting;
+  /** Multiply survivors by 1 / (1 − drop). */
+  readonly rescale: boolean;
+}
+
+/**
+ * What happens to excluded tensors. `base`: copied from the base. `separate`: left out of the merged backbone and
+ * written per model beside it, as `heads/<model>/`.
+ */
+export type Heads = "base" | "separate";
+
+export interface OutputSettings {
+  /** `null`: each tensor keeps the base's (without one: the first model's) dtype. */
+  readonly dtype: FloatDtype | null;
+  /** Largest shard in bytes. */
+  readonly shardSize: number;
+}

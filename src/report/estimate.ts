@@ -1,0 +1,29 @@
+import { statisticsBytes } from "../execute/gather.js";
+import { firstNeedOf, LANES } from "../execute/run.js";
+import { setupOf } from "../execute/setup.js";
+import { workbenchBytes } from "../execute/workbench.js";
+import type { Method } from "../methods/method.js";
+import type { Plan } from "../plan/types.js";
+
+/** The runtime with this program loaded; measured on Node 20, as are the others. */
+const RUNTIME_BYTES = 68e6;
+/** A thread's own runtime, stack and compiled kernels. */
+const THREAD_BYTES = 15e6;
+/** Samples and histograms are copied out of kernel memory while thresholds are found. */
+const STATISTICS_COPIES = 2;
+
+/**
+ * Predicted peak of resident memory of a merge, in bytes; within about a third of what is measured. It follows from the
+ * number of models, the dtypes and the threads; the size of the models is not in it.
+ */
+export function peakMemory(plan: Plan, method: Method, threads: number): number {
+  const workbench = workbenchBytes(setupOf(plan, (file) => file));
+  return RUNTIME_BYTES + threads * (workbench + THREAD_BYTES) + statisticsMemory(plan, method);
+}
+
+function statisticsMemory(plan: Plan, method: Method): number {
+  const need = firstNeedOf(plan, method);
+  if (need === null) return 0;
+  const models = plan.inputs.filter(({ role }) => role === "model").length;
+  return (need.scope === "model" ? 1 : LANES) * statisticsBytes(models, need.scope) * STATISTICS_COPIES;
+}

@@ -1,0 +1,98 @@
+import { planHash } from "../execute/journal.js";
+import type { Dtype } from "../numbers/dtypes.js";
+import type { Plan } from "../plan/types.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { stringifyRecipe } from "../recipe/write.js";
+import { peakMemory } from "./estimate.js";
+
+/** What a merge would do, as plain data; `mergewright plan --json` prints it. */
+export interface PlanReport {
+  /** Hash of the plan; a merge of the same plan over the same inputs writes the same bytes. */
+  readonly plan: string;
+  readonly method: string;
+  readonly dialect: string;
+  readonly inputs: readonly { readonly role: string; readonly name: string; readonly model: string }[];
+  readonly actions: {
+    readonly merge: ActionTotal;
+    readonly copy: ActionTotal;
+    /** Tensors of inputs that do not reach the output. */
+    readonly skip: { readonly tensors: number };
+  };
+  /** Every tensor of the output, in the order of its bytes. */
+  readonly tensors: readonly TensorReport[];
+  readonly skipped: Plan["skipped"];
+  readonly files: readonly { readonly file: string; readonly bytes: number }[];
+  /** Small files: the input they are copied from, or `null` where they are written anew. */
+  readonly sideFiles: readonly { readonly file: string; readonly from: string | null }[];
+  readonly outputBytes: number;
+  /** Predicted, statistics passes included. */
+  readonly readBytes: number;
+  /** How often the inputs are read. */
+  readonly passes: number;
+  readonly threads: number;
+  /** Predicted for this number of threads. */
+  readonly peakMemoryBytes: number;
+  readonly warnings: readonly string[];
+  /** Canonical YAML, every default written out. */
+  readonly recipe: string;
+}
+
+export interface ActionTotal {
+  readonly tensors: number;
+  readonly entries: number;
+  /** Of the output. */
+  readonly bytes: number;
+}
+
+export interface TensorReport {
+  readonly name: string;
+  readonly action: "merge" | "copy";
+  readonly reason: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly file: string;
+}
+
+export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanReport {
+  return {
+    plan: planHash(plan),
+    method: recipe.method.name,
+    dialect: recipe.dialect,
+    inputs: plan.inputs.map(({ role, name, label }) => ({ role, name, model: label })),
+    actions: {
+      merge: totalOf(plan, "merge"),
+      copy: totalOf(plan, "copy"),
+      skip: { tensors: plan.skipped.length },
+    },
+    tensors: plan.tensors.map(({ name, action, reason, dtype, shape, file }) => ({
+      name,
+      action,
+      reason,
+      dtype,
+      shape,
+      file: plan.files[file]!.name,
+    })),
+    skipped: plan.skipped,
+    files: plan.files.map(({ name, size }) => ({ file: name, bytes: size })),
+    sideFiles: plan.sideFiles.map((side) => ({
+      file: side.name,
+      from: "text" in side ? null : plan.inputs[side.input]!.label,
+    })),
+    outputBytes: plan.estimate.outputBytes,
+    readBytes: plan.estimate.readBytes,
+    passes: plan.estimate.passes,
+    threads,
+    peakMemoryBytes: peakMemory(plan, recipe.method, threads),
+    warnings: plan.warnings,
+    recipe: stringifyRecipe(recipe),
+  };
+}
+
+function totalOf(plan: Plan, action: "merge" | "copy"): ActionTotal {
+  const tensors = plan.tensors.filter((tensor) => tensor.action === action);
+  return {
+    tensors: tensors.length,
+    entries: tensors.reduce((sum, { entries }) => sum + entries, 0),
+    bytes: tensors.reduce((sum, { length }) => sum + length, 0),
+  };
+}

@@ -1,0 +1,117 @@
+import { keyOf, placeOf } from "../analyse/recorded.js";
+import type { RunResult } from "../execute/run.js";
+import { planHash } from "../execute/journal.js";
+import { xxh64 } from "../numbers/checksum.js";
+import type { Plan } from "../plan/types.js";
+import { stringifyRecipe } from "../recipe/write.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { VERSION } from "../version.js";
+
+export { PROVENANCE_FILE } from "../analyse/recorded.js";
+
+/**
+ * What a result was made of and how, written into it. Nothing in it depends on the machine, the time or the number of
+ * threads, so that equal inputs and an equal recipe give equal bytes.
+ */
+export interface Provenance {
+  readonly mergewright: string;
+  readonly format: 1;
+  /** Hash of the plan; equal plans over equal inputs make equal files. */
+  readonly plan: string;
+  readonly method: string;
+  readonly dialect: string;
+  readonly seed: number;
+  /** The complete recipe as YAML, every default written out. */
+  readonly recipe: string;
+  readonly inputs: readonly ProvenanceInput[];
+  /** Weight files; header: XXH64 of the 8 length bytes and the header. */
+  readonly outputs: readonly { readonly file: string; readonly bytes: number; readonly header?: string }[];
+  /** Configs, indexes and copies of small files; with XXH64 of the content where the plan made it. */
+  readonly sideFiles?: readonly { readonly file: string; readonly checksum?: string }[];
+  /** Per tensor: XXH64 over the XXH64 of its blocks of 262,144 entries. */
+  readonly checksums: Readonly<Record<string, string>>;
+  readonly counts: ProvenanceCounts;
+  readonly skipped: readonly { readonly model: string; readonly name: string; readonly reason: string }[];
+  readonly warnings: readonly string[];
+}
+
+export interface ProvenanceInput {
+  readonly role: string;
+  readonly name: string;
+  readonly model: string;
+  readonly files: readonly {
+    readonly file: string;
+    readonly bytes: number;
+    readonly modified: string;
+    readonly header: string;
+    /** SHA-256 of the whole file, as `sha256:…`; only where it was asked for. */
+    readonly content?: string;
+  }[];
+}
+
+export interface ProvenanceCounts {
+  readonly tensors: { readonly merged: number; readonly copied: number; readonly skipped: number };
+  readonly mergedEntries: number;
+  /** Per model: how many entries of its task vector the trim kept. */
+  readonly kept: Readonly<Record<string, { readonly kept: number; readonly entries: number }>> | null;
+  readonly counters: Readonly<Record<string, number>>;
+  readonly nonFinite: number;
+}
+
+/** @param contents hashes of whole input files, by index in `plan.sources`. */
+export function provenanceOf(
+  recipe: Recipe,
+  plan: Plan,
+  result: RunResult,
+  contents: ReadonlyMap<number, string>,
+): Provenance {
+  const models = plan.inputs.filter(({ role }) => role === "model");
+  const { kept } = result;
+  const count = (action: string) => plan.tensors.filter((tensor) => tensor.action === action).length;
+  return {
+    mergewright: VERSION,
+    format: 1,
+    plan: planHash(plan),
+    method: recipe.method.name,
+    dialect: recipe.dialect,
+    seed: recipe.seed,
+    recipe: stringifyRecipe(recipe),
+    inputs: plan.inputs.map(({ role, name, label }, input) => ({
+      role,
+      name,
+      model: label,
+      files: plan.sources.flatMap((source, index) => {
+        if (source.input !== input) return [];
+        const { file, stamp, headerHash } = source;
+        const content = contents.get(index);
+        return [
+          { file: baseName(file), bytes: stamp.size, modified: stamp.version, header: headerHash, ...(content && { content }) },
+        ];
+      }),
+    })),
+    outputs: plan.files.map(({ name, size, header }) => ({ file: name, bytes: size, header: xxh64(header) })),
+    sideFiles: plan.sideFiles.map((file) => {
+      return { file: file.name, ...("text" in file && { checksum: xxh64(new TextEncoder().encode(file.text)) }) };
+    }),
+    checksums: Object.fromEntries(result.tensors.map(({ checksum }, index) => [tensorKey(plan, index), checksum])),
+    counts: {
+      tensors: { merged: count("merge"), copied: count("copy"), skipped: plan.skipped.length },
+      mergedEntries: plan.estimate.mergedEntries,
+      kept: kept === null ? null : Object.fromEntries(models.map(({ name }, i) => [name, kept[i]!])),
+      counters: result.counters,
+      nonFinite: result.tensors.reduce((sum, { nonFinite }) => sum + nonFinite, 0),
+    },
+    skipped: plan.skipped,
+    warnings: [...plan.warnings, ...result.warnings],
+  };
+}
+
+/** A tensor's name; of a separate head with its folder, since names repeat there. */
+export function tensorKey(plan: Plan, index: number): string {
+  const { name, file } = plan.tensors[index]!;
+  return keyOf(placeOf(plan.files[file]!.name).folder, name);
+}
+
+function baseName(file: string): string {
+  return file.slice(file.lastIndexOf("/") + 1);
+}

@@ -1,0 +1,27 @@
+/** Where bytes come from. One small interface over a local file, a Blob, a buffer and an HTTP server with ranges. */
+
+/** What identifies a source's content cheaply; a change between plan and merge is detected by it. */
+export interface SourceStamp {
+  /** Bytes. */
+  readonly size: number;
+  /** Modification time in nanoseconds since 1970 as a decimal string, an ETag, or "" where the source has none. */
+  readonly version: string;
+}
+
+/** How another thread can open the same source; `null` where that is impossible (a Blob, a buffer). */
+export type SourceAddress =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "http"; readonly url: string; readonly headers: Readonly<Record<string, string>> };
+
+export interface ByteSource {
+  /** For messages: the path or address as the user gave it. */
+  readonly label: string;
+  readonly stamp: SourceStamp;
+  readonly address: SourceAddress | null;
+  /**
+   * Fills `into` with the bytes from `offset` on; all of them or an `io/read` error. Synchronous where the platform
+   * can (a worker's file reads), so that a hot loop pays no promise. `into` may view (shared) WebAssembly memory.
+   */
+  read(offset: number, into: Uint8Array): void | Promise<void>;
+  close(): void | Promise<void>;
+}

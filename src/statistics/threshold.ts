@@ -1,0 +1,154 @@
+/**
+ * The magnitude of a rank, exactly, without a sort and in bounded memory.
+ *
+ * A sample brackets the rank; one pass counts, exactly, the magnitudes above, at and around the guess and makes a
+ * histogram of those inside the bracket, one bin per f32 value where it is narrow enough. The counters prove the result;
+ * if the rank lies outside the bracket, or in a bin of several values, another pass over a new bracket follows.
+ * Magnitudes are handled as f32 bit patterns, whose order is that of the values.
+ */
+
+/** Bins of the histogram of one model: 1 MiB of u32. */
+export const MAX_BINS = 262_144;
+const LARGEST_BITS = 0x7fff_ffff;
+/** Half width of the bracket in standard deviations of the sample's rank. */
+const SIGMAS = 4;
+
+/** The open interval (low, high), as bit patterns; low may be −1. The guess may equal `high`. */
+export interface Bracket {
+  readonly high: number;
+  readonly guess: number;
+  readonly low: number;
+  /** Lower bits that a bin drops. */
+  readonly shift: number;
+}
+
+export interface SurveyCounts {
+  /** Magnitudes at or above `high`, above `guess`, at or above `guess`. */
+  readonly atHigh: number;
+  readonly above: number;
+  readonly atLeast: number;
+  /** Magnitudes strictly between low and high other than guess, by (bits − low) >>> shift. */
+  readonly bins: Uint32Array;
+}
+
+/** A threshold found, with what surviving means in numbers. */
+export interface Found {
+  readonly bits: number;
+  /** Entries larger than the threshold, and entries at least as large. */
+  readonly above: number;
+  readonly atLeast: number;
+  /** Whether the guess of the bracket was right, so that what was counted along with it holds. */
+  readonly guessed: boolean;
+}
+
+/** Everything from `first` to `last`, both included. */
+function bracketAround(first: number, last: number): Bracket {
+  return bracketOf(first - 1, first, last + 1);
+}
+
+export function bracketOf(low: number, guess: number, high: number): Bracket {
+  let shift = 0;
+  while ((high - low) / 2 ** shift >= MAX_BINS) shift++;
+  return { low, guess, high, shift };
+}
+
+export function binCount({ low, high, shift }: Bracket): number {
+  return Math.floor((high - low) / 2 ** shift) + 1;
+}
+
+/**
+ * A bracket that holds the rank unless the sample misleads by more than four standard deviations.
+ * @param sample bit patterns of magnitudes drawn evenly; an empty one says nothing.
+ * @param rank 1 = the largest of `entries`.
+ */
+export function bracketFromSample(sample: Uint32Array, rank: number, entries: number): Bracket {
+  if (sample.length === 0) return bracketAround(0, LARGEST_BITS);
+  const share = Math.min(1, rank / entries);
+  const position = share * sample.length;
+  const spread = SIGMAS * Math.sqrt(sample.length * share * (1 - share)) + 2;
+  const at = (place: number) => Math.max(1, Math.min(sample.length, Math.round(place)));
+  const [high, guess, low] = selectRanks(sample, [at(position - spread), at(position), at(position + spread)]);
+  // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
+  return bracketOf(Math.min(low!, guess! - 1), guess!, high!);
+}
+
+/**
+ * How far a rank lies from the nearer edge of the entries equal to `guess`, in standard deviations of the sample: a
+ * guess three or more away is right in practice, and the counters prove it.
+ */
+export function confidence(sample: Uint32Array, guess: number, rank: number, entries: number): number {
+  let above = 0;
+  let equal = 0;
+  for (let i = 0; i < sample.length; i++) {
+    if (sample[i]! > guess) above++;
+    else if (sample[i] === guess) equal++;
+  }
+  const share = Math.min(1, rank / entries);
+  const position = share * sample.length;
+  return Math.min(position - above, above + equal - position) / Math.sqrt(sample.length * share * (1 - share) + 1);
+}
+
+/** What a survey's counts say: the threshold, or where to look next. */
+export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): Found | Bracket {
+  const { high, guess, low, shift } = bracket;
+  const { atHigh, above, atLeast, bins } = counts;
+  if (rank > above && rank <= atLeast) return { bits: guess, above, atLeast, guessed: true };
+  if (rank <= atHigh) return bracketAround(high, LARGEST_BITS);
+  let larger = atHigh;
+  for (let bin = binCount(bracket) - 1; bin >= 0; bin--) {
+    const first = Math.max(low + 1, low + bin * 2 ** shift);
+    const last = Math.min(high - 1, low + (bin + 1) * 2 ** shift - 1);
+    const hasGuess = first <= guess && guess <= last;
+    const inBin = bins[bin]! + (hasGuess ? atLeast - above : 0);
+    if (rank <= larger + inBin) {
+      if (first === last) return { bits: first, above: larger, atLeast: larger + inBin, guessed: false };
+      return bracketAround(first, last);
+    }
+    larger += inBin;
+  }
+  return bracketAround(0, low);
+}
+
+/**
+ * The bit patterns of several ranks of a sample.
+ * @param ranks 1 = the largest.
+ */
+export function selectRanks(sample: Uint32Array, ranks: readonly number[]): number[] {
+  const counts = new Uint32Array(65_536);
+  for (let i = 0; i < sample.length; i++) counts[sample[i]! >>> 15]!++;
+  return ranks.map((rank) => {
+    let bin = counts.length - 1;
+    let larger = 0;
+    while (larger + counts[bin]! < rank) larger += counts[bin--]!;
+    // A plain loop: several times as fast as filter, and this is most of what a sample costs.
+    const inside = new Uint32Array(counts[bin]!);
+    let filled = 0;
+    for (let i = 0; i < sample.length; i++) if (sample[i]! >>> 15 === bin) inside[filled++] = sample[i]!;
+    inside.sort();
+    return inside[inside.length - (rank - larger)]!;
+  });
+}
+
+/** The exact answer where the sample is everything. */
+export function exactRank(magnitudes: Uint32Array, rank: number): Found {
+  const [bits] = selectRanks(magnitudes, [rank]);
+  let above = 0;
+  let equal = 0;
+  for (let i = 0; i < magnitudes.length; i++) {
+    if (magnitudes[i]! > bits!) above++;
+    else if (magnitudes[i] === bits) equal++;
+  }
+  return { bits: bits!, above, atLeast: above + equal, guessed: true };
+}
+
+export function isFound(result: Found | Bracket): result is Found {
+  return "bits" in result;
+}
+
+const INFINITY_BITS = 0x7f80_0000;
+
+/** The magnitude as a number. A NaN pattern (more NaN than the rank) becomes infinity: then only those survive. */
+export function magnitudeOf(bits: number): number {
+  const pattern = new Uint32Array([Math.min(bits, INFINITY_BITS)]);
+  return new Float32Array(pattern.buffer)[0]!;
+}

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+import { verbs } from "../../src/cli/verbs.js";
+import { mergewright, root, scratch, TIES, VISION } from "./support.js";
+
+const at = scratch(after);
+
+describe("the command line", { concurrency: os.availableParallelism() }, () => {
+  it("prints the version of the package", async () => {
+    const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+    assert.deepEqual(await mergewright("--version"), { code: 0, out: `${version}\n`, err: "" });
+  });
+
+  it("is what the package installs", () => {
+    const { bin } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+    const file = path.join(root, bin.mergewright);
+    assert.equal(readFileSync(file, "utf8"), '#!/usr/bin/env node\nimport "../dist/src/cli/main.js";\n');
+    assert.ok((statSync(file).mode & 0o111) !== 0, "executable");
+  });
+
+  it("lists every verb in its help", async () => {
+    const { code, out } = await mergewright("--help");
+    assert.equal(code, 0);
+    for (const { name, summary } of verbs) {
+      assert.match(out, new RegExp(`^  ${name} .* ${summary.split(" ")[0]!} `, "m"));
+    }
+  });
+
+  it("lists every flag of a verb in its help", async () => {
+    const helps = await Promise.all(verbs.map(({ name }) => mergewright("help", name)));
+    for (const [index, { code, out }] of helps.entries()) {
+      assert.equal(code, 0);
+      for (const { spelling } of verbs[index]!.flags) assert.ok(out.includes(`\n  ${spelling} `), spelling);
+    }
+  });
+
+  for (const { name, flags } of verbs) {
+    it(`describes every flag of ${name} on its page`, () => {
+      const page = readFileSync(path.join(root, "docs", "commands", `${name}.md`), "utf8");
+      for (const { spelling, text } of flags) assert.ok(page.includes(`| \`${spelling}\` | ${text}`), spelling);
+    });
+  }
+
+  it("plans without reading weights", async () => {
+    const { code, out, err } = await mergewright("plan", ...TIES);
+    assert.deepEqual([code, err], [0, ""]);
+    assert.match(out, /^merge +102 +1,198,592 +2\.4 MB$/m);
+    assert.match(out, /^classifier\.bias +F16 \[657\] +copy +excluded by the recipe; copied from the base$/m);
+    assert.match(out, /^model\.safetensors +2\.6 MB$/m);
+    assert.match(out, /^reads +15 MB in 2 passes$/m);
+    assert.match(out, /\nrecipe\nmethod: ties\ndialect: paper\n/);
+    assert.doesNotMatch(out, /^vit\.layernorm\.bias /m);
+    assert.match((await mergewright("plan", ...TIES, "--all")).out, /^vit\.layernorm\.bias +F16 \[128\] +merge$/m);
+  });
+
+  it("plans as JSON with every tensor and the memory for the threads", async () => {
+    const [one, two] = await Promise.all(
+      ["1", "2"].map(async (threads) =>
+        JSON.parse((await mergewright("plan", ...TIES, "--json", "--threads", threads)).out),
+      ),
+    );
+    assert.equal(one.tensors.length, 104);
+    assert.deepEqual(one.actions.copy.tensors, 2);
+    assert.equal(one.skipped.length, 4);
+    assert.deepEqual(one.files, [{ file: "model.safetensors", bytes: 2578266 }]);
+    assert.equal(one.passes, 2);
+    assert.ok(one.peakMemoryBytes > 5e7 && two.peakMemoryBytes > one.peakMemoryBytes);
+    assert.equal(one.plan, two.plan);
+  });
+
+  it("inspects headers, and weights on request", async () => {
+    const headers = await mergewright("inspect", "zoo/language/french");
+    assert.equal(headers.code, 0, headers.err);
+    assert.match(headers.out, /^tensors +56 with 3,148,224 parameters, 6\.3 MB in 4 files$/m);
+    assert.match(headers.out, /^model\.layers\.0\.self_attn\.k_proj\.weight +BF16 +\[64, 192\] +25 kB$/m);
+    const weights = JSON.parse((await mergewright("inspect", "zoo/vision/mnist", "--norms", "--json")).out);
+    assert.equal(weights.tensors.length, 104);
+    assert.ok(weights.norm > 0 && weights.tensors[0].figures.norm > 0);
+  });
+
+  it("compares models with their base", async () => {
+    const { code, out, err } = await mergewright("compare", ...VISION);
+    assert.equal(code, 0, err);
+    assert.match(out, /^compared +102 tensors, 1,198,592 parameters$/m);
+    assert.match(out, /^2 fashion +0\.015 +1\.000$/m);
+    assert.match(out, /^first 2 +587,072 +49\.0 % +49\.2 % +29,929 +2\.5 % +48\.7 %$/m);
+    const all = JSON.parse((await mergewright("compare", ...VISION, "--density", "1", "--json")).out);
+    assert.equal(all.signs[0].trimmed.conflicts, all.signs[0].untrimmed.conflicts);
+  });
+
+  it("lists the methods and shows the manual of each", async () => {
+    const list = await mergewright("methods");
+    assert.match(list.out, /^ties +TIES-Merging/m);
+    const { methods } = JSON.parse((await mergewright("methods", "--json")).out);
+    assert.ok(methods.some(({ name }: { name: string }) => name === "ties"));
+    const manual = await mergewright("methods", "ties");
+    assert.equal(manual.code, 0);
+    assert.match(manual.out, /^# ties\n/);
+    const one = JSON.parse((await mergewright("methods", "ties/peft", "--json")).out);
+    assert.equal(one.parameters.density.default, 0.2);
+  });
+});
+
+describe("mergewright verify", () => {
+  before(async () => {
+    await mergewright("merge", ...TIES, "-o", at("merged"));
+    cpSync(at("merged"), at("broken"), { recursive: true });
+    const file = at("broken", "model.safetensors");
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 7]! ^= 1;
+    writeFileSync(file, bytes);
+  });
+
+  it("ends with 0 where the result is as it was written", async () => {
+    const { code, out, err } = await mergewright("verify", at("merged"), "--inputs");
+    assert.equal(code, 0, err);
+    assert.match(out, /^ok /m);
+    assert.equal(JSON.parse((await mergewright("verify", at("merged"), "--json")).out).ok, true);
+  });
+
+  it("ends with 1 where a bit differs, and names the tensor", async () => {
+    const { code, out } = await mergewright("verify", at("broken"));
+    assert.equal(code, 1);
+    assert.match(out, /vit\.pooler|vit\.layernorm/);
+    const json = await mergewright("verify", at("broken"), "--json");
+    assert.equal(json.code, 1);
+    assert.equal(JSON.parse(json.out).ok, false);
+  });
+});

@@ -1,0 +1,40 @@
+/** The benches of the kernels that combine models: three of them, a tile at a time. */
+
+import { bench, TILE } from "../../../src/kernels/bench.js";
+import { KernelContext } from "../../../src/kernels/context.js";
+import { createMemory, loadKernels } from "../../../src/kernels/load.js";
+import type { Known, ParameterValue, TileMethod } from "../../../src/methods/method.js";
+import { narrow } from "../../../src/numbers/convert.js";
+import { DTYPE_BYTES } from "../../../src/numbers/dtypes.js";
+import { normals } from "./random.js";
+import { PAIRS, settingsOf } from "./twin.js";
+
+const MODELS = 3;
+const CONTEXT = 65_536;
+const STREAM_BYTES = TILE * 4 + 960;
+const OUT = CONTEXT + 8192 + (MODELS + 1) * STREAM_BYTES;
+
+export function benchMethod(method: TileMethod, given: Readonly<Record<string, ParameterValue>>, known: Known = {}): void {
+  const memory = createMemory(OUT + STREAM_BYTES, true);
+  const kernels = loadKernels(memory);
+  const context = new KernelContext(memory, CONTEXT, MODELS);
+  const args = method.bind(settingsOf(method, given, [{}, {}, {}]), known);
+  const kernel = method.kernel(args)!;
+  const values = Array.from({ length: MODELS + 1 }, (_, stream) => normals(TILE, stream, 0.01));
+  const address = (stream: number) => CONTEXT + 8192 + stream * STREAM_BYTES;
+  context.setRows(MODELS);
+  Object.values(args.scalars).forEach((value, index) => context.setScalar(index, value));
+  Object.values(args.columns).forEach((column, index) => column.forEach((value, row) => context.setColumn(row, index, value)));
+  for (let row = 0; row < MODELS; row++) context.setPointer(row, address(row));
+  context.setTile(TILE, OUT, address(MODELS), address(MODELS), 0);
+  for (const [from, to] of PAIRS) {
+    values.forEach((entries, stream) =>
+      narrow(from, entries, new Uint8Array(memory.buffer, address(stream), TILE * DTYPE_BYTES[from])),
+    );
+    const run = kernels.get(`${kernel}_${from}_${to}`);
+    bench("entries", TILE, { [`${kernel} ${from} ${to}`]: () => run(context.address) });
+  }
+  const [a, b, c, base] = values as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const tile = { count: TILE, base, inputs: [a, b, c], extra: {}, out: new Float32Array(TILE), counters: {} };
+  bench("entries", TILE, { [`${kernel}, TypeScript`]: () => method.combine(tile, args) });
+}

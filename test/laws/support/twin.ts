@@ -1,0 +1,183 @@
+/** Runs a kernel and the definition it is the twin of on the same stored entries, and compares them bit by bit. */
+
+import assert from "node:assert/strict";
+import * as fc from "fast-check";
+import { contextBytes, KernelContext } from "../../../src/kernels/context.js";
+import type { KernelDtype } from "../../../src/kernels/convert/binding.js";
+import { createMemory, loadKernels } from "../../../src/kernels/load.js";
+import type { Arguments, ParameterValue, Settings, TileMethod } from "../../../src/methods/method.js";
+import { change, narrow, widen } from "../../../src/numbers/convert.js";
+import { DTYPE_BYTES } from "../../../src/numbers/dtypes.js";
+import { bytesOf, dice, patterns } from "./random.js";
+
+export const FORMATS: readonly KernelDtype[] = ["BF16", "F16", "F32"];
+/** Every format read with every format written. */
+export const PAIRS = FORMATS.flatMap((from) => FORMATS.map((to) => [from, to] as const));
+
+const MOST_STREAMS = 10;
+const MOST_ENTRIES = 4096;
+const CONTEXT = 65_536;
+const STREAMS = CONTEXT + 4096;
+const STREAM_BYTES = MOST_ENTRIES * 4 + 256;
+const OUT = STREAMS + MOST_STREAMS * STREAM_BYTES;
+const SCRATCH = OUT + STREAM_BYTES;
+const GUARD = 64;
+
+const settings = [true, false].map((shared) => {
+  const memory = createMemory(SCRATCH + 8192, shared);
+  return { memory, kernels: loadKernels(memory), context: new KernelContext(memory, CONTEXT, MOST_STREAMS) };
+});
+
+export interface TwinCase {
+  readonly method: TileMethod;
+  readonly args: Arguments;
+  /** Name of the kernel without its formats. */
+  readonly kernel: string;
+  readonly from: KernelDtype;
+  readonly to: KernelDtype;
+  /** As stored, in format `from`; a multiple of eight entries each. */
+  readonly base: Uint8Array;
+  readonly models: readonly Uint8Array[];
+  readonly shared: boolean;
+  /** Bytes by which every address is off a multiple of 64; even. */
+  readonly offset: number;
+}
+
+/** The definition's results in f32, and its counters. */
+export function define({ method, args, from, base, models }: TwinCase) {
+  const count = base.length / DTYPE_BYTES[from];
+  const floats = [...models, base].map((bytes) => {
+    const values = new Float32Array(count);
+    widen(from, bytes, values);
+    return values;
+  });
+  const widened = floats.pop()!;
+  if (method.inputs === "changes") for (const values of floats) change(values, widened, values);
+  const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
+  const out = new Float32Array(count);
+  method.combine({ count, base: widened, inputs: floats, extra: {}, out, counters }, args);
+  return { out, counters, changes: floats };
+}
+
+/** Whether the kernel said that all results are finite. */
+export function checkTwin(twin: TwinCase): boolean {
+  const { method, args, kernel, from, to, base, models, offset } = twin;
+  assert.equal(method.kernel(args), kernel);
+  const count = base.length / DTYPE_BYTES[from];
+  const { out, counters } = define(twin);
+  const expected = new Uint8Array(count * DTYPE_BYTES[to]);
+  const nonFinite = narrow(to, out, expected);
+
+  const { memory, kernels, context } = settings[twin.shared ? 0 : 1]!;
+  const at = (address: number, length: number) => new Uint8Array(memory.buffer, address, length);
+  const addresses = [...models, base].map((bytes, index) => {
+    const address = STREAMS + index * STREAM_BYTES + offset;
+    at(address, bytes.length).set(bytes);
+    return address;
+  });
+  const subtract = addresses.pop()!;
+  const target = OUT + offset;
+  at(target, expected.length + GUARD).fill(0x5a);
+  at(CONTEXT, contextBytes(MOST_STREAMS)).fill(0);
+  context.setRows(models.length);
+  Object.values(args.scalars).forEach((value, index) => context.setScalar(index, value));
+  Object.values(args.columns).forEach((values, column) =>
+    values.forEach((value, row) => context.setColumn(row, column, value)),
+  );
+  addresses.forEach((address, row) => context.setPointer(row, address));
+  context.setTile(count, target, subtract, subtract, SCRATCH);
+  context.clearCounters(models.length);
+  const finite = kernels.get(`${kernel}_${from}_${to}`)(context.address);
+
+  assert.equal(finite, nonFinite === 0 ? 1 : 0, "whether every result is finite");
+  const found = at(target, expected.length).slice();
+  if (finite === 1) {
+    if (!Buffer.from(found).equals(expected)) fail(twin, found, expected);
+  } else if (to === "F32") {
+    // What is not finite is computed again with this pair and rounded afterwards.
+    assert.deepEqual(patterns(new Float32Array(found.buffer)), patterns(out));
+  }
+  if (finite === 1 || to === "F32") {
+    const names = Object.keys(method.counters);
+    assert.deepEqual(Object.fromEntries(names.map((name, index) => [name, context.counter(index)])), counters);
+  }
+  assert.ok(
+    at(target + expected.length, GUARD).every((byte) => byte === 0x5a),
+    "wrote beyond the end",
+  );
+  return finite === 1;
+}
+
+function fail({ to, args, models, base, from }: TwinCase, found: Uint8Array, expected: Uint8Array): never {
+  const size = DTYPE_BYTES[to];
+  const at = Math.floor(found.findIndex((byte, index) => byte !== expected[index]) / size);
+  const show = (bytes: Uint8Array, width: number) =>
+    Buffer.from(bytes.slice(at * width, (at + 1) * width))
+      .reverse()
+      .toString("hex");
+  const entries = [...models, base].map((bytes) => show(bytes, DTYPE_BYTES[from]));
+  assert.fail(
+    `entry ${at}: found ${show(found, size)}, expected ${show(expected, size)}; ${from} ${entries.join(" ")} ${JSON.stringify(args)}`,
+  );
+}
+
+/** How the entries of a case are drawn; each kind finds other mistakes. */
+export type Kind = "ordinary" | "colliding" | "finite" | "any";
+export const KINDS: readonly Kind[] = ["ordinary", "colliding", "finite", "any"];
+
+/** Stored entries of `streams` streams, the last one the base. */
+export function drawStreams(kind: Kind, format: KernelDtype, streams: number, count: number, seed: number): Uint8Array[] {
+  const roll = dice(seed);
+  const wide = format === "F32";
+  const infinity = wide ? 0x7f800000 : format === "BF16" ? 0x7f80 : 0x7c00;
+  const signBit = wide ? 0x80000000 : 0x8000;
+  const pattern = (below: number) => (roll(2) === 0 ? signBit : 0) + roll(below);
+  const special = [0, 1, 2, infinity - 1, infinity >>> 1, (infinity >>> 1) + 1];
+  const pool = [0, 0.25, 0.25, 0.5, 1, 3, 2 ** -14, 0.1];
+  const draw: Readonly<Record<Kind, () => number>> = {
+    ordinary: () => encode(format, (roll(2 ** 20) / 2 ** 19 - 1) * 0.05),
+    colliding: () => encode(format, pool[roll(pool.length)]! * (roll(2) === 0 ? 1 : -1)),
+    finite: () => (roll(4) === 0 ? (roll(2) === 0 ? signBit : 0) + special[roll(special.length)]! : pattern(infinity)),
+    any: () => (roll(8) === 0 ? pattern(signBit) : encode(format, roll(9) - 4)),
+  };
+  return Array.from({ length: streams }, (_, stream) => {
+    // Against a base of zeros, equal models have equal changes that cancel exactly.
+    const isZero = kind === "colliding" && stream === streams - 1 && roll(2) === 0;
+    const entries = Array.from({ length: count }, () => (isZero ? 0 : draw[kind]()));
+    return bytesOf(wide ? Uint32Array.from(entries) : Uint16Array.from(entries));
+  });
+}
+
+const scratch = new Uint8Array(4);
+
+function encode(format: KernelDtype, value: number): number {
+  const bytes = scratch.subarray(0, DTYPE_BYTES[format]);
+  narrow(format, Float32Array.of(value), bytes);
+  return bytes.length === 2 ? bytes[0]! + bytes[1]! * 256 : new DataView(scratch.buffer).getUint32(0, true);
+}
+
+/** What every twin test varies. */
+export const anyCase = fc.record({
+  kind: fc.constantFrom(...KINDS),
+  models: fc.integer({ min: 1, max: 9 }),
+  count: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 12 }) }, fc.integer({ min: 1, max: 128 })).map((n) => 8 * n),
+  seed: fc.integer(),
+  shared: fc.boolean(),
+  offset: fc.integer({ min: 0, max: 31 }).map((n) => 2 * n),
+});
+
+export const strength = fc.oneof(
+  fc.constantFrom(1, 1, -1, 0, 0.5, 0.3, 2, -0.75, 1e30, 1e-30, -0),
+  fc.double({ min: -2, max: 2, noNaN: true }),
+);
+
+/** Settings as the planner makes them: every parameter's default, then what is given, then each model's own. */
+export function settingsOf(
+  method: TileMethod,
+  given: Readonly<Record<string, ParameterValue>>,
+  models: readonly Readonly<Record<string, ParameterValue>>[],
+): Settings {
+  const defaults = Object.entries(method.parameters).map(([name, { default: value }]) => [name, value]);
+  const global = { ...Object.fromEntries(defaults), ...given };
+  return { global, models: models.map((model) => ({ ...global, ...model })) };
+}
