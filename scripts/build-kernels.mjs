@@ -1,5 +1,4 @@
-// Compiles src/kernels/index.as.ts to WebAssembly twice (for shared and for unshared memory) and embeds both in
-// src/kernels/binary.ts. Skipped when no kernel source is newer than the result.
+// Compiles src/kernels/index.as.ts to WebAssembly and embeds it in src/kernels/binary.ts. Skipped when no kernel source is newer than the result.
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import path from "node:path";
@@ -40,16 +39,24 @@ if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.inc
       listFiles: () => [],
     });
     if (error !== null) {
-      process.stderr.write(stderr.toString());
+      process.stderr.write(String(stderr.toString()));
       throw error;
     }
     return Buffer.from(binary);
   };
   const shared = await compile(true);
   const unshared = await compile(false);
+  // The two differ in one byte, the flags of the imported memory's limits, so one of them is enough.
+  const differing = [...shared.keys()].filter((at) => shared[at] !== unshared[at]);
+  if (shared.length !== unshared.length || differing.length !== 1) throw new Error("the two kernels differ in more than a flag");
+  const [flagsAt] = differing;
   const text = `// Written by scripts/build-kernels.mjs; not to be edited.
-export const SHARED_KERNELS = "${shared.toString("base64")}";
-export const UNSHARED_KERNELS = "${unshared.toString("base64")}";
+/** WebAssembly in base64, importing shared memory. */
+export const KERNELS =
+  "${shared.toString("base64")}";
+/** The byte that says whether the imported memory is shared, and its value for memory that is not. */
+export const MEMORY_FLAGS_AT = ${flagsAt};
+export const UNSHARED_MEMORY = ${unshared[flagsAt]};
 `;
   writeFileSync(target, text);
   process.stdout.write(`kernels: ${shared.length} bytes of WebAssembly\n`);

@@ -26,6 +26,7 @@ import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
 export * from "./common.js";
+export { fileSink, fileSource } from "./platform/node/files.js";
 export { openModel } from "./platform/node/platform.js";
 export { readRecipe };
 export type { Comparison, Inspection, RecipeObject, Verification };

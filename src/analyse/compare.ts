@@ -196,7 +196,7 @@ async function findThresholds(
   const need = method.needs(plan.tensors[compared[0]!]!.settings!, {});
   if (need?.statistic !== "threshold") throw new RangeError("the trim of ties begins with a threshold");
   const gatherer = new Gatherer(crew, setup.tensors, { tensors: compared }, models.length, "model", crew.statistics);
-  const { known } = await gatherer.gather((known) => (known.threshold === undefined ? { ...need, votes: null } : null));
+  const { known } = await gatherer.gather((known) => (known.threshold === undefined ? need : null));
   return known.threshold!;
 }
 

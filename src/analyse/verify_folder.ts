@@ -109,9 +109,10 @@ async function indexProblems(folder: OutputFolder, shards: readonly OutputShard[
     }
   }
   // A file that is there but cannot be read may well hold what the index says.
-  const unreadable = folder.files.filter((name) => !shards.some((shard) => shard.name === name));
+  const unreadable = new Set<unknown>(folder.files);
+  for (const { name } of shards) unreadable.delete(name);
   for (const [name, said] of named) {
-    if (!unreadable.includes(String(said))) say(`${name} is not in ${JSON.stringify(said)}`);
+    if (!unreadable.has(said)) say(`${name} is not in ${JSON.stringify(said)}`);
   }
   return problems;
 }

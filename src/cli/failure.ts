@@ -20,7 +20,8 @@ interface Failure {
 }
 
 /** Prints an error. @returns the exit code. */
-export function reportFailure(error: unknown, terminal: Terminal): number {
+export function reportFailure(thrown: unknown, terminal: Terminal): number {
+  const error = isSystemError(thrown) ? systemFailure(thrown) : thrown;
   const text = error instanceof MergewrightError ? error.message : describeDefect(error);
   const shown = terminal.json ? JSON.stringify(failureOf(error, text)) : decorate(harmless(text), terminal);
   process.stderr.write(`${shown}\n`);
@@ -37,6 +38,22 @@ function failureOf(error: unknown, text: string): Failure {
 function describeDefect(error: unknown): string {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `unexpected: ${stack}\n  do:       this is a defect of mergewright; please report it with the command and this text`;
+}
+
+/** Of what nobody nearer knew more, such as standard output on a full disk. */
+function systemFailure({ message, syscall, path, cause }: NodeJS.ErrnoException): MergewrightError {
+  return new MergewrightError("the system refused an operation", {
+    kind: "environment",
+    code: syscall === "write" ? "io/write" : "io/read",
+    ...(path !== undefined && { where: { file: path } }),
+    found: message,
+    advice: "mend the cause, then run the same command again",
+    cause,
+  });
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && "errno" in error;
 }
 
 /** `error:` before each summary; labels of the lines below it stand back. */

@@ -63,11 +63,11 @@ function meter(): (progress: Progress, now: number) => string {
   let furthest = 0;
   return ({ phase, doneBytes, totalBytes }, now) => {
     first ??= { time: now, bytes: doneBytes };
-    furthest = Math.max(furthest, totalBytes === 0 ? 0 : doneBytes / totalBytes);
+    furthest = Math.min(1, Math.max(furthest, totalBytes === 0 ? 0 : doneBytes / totalBytes));
     const start = `${PHASES[phase]} ${Math.floor(100 * furthest)} %`;
     const seconds = (now - first.time) / 1000;
     const speed = (doneBytes - first.bytes) / seconds;
     if (!(seconds > 0.5) || speed <= 0) return start;
-    return `${start}, ${sizeText(speed)}/s, ${durationText((totalBytes - doneBytes) / speed)} left`;
+    return `${start}, ${sizeText(speed)}/s, ${durationText(Math.max(0, totalBytes - doneBytes) / speed)} left`;
   };
 }

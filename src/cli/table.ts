@@ -9,7 +9,7 @@ export interface Column {
 }
 
 const GAP = "  ";
-/** A column is not squeezed below this. */
+/** Values beside a name are not squeezed below this. */
 const NARROWEST = 8;
 const NOTHING = { top: "", "top-mid": "", "top-left": "", "top-right": "", bottom: "", "bottom-mid": "", left: "" };
 const LINES = {
@@ -22,18 +22,20 @@ const LINES = {
   "right-mid": "",
 };
 
-/** Columns without lines around them; long cells are wrapped until the table fits the terminal. */
-export function table(
-  columns: readonly Column[],
-  rows: readonly (readonly string[])[],
-  { width, out }: Terminal,
-): string {
+/**
+ * Columns without lines around them. In a terminal long cells are wrapped until the table fits; where words would have
+ * to be broken for that, every row becomes a paragraph.
+ */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[], terminal: Terminal): string {
   const cells = rows.map((row) => row.map(harmless));
   const texts = columns.map(({ head }, at) => [head, ...cells.map((row) => row[at]!)].join("\n"));
   const words = texts.map((text) => widthOf(text.replaceAll(" ", "\n")));
-  const widths = squeeze(texts.map(widthOf), words, width - GAP.length * (columns.length - 1));
+  const room = terminal.width - GAP.length * (columns.length - 1);
+  if (sum(words) > room) return paragraphs(columns, cells, terminal);
+  const widths = squeeze(texts.map(widthOf), words, room);
+  const { bold } = terminal.out;
   const drawn = new Table({
-    head: columns.map(({ head }, at) => wrap(head, widths[at]!).split("\n").map(out.bold).join("\n")),
+    head: columns.map(({ head }, at) => wrap(head, widths[at]!).split("\n").map(bold).join("\n")),
     colAligns: columns.map(({ align = "left" }) => align),
     chars: { ...NOTHING, ...LINES, middle: GAP },
     style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
@@ -43,6 +45,22 @@ export function table(
     .toString()
     .split("\n")
     .map((line) => line.trimEnd())
+    .join("\n");
+}
+
+/** The first cell of a row, and the others below it with their heads. */
+function paragraphs(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  { width, out }: Terminal,
+): string {
+  const indent = "    ";
+  return rows
+    .map(([first = "", ...others]) => {
+      const named = others.flatMap((cell, at) => (cell === "" ? [] : [`${columns[at + 1]!.head} ${cell}`]));
+      const lines = wrap(named.join(", "), width - indent.length).split("\n");
+      return [...wrap(first, width).split("\n").map(out.bold), ...lines.map((line) => `${indent}${line}`)].join("\n");
+    })
     .join("\n");
 }
 
@@ -74,20 +92,18 @@ export function warningList(warnings: readonly string[], terminal: Terminal): st
   return [`${terminal.out.yellow(`${countOf(warnings.length, "warning")}:`)}\n${bullets(warnings, terminal)}`];
 }
 
-/** Takes from the widest columns until the sum fits; words are broken only where nothing else helps. */
+/** Takes from the widest columns until the sum fits; none becomes narrower than its longest word. */
 function squeeze(natural: readonly number[], longestWords: readonly number[], room: number): number[] {
   const widths = [...natural];
-  let over = widths.reduce((sum, width) => sum + width, 0) - room;
-  for (const floors of [longestWords, longestWords.map(() => NARROWEST)]) {
-    while (over > 0) {
-      const spare = widths.map((width, at) => (width > Math.max(NARROWEST, floors[at]!) ? width : 0));
-      const widest = spare.indexOf(Math.max(...spare));
-      if (spare[widest] === 0) break;
-      widths[widest]!--;
-      over--;
-    }
+  for (let over = sum(widths) - room; over > 0; over--) {
+    const spare = widths.map((width, at) => (width > longestWords[at]! ? width : 0));
+    widths[spare.indexOf(Math.max(...spare))]!--;
   }
   return widths;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Breaks at spaces, and inside words that are longer than a line: nothing is cut off. */

@@ -25,7 +25,8 @@ export function openTerminal(argv: readonly string[]): Terminal {
     width: stdout.isTTY ? Math.max(40, stdout.columns || 80) : Number.POSITIVE_INFINITY,
     out: pc.createColors(coloured && stdout.isTTY),
     error: pc.createColors(coloured && stderr.isTTY),
-    live: stderr.isTTY && process.env.TERM !== "dumb",
+    // A terminal without a size, as some job runners give, cannot be drawn on.
+    live: stderr.isTTY && stderr.columns > 0 && process.env.TERM !== "dumb",
   };
 }
 

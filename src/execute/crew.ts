@@ -65,24 +65,36 @@ const PAUSE_EVERY = 50;
 
 /** The crew of one: the calling thread. Also what runs where threads or shared memory are missing. */
 export function soloCrew(bench: Bench, statistics: number): Crew {
+  // Stages may be given while another runs; they share the buffers of one bench, so they take turns.
+  let turn: Promise<unknown> = Promise.resolve();
   return {
     threads: 1,
     memory: bench.work.kernels.memory,
     statistics,
-    async run(stage, progress) {
-      let taken = 0;
-      const claims = { next: () => (taken < stage.blocks.length ? taken++ : -1) };
-      const parts: BlockPart<typeof stage.job>[] = [];
-      let paused = performance.now();
-      await workOn(bench, stage, claims, 0, async (part) => {
-        parts.push(part);
-        progress?.([part]);
-        if (performance.now() - paused < PAUSE_EVERY) return;
-        await new Promise<void>((resolve) => setTimeout(resolve, 0));
-        paused = performance.now();
-      });
-      return inOrder(parts);
+    run(stage, progress) {
+      const result = turn.then(() => runAlone(bench, stage, progress));
+      turn = result.catch(() => {});
+      return result;
     },
     close: () => bench.work.close(),
   };
+}
+
+async function runAlone<N extends JobName>(
+  bench: Bench,
+  stage: Stage<N>,
+  progress: ((parts: readonly BlockPart<N>[]) => void) | undefined,
+): Promise<Jobs[N]["part"][]> {
+  let taken = 0;
+  const claims = { next: () => (taken < stage.blocks.length ? taken++ : -1) };
+  const parts: BlockPart<N>[] = [];
+  let paused = performance.now();
+  await workOn(bench, stage, claims, 0, async (part) => {
+    parts.push(part);
+    progress?.([part]);
+    if (performance.now() - paused < PAUSE_EVERY) return;
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    paused = performance.now();
+  });
+  return inOrder(parts);
 }

@@ -2,10 +2,8 @@ import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import { Folder, type RecipeObject, tensor, withCrew } from "../../test/laws/support/family.js";
 import { bitsOf, dice, normals, patterns, words } from "../../test/laws/support/random.js";
-import { countVotes, normPrefixes, selectRank, sortedMagnitudes } from "../../test/laws/support/selection.js";
-import { settingsOf } from "../../test/laws/support/twin.js";
-import type { Known, Need, ParameterValue, Scope, ThresholdNeed, ThresholdValue } from "../methods/method.js";
-import { ties } from "../methods/ties.js";
+import { normPrefixes, selectRank, sortedMagnitudes } from "../../test/laws/support/selection.js";
+import type { Known, Need, Scope, ThresholdNeed, ThresholdValue } from "../methods/method.js";
 import { change, widen } from "../numbers/convert.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import { deviationOf, energyOf, momentsOf } from "../numbers/sums.js";
@@ -153,19 +151,18 @@ async function checkThreshold(
 ): Promise<void> {
   const inputs = columnsOf(world, tensors);
   const entries = inputs[0]!.values.length;
-  const weights = inputs.map((_, model) => [1, 0.5, -1][model % 3]!);
-  const need: ThresholdNeed = { statistic: "threshold", scope, ranks, ties: tied, votes: tied === "keep" ? weights : null };
+  const need: ThresholdNeed = { statistic: "threshold", scope, ranks, ties: tied };
   const gathered = await use.gather(scope, tensors, (known) => (known.threshold === undefined ? need : null));
   const value = gathered.known.threshold!;
   assert.equal(value.entries, entries);
-  const masks = inputs.map(({ bits, sorted }, model) => {
+  for (const [model, { bits, sorted }] of inputs.entries()) {
     const rank = ranks[model]!(entries);
     const mask = keptBy(world, tensors, gathered, model);
     if (rank === null || rank === 0) {
       assert.equal(value.thresholds[model], rank === null ? 0 : Infinity);
       assert.equal(value.kept[model], rank === null ? entries : 0);
       assert.ok(!mask.includes(rank === null ? 0 : 1));
-      return mask;
+      continue;
     }
     const expected = selectRank(sorted, rank);
     assert.equal(bitsOf(value.thresholds[model]!), expected.bits, `threshold of rank ${rank} of model ${model}`);
@@ -173,11 +170,6 @@ async function checkThreshold(
     let left = tied === "first" ? rank - expected.above : Infinity;
     const keeps = bits.map((magnitude) => (magnitude > expected.bits || (magnitude === expected.bits && left-- > 0) ? 1 : 0));
     assert.ok(mask.every((kept, at) => kept === keeps[at]), `entries kept of model ${model}, rank ${rank}`);
-    return mask;
-  });
-  if (value.votes !== null) {
-    const changes = inputs.map(({ values }) => values);
-    assert.deepEqual(value.votes, countVotes(changes, masks, weights));
   }
 }
 
@@ -224,7 +216,7 @@ describe("thresholds over a whole model, against a sort", () => {
     });
   }
 
-  it("one pass is enough for ordinary numbers, and its votes count", async () => {
+  it("one pass is enough for ordinary numbers", async () => {
     const ordinary: World = makeWorld(sizes, [models["normal numbers"], models["numbers of BF16"], models["rising numbers"]]);
     await withGatherer(ordinary, 2, async (use) => {
       for (const density of [0.01, 0.2, 0.5]) {
@@ -317,76 +309,10 @@ describe("formats", () => {
     const world = makeWorld([300_000, 1], [values, strange]);
     await withGatherer(world, 1, async (use) => {
       for (const rank of [1, 3, 5, 6, 60_000]) {
-        const need: Need = { statistic: "threshold", scope: "model", ranks: [() => rank, () => rank], ties: "keep", votes: null };
+        const need: Need = { statistic: "threshold", scope: "model", ranks: [() => rank, () => rank], ties: "keep" };
         const { known } = await use.gather("model", [0, 1], (k) => (k.threshold === undefined ? need : null));
         const { bits } = selectRank(columnsOf(world, [0, 1])[1]!.sorted, rank);
         assert.equal(bitsOf(known.threshold!.thresholds[1]!), Math.min(bits, 0x7f800000));
-      }
-    });
-  });
-});
-
-describe("votes equal a plain count", () => {
-  const sizes = [300_000, 11, 5];
-  const total = 300_016;
-  const models = [normals(total, 41), coarse(normals(total, 42, 0.5)), normals(total, 43).map((x) => Math.round(x * 2) / 4)];
-  const world = makeWorld(sizes, models);
-
-  const majority = async (given: Readonly<Record<string, ParameterValue>>, weights: readonly number[], use: Use) => {
-    const settings = settingsOf(ties, given, weights.map((weight) => ({ weight })));
-    const gathered = await use.gather("model", all(world), (known) => ties.needs(settings, known));
-    const votes = gathered.known.votes ?? gathered.known.threshold!.votes!;
-    return { votes, gathered };
-  };
-
-  it("elected by mass, after any trim", async () => {
-    await withGatherer(world, 2, async (use) => {
-      for (const [given, weights] of [
-        [{ density: 0.2 }, [1, 1, 1]],
-        [{ density: 0.2 }, [1, -0.5, 2]],
-        [{ density: 0.2, vote: "unweighted" }, [1, -0.5, 2]],
-        [{ density: 1 }, [1, 1, 1]],
-        [{ density: 0.3, quota: "exactly" }, [1, 1, 1]],
-        [{ density: 0.3, quota: "exactly" }, [1, 2, -1]],
-        [{ density: 0, quota: "exactly" }, [1, 2, -1]],
-        [{ select: "none" }, [1, 1, 3]],
-      ] as const) {
-        const { votes, gathered } = await majority(given, weights, use);
-        const voting = "vote" in given ? [1, 1, 1] : weights;
-        const everything = new Uint8Array(total).fill(1);
-        const masks = world.changes.map((_, model) =>
-          gathered.known.threshold === undefined ? everything : keptBy(world, all(world), gathered, model),
-        );
-        assert.deepEqual(votes, countVotes(world.changes, masks, voting), JSON.stringify(given));
-      }
-    });
-  });
-
-  it("elected by count and by norm", async () => {
-    await withGatherer(world, 2, async (use) => {
-      for (const elect of ["count", "norm-mass", "norm-fraction"]) {
-        const { votes, gathered } = await majority({ density: 0.4, elect }, [1, 1, 1], use);
-        const { thresholds } = gathered.known.threshold!;
-        const trimmed = world.changes.map((values, model) => values.map((x) => (Math.abs(x) >= thresholds[model]! ? x : 0)));
-        const energies = trimmed.map((values) => values.reduce((sum, x) => sum + x * x, 0));
-        let positive = 0;
-        let negative = 0;
-        for (let p = 0; p < total; p++) {
-          const column = trimmed.map((values) => values[p]!);
-          const squares = column.map((x, i) => (x * x) / energies[i]!);
-          const largest = squares.indexOf(Math.max(...squares));
-          const sum = {
-            count: column.reduce((votes, x) => votes + Math.sign(x), 0),
-            "norm-mass": squares.reduce((votes, square, i) => votes + Math.sign(column[i]!) * square, 0),
-            "norm-fraction": column[largest]!,
-          }[elect]!;
-          if (sum > 0) positive++;
-          if (sum < 0) negative++;
-        }
-        // Between f32 and f64 a column that nearly cancels may flip; there are some in so many.
-        const slack = elect === "count" ? 0 : 3;
-        assert.ok(Math.abs(votes.positive - positive) <= slack, `${elect}: ${votes.positive}, not ${positive}`);
-        assert.ok(Math.abs(votes.negative - negative) <= slack, `${elect}: ${votes.negative}, not ${negative}`);
       }
     });
   });
@@ -426,7 +352,7 @@ describe("models that lack tensors", () => {
     it(`thresholds of models ${chosen.join(", ")}`, async () => {
       for (const tied of ["keep", "first"] as const) {
         const ranks = chosen.map(() => (entries: number) => Math.trunc(entries * 0.3) + 1);
-        const need: Need = { statistic: "threshold", scope: "model", ranks, ties: tied, votes: null };
+        const need: Need = { statistic: "threshold", scope: "model", ranks, ties: tied };
         const { known } = await gatherFor(chosen, "model", [0, 1, 2], (k) => (k.threshold === undefined ? need : null));
         for (const [index, model] of chosen.entries()) {
           const sorted = sortedMagnitudes(joined(model));
@@ -450,38 +376,6 @@ describe("models that lack tensors", () => {
     assert.deepEqual([known["norm-share"]!.kept[1], known["norm-share"]!.kept[3]], [0, 0]);
   });
 
-  it("votes take each model's own threshold and weight", async () => {
-    const weights = [1, -3, 0.5, 2];
-    const cases: readonly Readonly<Record<string, ParameterValue>>[] = [
-      { density: 0.3 },
-      { density: 0.3, elect: "count" },
-      { density: 0.3, quota: "exactly" },
-    ];
-    for (const given of cases) {
-      const settings = settingsOf(ties, given, weights.map((weight) => ({ weight })));
-      const { known, quotas } = await gatherFor([0, 1, 2, 3], "model", [0, 1, 2], (k) => ties.needs(settings, k));
-      const counted = { positive: 0, negative: 0 };
-      // The smallest tensor comes last; where entries equal to a threshold run out earlier, none is left for it.
-      for (const [index, [name, size]] of Object.entries(sizes).entries()) {
-        const models = has.flatMap((names, model) => (names.includes(name) ? [model] : []));
-        const masks = models.map((model, input) => {
-          const threshold = known.threshold!.thresholds[model]!;
-          let left = quotas.get(index)?.[0]?.[input] ?? Infinity;
-          return Uint8Array.from(parts[model]![name]!, (x) => (Math.abs(x) > threshold || (Math.abs(x) === threshold && left-- > 0) ? 1 : 0));
-        });
-        const changes = models.map((model) => parts[model]![name]!);
-        const signs = changes.map((values, i) => values.map((x) => Math.sign(x * weights[models[i]!]!)));
-        const byCount = "elect" in given;
-        const own = models.map((model) => (byCount ? 1 : weights[model]!));
-        const votes = countVotes(byCount ? signs : changes, masks, own);
-        assert.equal(changes[0]!.length, size);
-        counted.positive += votes.positive;
-        counted.negative += votes.negative;
-      }
-      assert.deepEqual(known.votes ?? known.threshold!.votes, counted, JSON.stringify(given));
-    }
-  });
-
   it("a model whose only tensor the sample passes over", async () => {
     const models: readonly Record<string, Float32Array>[] = [{ big: normals(3_000_000, 70) }, { small: normals(9, 71) }];
     const zero = { big: new Float32Array(3_000_000), tail: new Float32Array(700), small: new Float32Array(9) };
@@ -489,7 +383,7 @@ describe("models that lack tensors", () => {
     await withCrew(recipe, { threads: 1, statisticsBytes: statisticsBytes(2, "model") }, async (crew, setup) => {
       const tensors = setup.tensors.flatMap(({ inputs, base }, index) => (base !== null && inputs.length > 0 ? [index] : []));
       const gatherer = new Gatherer(crew, setup.tensors, { tensors }, 2, "model", crew.statistics);
-      const need: Need = { statistic: "threshold", scope: "model", ranks: [() => 9, () => 4], ties: "keep", votes: null };
+      const need: Need = { statistic: "threshold", scope: "model", ranks: [() => 9, () => 4], ties: "keep" };
       const { known } = await gatherer.gather((k) => (k.threshold === undefined ? need : null));
       for (const [model, rank] of [9, 4].entries()) {
         const { bits } = selectRank(sortedMagnitudes(Object.values(models[model]!)[0]!), rank);

@@ -6,7 +6,6 @@ import type {
   NormShareNeed,
   ThresholdNeed,
   ThresholdValue,
-  VotesNeed,
 } from "../methods/method.js";
 import { deviationOf, energyOf, mergeBlocks } from "../numbers/sums.js";
 import { crossingBin, crossingValue } from "../statistics/norm_share.js";
@@ -15,6 +14,7 @@ import {
   bracketFromSample,
   confidence,
   exactRank,
+  INFINITY_BITS,
   isFound,
   magnitudeOf,
   MAX_BINS,
@@ -24,7 +24,7 @@ import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
-import type { CombineBlock, Quota, SampleBlock, SurveyPart } from "./jobs.js";
+import type { Quota, SampleBlock, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
 
 /** The tensors whose entries a statistic is taken over: all of them, or one. */
@@ -46,8 +46,6 @@ export interface Guess {
   readonly bits: readonly number[];
   readonly ranks: readonly number[];
   readonly entries: number;
-  /** Address of an i64 for the threads' running lead of positive over negative columns. */
-  readonly lead: number;
 }
 
 export const NOTHING_GATHERED: Gathered = { known: {}, quotas: new Map() };
@@ -57,15 +55,13 @@ const MODEL_SAMPLE = 524_288;
 const TENSOR_SAMPLE = 131_072;
 /** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
 const CONFIDENT = 3;
-/** Kernel memory for the lead of a speculative combination. */
-const LEAD_BYTES = 8;
 /** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
 const SAMPLE_RUN = 512;
 
 /** Kernel memory that statistics need for one group at a time: samples and histograms of every model. */
 export function statisticsBytes(models: number, scope: "model" | "tensor"): number {
   const sample = scope === "model" ? MODEL_SAMPLE : BLOCK_ENTRIES;
-  return models * (sample + SAMPLE_RUN + MAX_BINS) * 4 + LEAD_BYTES;
+  return models * (sample + SAMPLE_RUN + MAX_BINS) * 4;
 }
 
 /** Computes what a method needs over one group with a crew's threads. */
@@ -111,7 +107,7 @@ export class Gatherer {
    * distinct magnitudes (16-bit inputs) and the rank lies well inside one of them. `null` otherwise.
    */
   async guess(need: ThresholdNeed): Promise<Guess | null> {
-    if (need.ties !== "keep" || need.votes === null) return null;
+    if (need.ties !== "keep") return null;
     const entries = this.#entries();
     if (Math.max(...entries) <= BLOCK_ENTRIES) return null;
     const ranks = this.#ranksOf(need, entries);
@@ -122,9 +118,7 @@ export class Gatherer {
       (rank, model) => confidence(samples[model]!, bits[model]!, rank!, entries[model]!) >= CONFIDENT,
     );
     if (!sure) return null;
-    const lead = this.#address + statisticsBytes(this.#models, this.#sampleSize === MODEL_SAMPLE ? "model" : "tensor") - LEAD_BYTES;
-    new BigInt64Array(this.#crew.memory.buffer, lead, 1)[0] = 0n;
-    return { bits, ranks: ranks as number[], entries: Math.max(...entries), lead };
+    return { bits, ranks: ranks as number[], entries: Math.max(...entries) };
   }
 
   #ranksOf(need: ThresholdNeed, entries: readonly number[]): (number | null)[] {
@@ -138,8 +132,6 @@ export class Gatherer {
     switch (need.statistic) {
       case "threshold":
         return this.#threshold(need);
-      case "votes":
-        return this.#votes(need);
       case "moments":
         return this.#moments(need);
       case "energy":
@@ -169,7 +161,6 @@ export class Gatherer {
     const ranks = this.#ranksOf(need, entries);
     const largest = Math.max(...entries);
     const found: (Found | null)[] = ranks.map(() => null);
-    let votes: ThresholdValue["votes"] = null;
     let parts: SurveyPart[] | null = null;
     if (ranks.some((rank) => rank !== null && rank > 0)) {
       const samples = await this.#sample();
@@ -178,7 +169,7 @@ export class Gatherer {
           if (rank !== null && rank > 0) found[model] = exactRank(samples[model]!, rank);
         }
       } else {
-        ({ votes, parts } = await this.#surveyUntilFound(need, ranks, entries, samples, found));
+        parts = await this.#surveyUntilFound(ranks, entries, samples, found);
       }
     }
     const thresholds = ranks.map((rank, model) => {
@@ -190,22 +181,22 @@ export class Gatherer {
       if (rank === null) return entries[model]!;
       return need.ties === "first" || rank === 0 ? rank : found[model]!.atLeast;
     });
-    return { thresholds, kept, entries: largest, votes: need.ties === "first" ? null : votes };
+    return { thresholds, kept, entries: largest };
   }
 
+  /** @returns the parts of the survey if they count at the thresholds found, which quotas are made of. */
   async #surveyUntilFound(
-    need: ThresholdNeed,
     ranks: readonly (number | null)[],
     entries: readonly number[],
     samples: readonly Uint32Array[],
     found: (Found | null)[],
-  ): Promise<{ votes: ThresholdValue["votes"]; parts: SurveyPart[] | null }> {
+  ): Promise<SurveyPart[] | null> {
     const everything = point(0);
     let brackets = ranks.map((rank, model) =>
       rank === null || rank === 0 ? everything : bracketFromSample(samples[model]!, rank, entries[model]!),
     );
     for (let pass = 0; ; pass++) {
-      const parts = await this.#survey(brackets, need.votes);
+      const parts = await this.#survey(brackets);
       const next = brackets.map((bracket, model) => {
         const rank = ranks[model]!;
         if (rank === null || rank === 0) return bracket;
@@ -216,10 +207,7 @@ export class Gatherer {
       });
       const unresolved = ranks.some((rank, model) => rank !== null && rank > 0 && found[model] === null);
       const trusted = pass === 0 ? found.every((f) => f === null || f.guessed) : false;
-      if (!unresolved) {
-        const votable = need.votes !== null && trusted && ranks.every((rank) => rank !== 0);
-        return { votes: votable ? sumVotes(parts) : null, parts: trusted ? parts : null };
-      }
+      if (!unresolved) return trusted ? parts : null;
       for (const [model, rank] of ranks.entries()) if (rank !== null && rank > 0) found[model] = null;
       brackets = next;
     }
@@ -269,13 +257,13 @@ export class Gatherer {
     return this.#address + this.#models * (this.#sampleCapacity() + SAMPLE_RUN) * 4 + model * MAX_BINS * 4;
   }
 
-  #survey(brackets: readonly Bracket[], votes: readonly number[] | null): Promise<SurveyPart[]> {
+  #survey(brackets: readonly Bracket[]): Promise<SurveyPart[]> {
     const rows = brackets.map((bracket, model) => {
       const bins = this.#binsOf(model);
       new Uint32Array(this.#crew.memory.buffer, bins, binCount(bracket)).fill(0);
-      return { ...bracket, bins, vote: votes?.[model] ?? 1 };
+      return { ...bracket, bins };
     });
-    return this.#crew.run({ job: "survey", blocks: this.#blocks, args: { rows, votes: votes !== null } });
+    return this.#crew.run({ job: "survey", blocks: this.#blocks, args: { rows } });
   }
 
   #counts(parts: readonly SurveyPart[], model: number, bracket: Bracket) {
@@ -302,13 +290,16 @@ export class Gatherer {
 
   /** Shares the entries equal to each threshold out over the blocks, in order, until the rank is reached. */
   async #makeQuotas(ranks: readonly (number | null)[], found: readonly (Found | null)[], parts: SurveyPart[] | null) {
-    const left = ranks.map((rank, model) => (rank === null || rank === 0 ? null : rank - found[model]!.above));
+    const left = ranks.map((rank, model) => {
+      const none = rank === null || rank === 0 || found[model]!.bits >= INFINITY_BITS;
+      return none ? null : rank - found[model]!.above;
+    });
     const partial = left.some((quota, model) => quota !== null && quota < found[model]!.atLeast - found[model]!.above);
     if (!partial) return;
     let equal = parts;
     if (equal === null) {
       const brackets = ranks.map((_, model) => point(found[model]?.bits ?? 0));
-      equal = await this.#survey(brackets, null);
+      equal = await this.#survey(brackets);
     }
     const quotas = new Map<number, Quota[]>();
     for (const [index, part] of equal.entries()) {
@@ -328,23 +319,10 @@ export class Gatherer {
     this.#quotas = quotas;
   }
 
-  async #votes({ args, mass }: VotesNeed) {
-    if (mass !== null && this.#quotas.size === 0) {
-      const bitsOf = (value: number) => new Uint32Array(new Float32Array([value]).buffer)[0]!;
-      const brackets = mass.map(({ threshold }) => point(bitsOf(threshold)));
-      return sumVotes(await this.#survey(brackets, mass.map(({ weight }) => weight)));
-    }
-    const blocks: CombineBlock[] = this.#blocks.map((block) => ({ ...block, quota: this.#quotaOf(block) }));
-    const parts = await this.#crew.run({ job: "tally", blocks, args: { args } });
-    return sumVotes(parts);
-  }
-
-  #quotaOf({ tensor, start }: Block): Quota {
-    return this.#quotas.get(tensor)?.[start / BLOCK_ENTRIES] ?? null;
-  }
-
   async #blockMoments(trim: EnergyNeed["trim"] | null) {
-    const parts = await this.#crew.run({ job: "moments", blocks: this.#blocks, args: { trim } });
+    const quotaOf = ({ tensor, start }: Block) => this.#quotas.get(tensor)?.[start / BLOCK_ENTRIES] ?? null;
+    const blocks = this.#blocks.map((block) => ({ ...block, quota: quotaOf(block) }));
+    const parts = await this.#crew.run({ job: "moments", blocks, args: { trim } });
     return Array.from({ length: this.#models }, (_, model) =>
       mergeBlocks(
         parts.flatMap((part, index) => {
@@ -383,7 +361,6 @@ export class Gatherer {
       thresholds: values.map(({ threshold }) => threshold),
       kept: values.map(({ kept }) => kept),
       entries: Math.max(...entries),
-      votes: null,
     };
   }
 
@@ -428,14 +405,4 @@ function addParts<P extends Float64Array | { counts: Float64Array; upper: Float6
     addParts(x.lower, y.lower);
   }
   return a;
-}
-
-function sumVotes(parts: readonly { readonly positive: number; readonly negative: number }[]) {
-  let positive = 0;
-  let negative = 0;
-  for (const part of parts) {
-    positive += part.positive;
-    negative += part.negative;
-  }
-  return { positive, negative };
 }

@@ -6,6 +6,7 @@ import type { Arguments, Method, Tile } from "../methods/method.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import { nextAbove } from "../numbers/convert.js";
+import { MAX_BINS } from "../statistics/threshold.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
 import type { ByteSink } from "../sources/sink.js";
@@ -40,18 +41,18 @@ export interface CombineArgs {
   readonly args: Arguments;
 }
 
-/** A combination with guessed thresholds, proved or refuted by what is counted along with it. */
-export interface SpeculateArgs {
+/** A combination under assumptions, proved or refuted by what is counted along with it. */
+export interface AssumeArgs {
   /** The method's arguments should the majority of signs be positive, and should it not. */
   readonly positive: Arguments;
   readonly negative: Arguments;
-  /** Per model of the group: bit pattern of the guessed threshold. */
-  readonly guesses: readonly number[];
+  /** Per model of the group: bit pattern of a guessed threshold to prove; `null` where thresholds are known. */
+  readonly guesses: readonly number[] | null;
   /** Address of the i64 in which the threads add up positive minus negative columns so far. */
   readonly lead: number;
 }
 
-/** Per input: magnitudes above and at or above the guess; and which majority was assumed. */
+/** Per input: magnitudes above and at or above the guess, if there was one; and which majority was assumed. */
 export interface Proof {
   readonly above: readonly number[];
   readonly atLeast: readonly number[];
@@ -66,7 +67,7 @@ export interface WrittenBlock {
   /** NaN or infinite entries in the output and, where there are any, in each input (base last). */
   readonly nonFinite: number;
   readonly nonFiniteInputs: readonly number[] | null;
-  /** Where thresholds were guessed. */
+  /** Where something was assumed. */
   readonly proof?: Proof;
 }
 
@@ -78,13 +79,11 @@ export interface SurveyRow {
   /** Address of the shared histogram's bins, and how many bits a bin drops. */
   readonly bins: number;
   readonly shift: number;
-  readonly vote: number;
 }
 
 export interface SurveyArgs {
   /** Per model of the group (not per input of a tensor). */
   readonly rows: readonly SurveyRow[];
-  readonly votes: boolean;
 }
 
 export interface SurveyPart {
@@ -92,8 +91,6 @@ export interface SurveyPart {
   readonly atHigh: readonly number[];
   readonly above: readonly number[];
   readonly atLeast: readonly number[];
-  readonly positive: number;
-  readonly negative: number;
 }
 
 export interface SampleArgs {
@@ -122,13 +119,12 @@ export interface EnergyBins {
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
-  speculate: { block: Block; args: SpeculateArgs; part: WrittenBlock };
+  assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
   copy: { block: Block; args: null; part: WrittenBlock };
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };
   survey: { block: Block; args: SurveyArgs; part: SurveyPart };
-  tally: { block: CombineBlock; args: CombineArgs; part: { positive: number; negative: number } };
-  moments: { block: Block; args: MomentsArgs; part: readonly Moments[] };
+  moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
   patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };
   scan: { block: Block; args: null; part: ScanPart };
@@ -162,32 +158,36 @@ function addArrays(into: Float64Array, more: Float64Array): Float64Array {
 }
 
 const analysisJobs = { scan, relations, examine };
-export const jobs: JobTable = { combine, speculate, copy, reread, sample, survey, tally, moments, energyBins, patterns, ...analysisJobs };
+export const jobs: JobTable = { combine, assume, copy, reread, sample, survey, moments, energyBins, patterns, ...analysisJobs };
 
 function combine(bench: Bench, block: CombineBlock, { args }: CombineArgs): Promise<WrittenBlock> {
   return combineBlock(bench, block, args, () => {});
 }
 
-async function speculate(bench: Bench, block: Block, args: SpeculateArgs): Promise<WrittenBlock> {
+async function assume(bench: Bench, block: CombineBlock, args: AssumeArgs): Promise<WrittenBlock> {
   const { work } = bench;
   const { inputs } = work.setup.tensors[block.tensor]!;
   const lead = new BigInt64Array(work.kernels.memory.buffer, args.lead, 1);
   const positive = Atomics.load(lead, 0) > 0n;
-  const guesses = inputs.map(({ model }) => args.guesses[model]!);
+  const guesses = args.guesses === null ? [] : inputs.map(({ model }) => args.guesses![model]!);
   const { proof } = work;
-  proof.setRows(inputs.length);
-  proof.clearCounters(inputs.length);
+  proof.setRows(guesses.length);
+  proof.clearCounters(guesses.length);
   for (const [row, bits] of guesses.entries()) proof.setColumnBits(row, 0, bits);
   let padding = 0;
-  const written = await combineBlock(bench, { ...block, quota: null }, positive ? args.positive : args.negative, (tile) => {
-    for (const [row, address] of tile.inputs.entries()) proof.setPointer(row, address);
-    proof.setTile(tile.padded, 0, tile.subtract, 0, 0);
-    work.kernels.get(`count_${tile.format}`)(proof.address);
-    padding += tile.padded - tile.count;
-  });
+  const count = ({ inputs: addresses, padded, count, subtract, format }: PreparedTile) => {
+    if (guesses.length === 0) return;
+    for (const [row, address] of addresses.entries()) proof.setPointer(row, address);
+    proof.setTile(padded, 0, subtract, 0);
+    work.kernels.get(`count_${format}`)(proof.address);
+    padding += padded - count;
+  };
+  const written = await combineBlock(bench, block, positive ? args.positive : args.negative, count);
   Atomics.add(lead, 0, BigInt(written.counters.positive! - written.counters.negative!));
+  const above = guesses.map((_, row) => proof.rowCounter(row, 0));
+  // The padding's magnitudes are zero.
   const atLeast = guesses.map((bits, row) => proof.rowCounter(row, 1) - (bits === 0 ? padding : 0));
-  return { ...written, proof: { above: guesses.map((_, row) => proof.rowCounter(row, 0)), atLeast, positive } };
+  return { ...written, proof: { above, atLeast, positive } };
 }
 
 async function combineBlock(
@@ -223,7 +223,8 @@ async function combineBlock(
     const bad = work.narrow(tensor.dtype, work.floatOut, target, careful.count);
     if (bad > 0) {
       nonFinite += bad;
-      nonFiniteInputs = countNonFinite(work, careful, nonFiniteInputs);
+      // Of the entries, not the changes: a base that is not finite makes every change so.
+      nonFiniteInputs = countNonFinite(work, again(false), nonFiniteInputs);
     }
   });
   return { ...(await write(work, sink, block, tensor.dtype)), counters, nonFinite, nonFiniteInputs };
@@ -256,9 +257,9 @@ function runFused(
   return finite;
 }
 
-function callKernel({ context, sums }: Workbench, kernel: ContextKernel, tile: PreparedTile, target: number): number {
+function callKernel({ context }: Workbench, kernel: ContextKernel, tile: PreparedTile, target: number): number {
   for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
-  context.setTile(tile.padded, target, tile.subtract, tile.add, sums);
+  context.setTile(tile.padded, target, tile.subtract, tile.add);
   context.clearCounters(tile.inputs.length);
   return kernel(context.address);
 }
@@ -293,11 +294,14 @@ function defineTile(
   method.combine(tile, args);
 }
 
-/** Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. */
+/**
+ * Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. Infinities
+ * are never trimmed away.
+ */
 function applyQuota(work: Workbench, tile: PreparedTile, thresholds: readonly number[], remaining: (number | null)[]): void {
   for (const [index, address] of tile.inputs.entries()) {
-    if (remaining[index] === null) continue;
     const threshold = thresholds[index]!;
+    if (remaining[index] === null || threshold === Number.POSITIVE_INFINITY) continue;
     const values = work.floatsAt(address, tile.count);
     for (let p = 0; p < tile.count; p++) {
       if (Math.abs(values[p]!) !== threshold) continue;
@@ -365,58 +369,36 @@ async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleAr
   return null;
 }
 
-async function survey({ work }: Bench, block: Block, { rows, votes }: SurveyArgs): Promise<SurveyPart> {
+async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {
   const { inputs } = work.setup.tensors[block.tensor]!;
   const { context } = work;
   context.setRows(inputs.length);
-  context.setScalar(0, votes ? 1 : 0);
   context.clearCounters(inputs.length);
-  for (const [index, { model }] of inputs.entries()) {
-    const { high, guess, low, bins, shift, vote } = rows[model]!;
+  const rowsOf = inputs.map(({ model }) => rows[model]!);
+  for (const [index, { high, guess, low, bins, shift }] of rowsOf.entries()) {
     for (const [column, bits] of [high, guess, low, bins, shift].entries()) context.setColumnBits(index, column, bits);
-    context.setColumn(index, 5, vote);
   }
   let padding = 0;
   await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
     for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
-    context.setTile(tile.padded, 0, tile.subtract, 0, work.sums);
+    context.setTile(tile.padded, 0, tile.subtract, 0);
     work.kernels.get(`survey_${tile.format}`)(context.address);
     padding += tile.padded - tile.count;
   });
-  const zeroRow = (index: number) => rows[inputs[index]!.model]!;
   // The padding's magnitudes are zero: they were counted wherever zero is inside.
-  for (const index of inputs.keys()) {
-    const { low, guess, bins } = zeroRow(index);
-    if (padding > 0 && low === -1 && guess !== 0) {
-      Atomics.sub(new Uint32Array(work.kernels.memory.buffer, bins + 4 * (1 >>> rows[inputs[index]!.model]!.shift), 1), 0, padding);
-    }
+  for (const { low, guess, bins, shift } of rowsOf) {
+    if (padding === 0 || low !== -1 || guess === 0) continue;
+    Atomics.sub(new Uint32Array(work.kernels.memory.buffer, bins, MAX_BINS), 1 >>> shift, padding);
   }
   return {
     atHigh: inputs.map((_, index) => context.rowCounter(index, 0)),
     above: inputs.map((_, index) => context.rowCounter(index, 1)),
-    atLeast: inputs.map((_, index) => context.rowCounter(index, 2) - (zeroRow(index).guess === 0 ? padding : 0)),
-    positive: context.counter(0),
-    negative: context.counter(1),
+    atLeast: rowsOf.map(({ guess }, index) => context.rowCounter(index, 2) - (guess === 0 ? padding : 0)),
   };
 }
 
-/** Its arguments have a value per model of the group; a tensor that some model lacks has fewer inputs. */
-async function tally({ work, method }: Bench, block: CombineBlock, given: CombineArgs): Promise<{ positive: number; negative: number }> {
-  const counters: Record<string, number> = {};
-  const { inputs: present } = work.setup.tensors[block.tensor]!;
-  const columns = Object.entries(given.args.columns).map(([name, values]) => [name, present.map(({ model }) => values[model]!)]);
-  const { args, remaining } = spendQuota({ ...given.args, columns: Object.fromEntries(columns) }, block.quota);
-  await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
-    if (remaining !== null) applyQuota(work, tile, args.columns.threshold!, remaining);
-    const { inputs, count, add } = tile;
-    const views = inputs.map((address) => work.floatsAt(address, count));
-    method.tally?.({ count, base: work.floatsAt(add, count), inputs: views, extra: {}, out: new Float32Array(0), counters }, args);
-  });
-  return { positive: counters.positive ?? 0, negative: counters.negative ?? 0 };
-}
-
 /** Moments of one block, in entry order. */
-async function moments({ work }: Bench, block: Block, { trim }: MomentsArgs): Promise<readonly Moments[]> {
+async function moments({ work }: Bench, block: CombineBlock, { trim }: MomentsArgs): Promise<readonly Moments[]> {
   const { inputs } = work.setup.tensors[block.tensor]!;
   const values = inputs.map(() => new Float32Array(block.count));
   await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
@@ -428,8 +410,10 @@ async function moments({ work }: Bench, block: Block, { trim }: MomentsArgs): Pr
     for (const [index, { model }] of inputs.entries()) {
       const { centre, threshold } = trim[model]!;
       const entries = values[index]!;
+      let left = block.quota?.[index] ?? Infinity;
       for (let p = 0; p < entries.length; p++) {
-        if (Math.abs(Math.fround(entries[p]! - centre)) < threshold) entries[p] = 0;
+        const distance = Math.abs(Math.fround(entries[p]! - centre));
+        if (distance < threshold || (distance === threshold && left-- <= 0)) entries[p] = 0;
       }
     }
   }

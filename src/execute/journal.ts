@@ -26,11 +26,12 @@ interface BlockLine {
   readonly written: WrittenBlock;
 }
 
-/** The plan without what only identifies the inputs' state: equal for the same recipe over the same headers. */
+/** The plan without the inputs' state and place: equal for the same recipe over the same headers on any machine. */
 export function planHash(plan: Plan): string {
+  const inputs = plan.inputs.map(({ role, name, label }) => ({ role, name, label }));
   const sources = plan.sources.map(({ input, file }) => ({ input, file }));
   const files = plan.files.map(({ name, size, header }) => ({ name, size, header: xxh64(header) }));
-  const text = JSON.stringify({ ...plan, sources, files, estimate: null, warnings: null });
+  const text = JSON.stringify({ ...plan, inputs, sources, files, estimate: null, warnings: null });
   return xxh64(new TextEncoder().encode(text));
 }
 

@@ -1,5 +1,5 @@
 import { MergewrightError } from "../errors.js";
-import type { Known, Method, Need, Scope, Settings } from "../methods/method.js";
+import type { Known, Method, Scope, Settings } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
@@ -52,7 +52,7 @@ export interface RunResult {
 }
 
 /** Groups that are worked on at the same time where statistics are per tensor: the next is read while one ends. */
-export const LANES = 3;
+const LANES = 3;
 
 /** Executes a plan into a workspace, whose files and journal then hold the result; `commit` is the caller's. */
 export async function run(
@@ -65,25 +65,49 @@ export async function run(
   const journal = new Journal(workspace, plan);
   for (const { name, size, header } of plan.files) workspace.allocate(name, size, header);
   const models = plan.inputs.filter(({ role }) => role === "model").length;
-  const firstNeed = firstNeedOf(plan, method);
-  const lanes = firstNeed === null ? 0 : firstNeed.scope === "model" ? 1 : LANES;
-  const laneBytes = firstNeed === null ? 0 : statisticsBytes(models, firstNeed.scope);
+  const { scope, lanes, laneBytes } = statisticsLayout(plan, method);
   const crew = await options.createCrew(setup, lanes * laneBytes);
   try {
     const execution = new Execution(plan, method, setup, journal, meter(crew, plan, journal, options.progress), models);
     await execution.dropDamaged();
     await execution.copy();
-    await execution.merge(firstNeed?.scope ?? null, lanes, laneBytes);
+    await execution.merge(scope, lanes, laneBytes);
     return execution.result(options.strict);
   } finally {
     await crew.close();
   }
 }
 
-/** The first thing that must be known, which fixes the scope of the statistics; the same for every tensor. */
-export function firstNeedOf(plan: Plan, method: Method): Need | null {
-  const tensor = plan.tensors.find(({ action, entries }) => action === "merge" && entries > 0);
-  return tensor === undefined ? null : method.needs(tensor.settings!, {});
+/** Kernel memory for statistics: how many groups are worked on at once, and what each takes. */
+export interface StatisticsLayout {
+  /** Over which entries statistics are taken, the same for every tensor; `null` where there are none. */
+  readonly scope: Scope | null;
+  readonly lanes: number;
+  readonly laneBytes: number;
+}
+
+export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
+  const { settings } = plan.tensors.find(({ action }) => action === "merge")!;
+  const scope = method.needs(settings!, {})?.scope ?? method.majority?.(settings!) ?? null;
+  if (scope === null) return { scope, lanes: 0, laneBytes: 0 };
+  const models = plan.inputs.filter(({ role }) => role === "model").length;
+  return { scope, lanes: scope === "model" ? 1 : LANES, laneBytes: LEAD_BYTES + statisticsBytes(models, scope) };
+}
+
+/** Tensors with common statistics: `own` they are taken over, `merged` are those and the ones tied to them. */
+interface MergeGroup {
+  readonly own: readonly number[];
+  readonly merged: readonly number[];
+  readonly scope: Scope;
+  /** Of kernel memory for the lead and the statistics. */
+  readonly address: number;
+}
+
+/** The lead, an i64, and what keeps the memory after it aligned. */
+const LEAD_BYTES = 64;
+
+function guessedKnown({ bits, entries }: Guess): Known {
+  return { threshold: { thresholds: bits.map((pattern) => magnitudeOf(pattern)), kept: bits.map(() => 0), entries } };
 }
 
 class Execution {
@@ -112,92 +136,100 @@ class Execution {
 
   async copy(): Promise<void> {
     const copied = this.plan.tensors.flatMap(({ action }, index) => (action === "copy" ? [index] : []));
-    await this.#write({ job: "copy", blocks: this.#unwritten(copied), args: null });
+    await this.#write({ job: "copy", blocks: this.#unwritten(copied, new Map()), args: null });
   }
 
   async merge(scope: Scope | null, lanes: number, laneBytes: number): Promise<void> {
     const merged = this.plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
-    const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null && this.plan.tensors[index]!.entries > 0);
+    const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null);
+    const { statistics } = this.crew;
     if (scope === "tensor") {
       await eachInLanes(own, lanes, async (tensor, lane) => {
         const { name } = this.plan.tensors[tensor]!;
         const tied = merged.filter((index) => this.plan.tensors[index]!.tiedTo === name);
-        await this.#mergeGroup([tensor], [tensor, ...tied], scope, this.crew.statistics + lane * laneBytes);
+        await this.#mergeGroup({ own: [tensor], merged: [tensor, ...tied], scope, address: statistics + lane * laneBytes });
       });
-    } else if (scope === "model") await this.#mergeGroup(own, merged, scope, this.crew.statistics);
+    } else if (scope === "model") await this.#mergeGroup({ own, merged, scope, address: statistics });
     else await this.#combine(merged, NOTHING_GATHERED);
   }
 
-  /** @param own the tensors that statistics are taken over; `merged` those and the ones tied to them. */
-  async #mergeGroup(own: readonly number[], merged: readonly number[], scope: Scope, address: number): Promise<void> {
+  async #mergeGroup(group: MergeGroup): Promise<void> {
+    const { own, merged, scope, address } = group;
     const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
-    const earlier = this.journal.known.get(key);
-    if (earlier !== undefined) {
-      this.#known.set(key, earlier);
-      return this.#combine(merged, { known: earlier, quotas: new Map() });
-    }
-    const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address);
     const settings = this.#groupSettings(own);
-    const need = this.method.needs(settings, {});
-    const guess = need?.statistic === "threshold" ? await gatherer.guess(need) : null;
-    const proved = guess === null ? null : await this.#speculate(own, merged, guess);
-    const gathered =
-      proved === null
-        ? await gatherer.gather((known) => this.method.needs(settings, known))
-        : { known: proved, quotas: new Map<number, never>() };
-    this.#known.set(key, gathered.known);
-    // Quotas are long and follow from the inputs; a restart counts them again.
-    if (gathered.quotas.size === 0) this.journal.recordKnown(key, gathered.known);
-    await this.#combine(merged, gathered);
+    let known = this.journal.known.get(`known:${key}`) ?? null;
+    let gathered = NOTHING_GATHERED;
+    if (known === null) {
+      const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address + LEAD_BYTES);
+      const earlier = this.journal.known.get(`statistics:${key}`);
+      const need = this.method.needs(settings, {});
+      const guess = earlier === undefined && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
+      if (guess !== null) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
+      if (known === null) {
+        gathered = earlier === undefined ? await this.#gather(gatherer, settings, key) : { known: earlier, quotas: new Map() };
+        const majority = (this.method.majority?.(settings) ?? null) !== null;
+        known = majority ? (await this.#assume(group, gathered, null))! : gathered.known;
+      }
+      // Quotas are long and follow from the inputs; a restart counts them again.
+      if (gathered.quotas.size === 0) this.journal.recordKnown(`known:${key}`, known);
+    }
+    this.#known.set(key, known);
+    await this.#combine(merged, { known, quotas: gathered.quotas });
+  }
+
+  async #gather(gatherer: Gatherer, settings: Settings, key: string): Promise<Gathered> {
+    const gathered = await gatherer.gather((known) => this.method.needs(settings, known));
+    if (gathered.quotas.size === 0) this.journal.recordKnown(`statistics:${key}`, gathered.known);
+    return gathered;
   }
 
   /**
-   * Combines at once with guessed thresholds and the majority so far, counting what proves them. Blocks whose majority
-   * proves wrong and matters are left to be combined again.
+   * Combines under the majority of signs so far and, where `guess` is given, under guessed thresholds, counting what
+   * proves them. Blocks whose assumed majority proves wrong and matters are left to be combined again.
    * @returns what is then known, or `null` where a guess is refuted and nothing written stands.
    */
-  async #speculate(own: readonly number[], merged: readonly number[], guess: Guess): Promise<Known | null> {
-    const thresholds = guess.bits.map((bits) => magnitudeOf(bits));
-    const assume = (positive: boolean): Known => ({
-      threshold: { thresholds, kept: thresholds.map(() => 0), entries: guess.entries, votes: { positive: positive ? 1 : 0, negative: 0 } },
-    });
+  async #assume(group: MergeGroup, { known, quotas }: Gathered, guess: Guess | null): Promise<Known | null> {
+    const { own, merged, address } = group;
+    new BigInt64Array(this.crew.memory.buffer, address, 1)[0] = 0n;
     const stages = this.#stagesOf(merged, (tensor) => {
-      const bind = (positive: boolean) => this.method.bind(tensor.settings!, knownFor(assume(positive), tensor));
-      return { positive: bind(true), negative: bind(false), guesses: guess.bits, lead: guess.lead };
+      const bind = (positive: number) => {
+        const assumed = { ...known, votes: { positive, negative: 0 } };
+        return this.method.bind(tensor.settings!, knownFor(assumed, tensor));
+      };
+      return { positive: bind(1), negative: bind(0), guesses: guess?.bits ?? null, lead: address };
     });
     await Promise.all(
-      stages.map(({ args, indices }) => this.#write({ job: "speculate", blocks: this.#unwritten(indices), args })),
+      stages.map(({ args, indices }) => this.#write({ job: "assume", blocks: this.#unwritten(indices, quotas), args })),
     );
-    const known = this.#proved(own, guess, thresholds);
-    const blocks = merged.flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
-    const isPositive = known !== null && known.threshold!.votes!.positive > known.threshold!.votes!.negative;
-    const wrong = blocks.filter(({ tensor, start }) => {
-      const written = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES)!;
-      return known === null || (written.proof!.positive !== isPositive && written.counters.cancelled! > 0);
+    const { above, atLeast, votes } = this.#proofs(own);
+    const holds = guess === null || guess.ranks.every((rank, model) => above[model]! < rank && rank <= atLeast[model]!);
+    const positive = votes.positive > votes.negative;
+    const wrong = this.#blocks(merged).filter(({ tensor, start }) => {
+      const { proof, counters } = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES)!;
+      return !holds || (proof!.positive !== positive && (counters.cancelled ?? 0) > 0);
     });
     this.journal.recordRedo(wrong);
-    return known;
+    if (!holds) return null;
+    return { ...known, votes, ...(guess !== null && { threshold: { ...known.threshold!, kept: atLeast } }) };
   }
 
-  /** Adds the proofs of a group's blocks up. @returns `null` unless they prove every guessed threshold. */
-  #proved(own: readonly number[], { ranks, entries }: Guess, thresholds: readonly number[]): Known | null {
-    const above = ranks.map(() => 0);
-    const atLeast = ranks.map(() => 0);
-    let positive = 0;
-    let negative = 0;
+  /** Adds up what a group's blocks prove. */
+  #proofs(own: readonly number[]) {
+    const above = Array.from({ length: this.models }, () => 0);
+    const atLeast = Array.from({ length: this.models }, () => 0);
+    const votes = { positive: 0, negative: 0 };
     for (const index of own) {
       const { inputs } = this.plan.tensors[index]!;
       for (const { proof, counters } of this.journal.written.get(index)!.values()) {
         for (const [input, { model }] of inputs.entries()) {
-          above[model]! += proof!.above[input]!;
-          atLeast[model]! += proof!.atLeast[input]!;
+          above[model]! += proof!.above[input] ?? 0;
+          atLeast[model]! += proof!.atLeast[input] ?? 0;
         }
-        positive += counters.positive!;
-        negative += counters.negative!;
+        votes.positive += counters.positive ?? 0;
+        votes.negative += counters.negative ?? 0;
       }
     }
-    const holds = ranks.every((rank, model) => above[model]! < rank && rank <= atLeast[model]!);
-    return holds ? { threshold: { thresholds, kept: atLeast, entries, votes: { positive, negative } } } : null;
+    return { above, atLeast, votes };
   }
 
   /** Settings with one entry per model of the plan; a model that a tensor lacks takes them from one that has it. */
@@ -216,13 +248,7 @@ class Execution {
   async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
     const stages = this.#stagesOf(tensors, (tensor) => ({ args: this.method.bind(tensor.settings!, knownFor(known, tensor)) }));
     await Promise.all(
-      stages.map(({ args, indices }) => {
-        const blocks: CombineBlock[] = this.#unwritten(indices).map((block) => ({
-          ...block,
-          quota: quotas.get(block.tensor)?.[block.start / BLOCK_ENTRIES] ?? null,
-        }));
-        return this.#write({ job: "combine", blocks, args });
-      }),
+      stages.map(({ args, indices }) => this.#write({ job: "combine", blocks: this.#unwritten(indices, quotas), args })),
     );
   }
 
@@ -239,13 +265,17 @@ class Execution {
     return [...stages.values()];
   }
 
-  #unwritten(tensors: readonly number[]): Block[] {
-    return tensors.flatMap((index) =>
-      blocksOf(index, this.plan.tensors[index]!.entries).filter(({ start }) => !this.journal.has(index, start)),
-    );
+  #blocks(tensors: readonly number[]): Block[] {
+    return tensors.flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
   }
 
-  async #write<N extends "combine" | "speculate" | "copy">(stage: Stage<N>): Promise<void> {
+  #unwritten(tensors: readonly number[], quotas: Gathered["quotas"]): CombineBlock[] {
+    return this.#blocks(tensors)
+      .filter(({ tensor, start }) => !this.journal.has(tensor, start))
+      .map((block) => ({ ...block, quota: quotas.get(block.tensor)?.[block.start / BLOCK_ENTRIES] ?? null }));
+  }
+
+  async #write<N extends "combine" | "assume" | "copy">(stage: Stage<N>): Promise<void> {
     const { blocks } = stage;
     await this.crew.run(stage, (parts) => {
       this.journal.recordBlocks(
@@ -343,7 +373,7 @@ async function eachInLanes<T>(items: readonly T[], lanes: number, work: (item: T
   await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
 }
 
-const PHASES: Readonly<Partial<Record<JobName, Phase>>> = { combine: "merge", speculate: "merge", copy: "copy", reread: "check" };
+const PHASES: Readonly<Partial<Record<JobName, Phase>>> = { combine: "merge", assume: "merge", copy: "copy", reread: "check" };
 
 /** A crew that reports how far the work is. Bytes of statistics passes are added to the total as they come. */
 function meter(crew: Crew, plan: Plan, journal: Journal, report: RunOptions["progress"]): Crew {
@@ -354,9 +384,13 @@ function meter(crew: Crew, plan: Plan, journal: Journal, report: RunOptions["pro
     return streams.reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[dtype]);
   };
   let totalBytes = 0;
+  const awaited = new Set<string>();
+  const keyOf = ({ tensor, start }: Block) => `${tensor} ${start}`;
   for (const [tensor, { entries }] of plan.tensors.entries()) {
-    for (const { start, count } of blocksOf(tensor, entries)) {
-      if (!journal.has(tensor, start)) totalBytes += count * bytesOf(tensor);
+    for (const block of blocksOf(tensor, entries)) {
+      if (journal.has(tensor, block.start)) continue;
+      totalBytes += block.count * bytesOf(tensor);
+      awaited.add(keyOf(block));
     }
   }
   let doneBytes = 0;
@@ -367,8 +401,10 @@ function meter(crew: Crew, plan: Plan, journal: Journal, report: RunOptions["pro
     close: () => crew.close(),
     run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
       const phase = PHASES[stage.job] ?? "statistics";
-      if (phase === "statistics" || phase === "check") {
-        for (const { tensor, count } of stage.blocks) totalBytes += count * bytesOf(tensor);
+      // Statistics, and blocks that are combined a second time, come on top.
+      for (const block of stage.blocks) {
+        const isFirst = (phase === "merge" || phase === "copy") && awaited.delete(keyOf(block));
+        if (!isFirst) totalBytes += block.count * bytesOf(block.tensor);
       }
       return crew.run(stage, (parts) => {
         progress?.(parts);

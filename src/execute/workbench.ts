@@ -64,8 +64,6 @@ export class Workbench {
   readonly floatOut: number;
   /** The block's output in its own format. */
   readonly blockOut: number;
-  /** 4 KiB for the survey kernel's sums. */
-  readonly sums: number;
   readonly #drop: DropKernel;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
@@ -93,7 +91,6 @@ export class Workbench {
     };
     this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
-    this.sums = take(PAGE);
     this.#zeros = take((setup.tileEntries + LANES) * 4);
     this.floatOut = take((setup.tileEntries + LANES) * 4);
     this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes);
@@ -122,12 +119,13 @@ export class Workbench {
 
   /**
    * Reads a block chunk by chunk and hands over its tiles in order.
-   * @param use called with each tile; `again` gives the same tile converted to f32, for results that need care.
+   * @param use called with each tile; `again` gives the same tile converted to f32, for results that need care, as
+   * changes or not as wanted or as it is told.
    */
   async forEachTile(
     block: Block,
     wanted: Wanted,
-    use: (tile: PreparedTile, again: () => PreparedTile) => void,
+    use: (tile: PreparedTile, again: (changes?: boolean) => PreparedTile) => void,
   ): Promise<void> {
     const tensor = this.setup.tensors[block.tensor]!;
     const format = wanted.floats ? null : this.nativeFormat(tensor);
@@ -145,7 +143,7 @@ export class Workbench {
       for (let at = 0; at < entries; at += tileEntries) {
         const count = Math.min(tileEntries, entries - at);
         const start = block.start + chunk + at;
-        const floats = () => this.#toFloats(tensor, addresses, at, start, count, wanted.changes);
+        const floats = (changes = wanted.changes) => this.#toFloats(tensor, addresses, at, start, count, changes);
         use(format === null ? floats() : this.#inPlace(tensor, format, addresses, at, start, count), floats);
       }
     }
@@ -255,7 +253,7 @@ function pad(count: number): number {
 /** Bytes of kernel memory a workbench needs. */
 export function workbenchBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
   const slack = 2 * PAGE;
-  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * PAGE + 2 * ((tileEntries + LANES) * 4 + slack);
+  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * ((tileEntries + LANES) * 4 + slack);
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + slack;
   const floats = (tileEntries + LANES) * 4 + slack;
   const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;

@@ -28,8 +28,11 @@ export class KernelContext {
     this.#view.setInt32(0, rows, true);
   }
 
-  /** @param count entries, a multiple of eight. */
-  setTile(count: number, out: number, subtract: number, add: number, scratch: number): void {
+  /**
+   * @param count entries, a multiple of eight.
+   * @param scratch memory of the kernel's own, where it needs some.
+   */
+  setTile(count: number, out: number, subtract: number, add: number, scratch = 0): void {
     this.#view.setInt32(4, count, true);
     this.#view.setUint32(8, out, true);
     this.#view.setUint32(12, subtract, true);

@@ -1,4 +1,4 @@
-import { SHARED_KERNELS, UNSHARED_KERNELS } from "./binary.js";
+import { KERNELS, MEMORY_FLAGS_AT, UNSHARED_MEMORY } from "./binary.js";
 
 /** A kernel of the tile family: takes the address of a context, returns what its source says. */
 export type ContextKernel = (context: number) => number;
@@ -28,16 +28,19 @@ export function createMemory(bytes: number, shared: boolean): WebAssembly.Memory
   return new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES), maximum: MAX_PAGES, shared });
 }
 
-const modules = new Map<boolean, WebAssembly.Module>();
+/** Compiles the kernels for memory that is or is not shared. A module can be posted to other threads. */
+export function compileKernels(shared: boolean): WebAssembly.Module {
+  const bytes = decodeBase64(KERNELS);
+  if (!shared) bytes[MEMORY_FLAGS_AT] = UNSHARED_MEMORY;
+  return new WebAssembly.Module(bytes);
+}
 
-/** Instantiates the kernels over `memory`. Compiling happens once per thread. */
-export function loadKernels(memory: WebAssembly.Memory): Kernels {
-  const shared = canShareMemory() && memory.buffer instanceof SharedArrayBuffer;
-  let module = modules.get(shared);
-  if (module === undefined) {
-    module = new WebAssembly.Module(decodeBase64(shared ? SHARED_KERNELS : UNSHARED_KERNELS));
-    modules.set(shared, module);
-  }
+function isShared({ buffer }: WebAssembly.Memory): boolean {
+  return canShareMemory() && buffer instanceof SharedArrayBuffer;
+}
+
+/** Instantiates the kernels over `memory`. */
+export function loadKernels(memory: WebAssembly.Memory, module = compileKernels(isShared(memory))): Kernels {
   const { exports } = new WebAssembly.Instance(module, { env: { memory, abort: abortKernel } });
   return {
     memory,

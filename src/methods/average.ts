@@ -14,7 +14,8 @@ export const average: TileMethod = {
 
 With equal weights this is the uniform soup: the base plus the mean task vector. The base takes no part; where one is
 given it only supplies tensors that are not merged, config and tokenizer. With \`normalize: false\` the sum is not
-divided. Sums run in recipe order in f32 and are divided once, so that equal models average to themselves.`,
+divided. Sums run in recipe order in f32 and are divided once: equal models of 16-bit entries average to themselves exactly,
+others up to the roundings of the sum.`,
   base: "optional",
   models: { min: 1 },
   parameters: {

@@ -54,7 +54,7 @@ export interface Settings {
 }
 
 /** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
-export type Need = ThresholdNeed | VotesNeed | MomentsNeed | EnergyNeed | NormShareNeed;
+export type Need = ThresholdNeed | MomentsNeed | EnergyNeed | NormShareNeed;
 
 /** Over which entries a statistic is taken: all merged entries of a model, or one tensor. */
 export type Scope = "model" | "tensor";
@@ -67,22 +67,6 @@ export interface ThresholdNeed {
   readonly ranks: readonly ((entries: number) => number | null)[];
   /** `keep`: every entry equal to the threshold is kept; `first`: exactly `rank` are, lowest index first. */
   readonly ties: "keep" | "first";
-  /**
-   * Vote weights per model: also count the signs of the trimmed sums where that costs no pass of its own. The method
-   * promises that votes decide nothing but the sign of columns that its counter `cancelled` counts, and that it counts
-   * `positive` and `negative`; so the engine may combine with a guess and mend those columns' blocks afterwards.
-   */
-  readonly votes: readonly number[] | null;
-}
-
-/** How many columns elect a positive and how many a negative sign. */
-export interface VotesNeed {
-  readonly statistic: "votes";
-  readonly scope: Scope;
-  /** What `tally` of the method is called with. */
-  readonly args: Arguments;
-  /** Per model, where the election is the sign of the sum of `weight · trimmed change`; lets a kernel count. */
-  readonly mass: readonly { readonly threshold: number; readonly weight: number }[] | null;
 }
 
 /** Count, mean and unbiased standard deviation of each model's change. */
@@ -120,9 +104,9 @@ export interface ThresholdValue {
   /** Per model: entries that survive. */
   readonly kept: readonly number[];
   readonly entries: number;
-  readonly votes: VotesValue | null;
 }
 
+/** Columns that elect a positive and a negative sign. */
 export interface VotesValue {
   readonly positive: number;
   readonly negative: number;
@@ -209,8 +193,12 @@ export interface TileMethod extends MethodDeclaration {
   check?(settings: Settings): string | null;
   /** From settings and statistics to the numbers of `combine`. */
   bind(settings: Settings, known: Known): Arguments;
-  /** Adds to the counters `positive` and `negative` the columns that elect each sign; for the need `votes`. */
-  tally?(tile: Tile, args: Arguments): void;
+  /**
+   * Over which entries `known.votes` is counted, or `null` where it does not matter. Where it does, it decides, by `positive > negative`, nothing but columns that the method counts
+   * as `cancelled`, and the method counts `positive` and `negative` columns too. The engine combines under an assumed
+   * majority and mends the blocks in which the assumption proves wrong and matters, so no pass is spent on votes.
+   */
+  majority?(settings: Settings): Scope | null;
   /** The definition. f32 arithmetic: every operation is rounded with Math.fround. */
   combine(tile: Tile, args: Arguments): void;
   /** Name of the kernel that computes `combine` for these arguments bit for bit, or `null`. */

@@ -2,6 +2,7 @@ import { nextAbove } from "../numbers/convert.js";
 import type { Arguments, Known, Need, Scope, Settings, Tile, TileMethod, Values } from "./method.js";
 
 const { abs, fround, sign, trunc } = Math;
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /** How `elect` and `merge` travel to the definition as numbers. */
 const ELECT = { mass: 0, "norm-mass": 1, "norm-fraction": 2, count: 3, oracle: 4, none: 5 } as const;
@@ -151,7 +152,7 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   grain: "tile",
   counters: {
     conflicts: "columns in which trimmed entries of both signs meet",
-    cancelled: "columns whose trimmed entries cancel exactly",
+    cancelled: "columns whose votes cancel exactly",
     positive: "columns that elect the positive sign",
     negative: "columns that elect the negative sign",
   },
@@ -165,10 +166,8 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   needs(settings, known): Need | null {
     const { global, models } = settings;
     const scope = global.trim as Scope;
-    const massMajority = global.elect === "mass" && global.zero_sign === "majority";
     if (global.select === "top" && known.threshold === undefined) {
-      const votes = massMajority ? models.map((model) => voteWeight(model)) : null;
-      return { statistic: "threshold", scope, ranks: models.map(rankOf), ties: tieRule(global), votes };
+      return { statistic: "threshold", scope, ranks: models.map(rankOf), ties: tieRule(global) };
     }
     if (global.select === "deviations" && known.moments === undefined) return { statistic: "moments", scope };
     if (global.select === "norm-share" && known["norm-share"] === undefined) {
@@ -180,28 +179,21 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       const trim = columns.threshold!.map((threshold, i) => ({ threshold, centre: columns.centre![i]! }));
       return { statistic: "energy", scope, trim };
     }
-    const elected = global.elect !== "none" && global.elect !== "oracle";
-    if (elected && global.zero_sign === "majority" && known.votes === undefined) {
-      if (massMajority && known.threshold?.votes) return null;
-      const args = this.bind(settings, known);
-      const plain = massMajority && global.select !== "deviations";
-      const mass = args.columns.threshold!.map((threshold, i) => ({ threshold, weight: args.columns.vote![i]! }));
-      return { statistic: "votes", scope, args, mass: plain ? mass : null };
-    }
     return null;
   },
 
+  majority: ({ global }) => (decidesByMajority(global) ? (global.trim as Scope) : null),
+
   bind({ global, models }: Settings, known: Known): Arguments {
-    const votes = known.votes ?? known.threshold?.votes ?? null;
-    const majority = votes !== null && votes.positive > votes.negative;
-    const zero = global.zero_sign === "positive" || (global.zero_sign === "majority" && majority);
+    const majority = decidesByMajority(global) && known.votes !== undefined && known.votes.positive > known.votes.negative;
+    const zero = global.zero_sign === "positive" || majority;
     const count = global.divide === "count";
     return {
       scalars: {
         lambda: fround(Number(global.lambda)),
         zero: zero && global.elect !== "oracle" ? 1 : 0,
         mean: global.merge === "mean" ? 1 : 0,
-        tally: global.elect === "mass" && global.zero_sign === "majority" ? 1 : 0,
+        tally: decidesByMajority(global) ? 1 : 0,
         elect: ELECT[global.elect as keyof typeof ELECT],
         merge: MERGE[global.merge as keyof typeof MERGE],
       },
@@ -211,19 +203,9 @@ do worse than plain averaging; the bundled zoo is such a case.`,
         weight: models.map((model) => fround(Number(model.weight))),
         share: models.map((model) => (count ? 1 : fround(Number(model.weight)))),
         centre: models.map((model, i) => (model.select === "deviations" ? fround(known.moments?.mean[i] ?? 0) : 0)),
-        inverse: models.map((_, i) => (known.energy?.energy[i] ? fround(1 / known.energy.energy[i]) : 0)),
+        inverse: models.map((_, i) => inverseOf(known.energy?.energy[i] ?? 0)),
       },
     };
-  },
-
-  tally(tile: Tile, args: Arguments) {
-    const column = new Float32Array(tile.inputs.length);
-    for (let p = 0; p < tile.count; p++) {
-      trimColumn(tile, p, args, column);
-      const vote = electColumn(column, 0, args);
-      if (vote > 0) tile.counters.positive = (tile.counters.positive ?? 0) + 1;
-      else if (vote < 0) tile.counters.negative = (tile.counters.negative ?? 0) + 1;
-    }
   },
 
   combine(tile: Tile, args: Arguments) {
@@ -252,7 +234,7 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       if (tally === 1) {
         if (vote > 0) positive++;
         else if (vote < 0) negative++;
-        else if (up && down && !unknown) cancelled++;
+        else if (vote === 0 && (up || down) && !unknown) cancelled++;
       }
       const merged = merge! <= MERGE.max ? disjoint(column, elected, args) : plain(column, elected, merge!);
       out[p] = base[p]! + fround(merged * lambda!);
@@ -265,10 +247,23 @@ do worse than plain averaging; the bundled zoo is such a case.`,
     if (scalars.elect !== ELECT.mass || scalars.merge! > MERGE.sum) return null;
     if (columns.centre!.some((centre) => centre !== 0)) return null;
     const isOne = (value: number) => value === 1;
+    // The kernel takes a zero sum for a cancellation only where entries of both signs meet. Where votes are not the
+    // weighted entries, one sign alone can have a zero sum, and the majority decides over it.
+    if (scalars.tally === 1 && columns.vote!.some((vote, i) => vote !== columns.weight![i])) return null;
     const plainWeights = columns.vote!.every(isOne) && columns.weight!.every(isOne) && columns.share!.every(isOne);
     return plainWeights ? "ties" : "ties_weighted";
   },
 };
+
+/** Whether a column without a sign of its own takes the majority's. */
+function decidesByMajority({ elect, zero_sign: zeroSign }: Values): boolean {
+  return zeroSign === "majority" && elect !== "none" && elect !== "oracle";
+}
+
+/** 1 / energy within f32; 0 where there is no norm: nothing survived, or the change is not finite. */
+function inverseOf(energy: number): number {
+  return energy > 0 ? Math.min(fround(1 / energy), LARGEST) : 0;
+}
 
 function voteWeight(model: Values): number {
   return model.vote === "weighted" ? fround(Number(model.weight)) : 1;
@@ -360,7 +355,7 @@ function disjoint(column: Float32Array, elected: number, { scalars, columns }: A
     if (elected > 0 ? x < 0 : elected < 0 ? x > 0 : false) continue;
     sum = fround(sum + x);
     if (x !== 0 && !Number.isNaN(x)) divisor = fround(divisor + shares[i]!);
-    if (!(abs(x) <= abs(largest))) largest = x;
+    if (abs(x) > abs(largest) || Number.isNaN(x)) largest = x;
   }
   if (scalars.merge === MERGE.sum) return sum;
   if (scalars.merge === MERGE.max) return largest;
@@ -371,12 +366,14 @@ function disjoint(column: Float32Array, elected: number, { scalars, columns }: A
 function plain(column: Float32Array, elected: number, merge: number): number {
   let value = 0;
   if (merge === MERGE["plain-median"]) {
-    value = Float32Array.from(column).sort()[(column.length - 1) >> 1]!;
+    // sort puts NaN last, where no median would meet it.
+    value = column.some(Number.isNaN) ? Number.NaN : Float32Array.from(column).sort()[(column.length - 1) >> 1]!;
   } else if (merge === MERGE["plain-magnitude"]) {
-    for (const x of column) if (!(abs(x) <= abs(value))) value = x;
+    for (const x of column) if (abs(x) > abs(value) || Number.isNaN(x)) value = x;
   } else {
     for (const x of column) value = fround(value + x);
     if (merge === MERGE["plain-mean"]) value = fround(value / column.length);
   }
-  return elected === 0 ? value : abs(value) * elected;
+  // Never −0, which a sign elected by the majority could give where nothing else depends on it.
+  return elected === 0 || value === 0 ? value + 0 : abs(value) * elected;
 }

@@ -145,7 +145,7 @@ function needKeys(method: Method, settings: NonNullable<Unplaced["settings"]>): 
   const need = method.needs(settings, {}) as Need;
   return settings.models.map((_, i) => {
     const parts: unknown[] = [need.statistic, need.scope];
-    if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001), need.votes?.[i]);
+    if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001));
     if (need.statistic === "norm-share") parts.push(need.shares[i]);
     return JSON.stringify(parts);
   });
@@ -156,7 +156,7 @@ function unevenNeed(recipe: Recipe, tensor: string): MergewrightError {
     kind: "request",
     code: "recipe/pattern",
     where: { ...whereOf(recipe, "parameters"), tensor },
-    expected: "one density and weight for all tensors of a model, since one threshold holds for all of them",
+    expected: "one density for all tensors of a model, since one threshold holds for all of them",
     advice: "set trim: tensor to choose them per tensor, or remove the pattern",
   });
 }

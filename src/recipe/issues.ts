@@ -88,10 +88,17 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   for (const candidate of known) {
     const told = normal(candidate);
     const begins = asked.length >= 3 && (told.startsWith(asked) || asked.startsWith(told));
-    const distance = begins ? 0.5 : leven(asked, told);
+    const distance = begins ? 0.5 : isSwap(asked, told) ? 1 : leven(asked, told);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;
+}
+
+/** Two neighbouring letters in the wrong order, which the edit distance counts as two mistakes. */
+function isSwap(a: string, b: string): boolean {
+  if (a.length !== b.length) return false;
+  const at = [...a].findIndex((letter, index) => letter !== b[index]);
+  return at >= 0 && a[at] === b[at + 1] && a[at + 1] === b[at] && a.slice(at + 2) === b.slice(at + 2);
 }
 
 function normal(word: string): string {

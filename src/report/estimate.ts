@@ -1,5 +1,4 @@
-import { statisticsBytes } from "../execute/gather.js";
-import { firstNeedOf, LANES } from "../execute/run.js";
+import { statisticsLayout } from "../execute/run.js";
 import { setupOf } from "../execute/setup.js";
 import { workbenchBytes } from "../execute/workbench.js";
 import type { Method } from "../methods/method.js";
@@ -22,8 +21,6 @@ export function peakMemory(plan: Plan, method: Method, threads: number): number 
 }
 
 function statisticsMemory(plan: Plan, method: Method): number {
-  const need = firstNeedOf(plan, method);
-  if (need === null) return 0;
-  const models = plan.inputs.filter(({ role }) => role === "model").length;
-  return (need.scope === "model" ? 1 : LANES) * statisticsBytes(models, need.scope) * STATISTICS_COPIES;
+  const { lanes, laneBytes } = statisticsLayout(plan, method);
+  return lanes * laneBytes * STATISTICS_COPIES;
 }

@@ -3,7 +3,9 @@ import type { Plan } from "../plan/types.js";
 import type { Provenance } from "./provenance.js";
 
 /** What a report needs of the provenance file. */
-export type RecordedResult = Pick<Provenance, "plan" | "method" | "dialect" | "outputs" | "counts" | "warnings">;
+export interface RecordedResult extends Pick<Provenance, "plan" | "method" | "dialect" | "counts" | "warnings"> {
+  readonly outputs: readonly { readonly file: string; readonly bytes: number }[];
+}
 
 /** What a merge did, as plain data; `mergewright merge --json` prints it. */
 export interface MergeReport {
@@ -89,7 +91,7 @@ export function mergeReport(
       Object.entries(counts.counters).map(([name, count]) => [name, { count, share: shareOf(count, mergedEntries) }]),
     ),
     nonFinite: counts.nonFinite,
-    outputs,
+    outputs: outputs.map(({ file, bytes }) => ({ file, bytes })),
     cost: run === null ? null : costOf(plan, run),
     warnings,
   };

@@ -145,7 +145,8 @@ export function isFound(result: Found | Bracket): result is Found {
   return "bits" in result;
 }
 
-const INFINITY_BITS = 0x7f80_0000;
+/** Bit patterns from here on are infinity and NaN, which no trim drops. */
+export const INFINITY_BITS = 0x7f80_0000;
 
 /** The magnitude as a number. A NaN pattern (more NaN than the rank) becomes infinity: then only those survive. */
 export function magnitudeOf(bits: number): number {

@@ -31,10 +31,24 @@ describe("a table", () => {
     ]);
   });
 
-  it("fits a narrow terminal and cuts nothing off", () => {
-    const text = table(COLUMNS, ROWS, terminalOf(48));
-    for (const line of text.split("\n")) assert.ok(line.length <= 48, line);
+  it("wraps at spaces in a terminal, and cuts nothing off", () => {
+    const text = table(COLUMNS, ROWS, terminalOf(64));
+    for (const line of text.split("\n")) assert.ok(line.length <= 64, line);
     assert.equal(lettersOf(text), lettersOf([...COLUMNS.map(({ head }) => head), ...ROWS.flat()].join("")));
+    for (const word of ROWS.flat().flatMap((cell) => cell.split(" "))) assert.ok(text.includes(word), word);
+  });
+
+  it("becomes paragraphs where words would have to be broken", () => {
+    assert.equal(
+      table(COLUMNS, ROWS, terminalOf(40)),
+      [
+        "model.layers.0.self_attn.q_proj.weight",
+        "    entries 4,096, reason excluded by",
+        "    the recipe; copied from the base",
+        "lm_head.weight",
+        "    entries 1",
+      ].join("\n"),
+    );
   });
 
   it("shows a name from a file that would steer the terminal as text", () => {
@@ -118,6 +132,15 @@ describe("an error", () => {
     write.mock.restore();
     assert.match(text!, /^error: unexpected: TypeError: oops\n +at .*\n[^]*please report it/);
     assert.equal(JSON.parse(json!).error.code, "internal");
+  });
+
+  it("of the system that nobody foresaw is told as such", (context) => {
+    const write = context.mock.method(process.stderr, "write", () => true);
+    const error = Object.assign(new Error("ENOSPC: no space left on device, write"), { errno: -28, syscall: "write" });
+    assert.equal(reportFailure(error, terminalOf(80)), 3);
+    const text = String(write.mock.calls[0]!.arguments[0]);
+    write.mock.restore();
+    assert.match(text, /^error: the system refused an operation\n {2}found: +ENOSPC: no space left on device, write\n/);
   });
 
   it("cannot steer the terminal", (context) => {

@@ -4,6 +4,8 @@ import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, wri
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { readArguments } from "../../src/cli/program.js";
+import { openTerminal } from "../../src/cli/terminal.js";
 import { layoutHeader } from "../../src/formats/safetensors/layout.js";
 
 /** The repository; commands run in it, so that the zoo's paths are short. */
@@ -43,6 +45,16 @@ export function startMergewright(...args: readonly string[]): ChildProcess {
 function plainEnv(): NodeJS.ProcessEnv {
   const { NO_COLOR: _, FORCE_COLOR: _forced, ...env } = process.env;
   return env;
+}
+
+/** What a verb says, as JSON, without a process of its own. */
+export async function outcomeOf(...args: readonly string[]) {
+  process.chdir(root);
+  const asked = readArguments(args, openTerminal(args));
+  if (typeof asked === "number") throw new RangeError("nothing is asked");
+  const run = await asked.verb.load();
+  const { exitCode, json } = await run(asked);
+  return { exitCode, json: JSON.parse(JSON.stringify(json)) };
 }
 
 /** A folder of its own, with everything in it removed after the tests. */

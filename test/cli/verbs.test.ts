@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { verbs } from "../../src/cli/verbs.js";
-import { mergewright, root, scratch, TIES, VISION } from "./support.js";
+import { mergewright, outcomeOf, root, scratch, TIES, VISION } from "./support.js";
 
 const at = scratch(after);
 
@@ -57,13 +57,12 @@ describe("the command line", { concurrency: os.availableParallelism() }, () => {
   });
 
   it("plans as JSON with every tensor and the memory for the threads", async () => {
-    const [one, two] = await Promise.all(
-      ["1", "2"].map(async (threads) =>
-        JSON.parse((await mergewright("plan", ...TIES, "--json", "--threads", threads)).out),
-      ),
-    );
+    const [{ json: one }, { json: two }] = await Promise.all([
+      outcomeOf("plan", ...TIES, "--threads", "1"),
+      outcomeOf("plan", ...TIES, "--threads", "2"),
+    ]);
     assert.equal(one.tensors.length, 104);
-    assert.deepEqual(one.actions.copy.tensors, 2);
+    assert.equal(one.actions.copy.tensors, 2);
     assert.equal(one.skipped.length, 4);
     assert.deepEqual(one.files, [{ file: "model.safetensors", bytes: 2578266 }]);
     assert.equal(one.passes, 2);
@@ -72,13 +71,13 @@ describe("the command line", { concurrency: os.availableParallelism() }, () => {
   });
 
   it("inspects headers, and weights on request", async () => {
-    const headers = await mergewright("inspect", "zoo/language/french");
-    assert.equal(headers.code, 0, headers.err);
-    assert.match(headers.out, /^tensors +56 with 3,148,224 parameters, 6\.3 MB in 4 files$/m);
-    assert.match(headers.out, /^model\.layers\.0\.self_attn\.k_proj\.weight +BF16 +\[64, 192\] +25 kB$/m);
-    const weights = JSON.parse((await mergewright("inspect", "zoo/vision/mnist", "--norms", "--json")).out);
-    assert.equal(weights.tensors.length, 104);
-    assert.ok(weights.norm > 0 && weights.tensors[0].figures.norm > 0);
+    const { code, out, err } = await mergewright("inspect", "zoo/language/french");
+    assert.equal(code, 0, err);
+    assert.match(out, /^tensors +56 with 3,148,224 parameters, 6\.3 MB in 4 files$/m);
+    assert.match(out, /^model\.layers\.0\.self_attn\.k_proj\.weight +BF16 +\[64, 192\] +25 kB$/m);
+    const { json } = await outcomeOf("inspect", "zoo/vision/mnist", "--norms");
+    assert.equal(json.tensors.length, 104);
+    assert.ok(json.norm > 0 && json.tensors[0].figures.norm > 0);
   });
 
   it("compares models with their base", async () => {
@@ -87,20 +86,18 @@ describe("the command line", { concurrency: os.availableParallelism() }, () => {
     assert.match(out, /^compared +102 tensors, 1,198,592 parameters$/m);
     assert.match(out, /^2 fashion +0\.015 +1\.000$/m);
     assert.match(out, /^first 2 +587,072 +49\.0 % +49\.2 % +29,929 +2\.5 % +48\.7 %$/m);
-    const all = JSON.parse((await mergewright("compare", ...VISION, "--density", "1", "--json")).out);
-    assert.equal(all.signs[0].trimmed.conflicts, all.signs[0].untrimmed.conflicts);
+    const { json } = await outcomeOf("compare", ...VISION, "--density", "1");
+    assert.equal(json.signs[0].trimmed.conflicts, json.signs[0].untrimmed.conflicts);
   });
 
   it("lists the methods and shows the manual of each", async () => {
-    const list = await mergewright("methods");
+    const [list, manual] = await Promise.all([mergewright("methods"), mergewright("methods", "ties")]);
     assert.match(list.out, /^ties +TIES-Merging/m);
-    const { methods } = JSON.parse((await mergewright("methods", "--json")).out);
-    assert.ok(methods.some(({ name }: { name: string }) => name === "ties"));
-    const manual = await mergewright("methods", "ties");
-    assert.equal(manual.code, 0);
+    assert.deepEqual([manual.code, manual.err], [0, ""]);
     assert.match(manual.out, /^# ties\n/);
-    const one = JSON.parse((await mergewright("methods", "ties/peft", "--json")).out);
-    assert.equal(one.parameters.density.default, 0.2);
+    const { json } = await outcomeOf("methods");
+    assert.ok(json.methods.some(({ name }: { name: string }) => name === "ties"));
+    assert.equal((await outcomeOf("methods", "ties/peft")).json.parameters.density.default, 0.2);
   });
 });
 
@@ -117,16 +114,16 @@ describe("mergewright verify", () => {
   it("ends with 0 where the result is as it was written", async () => {
     const { code, out, err } = await mergewright("verify", at("merged"), "--inputs");
     assert.equal(code, 0, err);
-    assert.match(out, /^ok /m);
-    assert.equal(JSON.parse((await mergewright("verify", at("merged"), "--json")).out).ok, true);
+    assert.match(out, /^ok +checksums /m);
+    assert.equal((await outcomeOf("verify", at("merged"))).json.ok, true);
   });
 
   it("ends with 1 where a bit differs, and names the tensor", async () => {
-    const { code, out } = await mergewright("verify", at("broken"));
-    assert.equal(code, 1);
-    assert.match(out, /vit\.pooler|vit\.layernorm/);
-    const json = await mergewright("verify", at("broken"), "--json");
-    assert.equal(json.code, 1);
-    assert.equal(JSON.parse(json.out).ok, false);
+    const { code, out, err } = await mergewright("verify", at("broken"));
+    assert.deepEqual([code, err], [1, ""]);
+    assert.match(out, /^FAILED +checksums +1 problem$/m);
+    assert.match(out, /^ {2}- vit\.[\w.]+ in model\.safetensors: checksum \w+, recorded \w+$/m);
+    const { exitCode, json } = await outcomeOf("verify", at("broken"));
+    assert.deepEqual([exitCode, json.ok], [1, false]);
   });
 });

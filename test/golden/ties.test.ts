@@ -67,10 +67,11 @@ function define(tau: readonly (readonly number[])[], given: Readonly<Record<stri
     return sorted[Math.trunc(count * Number(given.density))]!;
   });
   const settings = settingsOf(ties, given, rows.map(() => ({})));
-  const known: Known = { threshold: { thresholds, kept: [], entries: count, votes: null } };
-  const tile = { count, base: new Float32Array(count), inputs: rows, extra: {}, out: new Float32Array(count), counters: {} };
-  ties.tally!(tile, ties.bind(settings, known));
-  const { positive = 0, negative = 0 } = tile.counters as { positive?: number; negative?: number };
+  const known: Known = { threshold: { thresholds, kept: [], entries: count } };
+  const counters: Record<string, number> = {};
+  const tile = { count, base: new Float32Array(count), inputs: rows, extra: {}, out: new Float32Array(count), counters };
+  ties.combine(tile, ties.bind(settings, known));
+  const { positive, negative } = counters as { positive: number; negative: number };
   ties.combine(tile, ties.bind(settings, { ...known, votes: { positive, negative } }));
   const trimmed = rows.map((row, model) => row.map((x) => (Math.abs(x) >= thresholds[model]! ? x : 0)));
   return { out: tile.out, votes: positive - negative, trimmed };

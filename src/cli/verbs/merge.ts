@@ -1,5 +1,6 @@
-import { readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { MergewrightError } from "../../errors.js";
 import type { Workspace } from "../../execute/workspace.js";
 import { mergeModels, planMerge } from "../../merge.js";
 import type { Platform } from "../../merge.js";
@@ -22,8 +23,34 @@ import type { FlagValues, Given, Outcome } from "../verbs.js";
 export async function merge(given: Given): Promise<Outcome> {
   const recipe = readRequest(given);
   const { flags, terminal } = given;
+  refuseForeign(flags);
   const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, flags, terminal));
   return { exitCode: 0, json: report, text: () => describe(report, recipe.method, terminal) };
+}
+
+/** Replacing removes what is there, so that --force on a mistyped path must not cost anyone their files. */
+function refuseForeign({ out, force }: FlagValues): void {
+  if (out === "") throw foreign("the output has no name", out, "give -o the name of a folder");
+  const files = readFolder(out!);
+  if (!force || files.length === 0 || files.includes(PROVENANCE_FILE)) return;
+  const advice = "choose another -o, or remove the folder yourself if nothing in it is needed";
+  throw foreign("--force replaces results of merges only, and this folder is none", out!, advice);
+}
+
+function foreign(summary: string, out: string, advice: string): MergewrightError {
+  const details = { kind: "request", code: "output/exists", where: { file: out }, advice } as const;
+  return new MergewrightError(summary, {
+    ...details,
+    expected: `an empty folder, or one that holds ${PROVENANCE_FILE}`,
+  });
+}
+
+function readFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 /** The report of a result that is there already, or `null`. */

@@ -1,96 +1,64 @@
-import { addCounter, COLUMNS, COUNT, ROWS, ROW_BYTES, ROW_COUNTERS, SCALARS, SCRATCH, SUBTRACT } from "../context.as";
+import { COLUMNS, COUNT, ROWS, ROW_BYTES, ROW_COUNTERS, SUBTRACT } from "../context.as";
 import { addLanes, first, load8, second } from "../lanes.as";
 
-/** Entries of the scratch that holds the sums of a run of columns: 4 KiB, well inside the first-level cache. */
-const RUN: i32 = 1024;
-
 /**
- * Counts magnitudes of changes around a guessed threshold, exactly, and the signs of the trimmed sums.
+ * Counts magnitudes of changes around a guessed threshold, exactly.
  *
  * Per model (row): columns high, guess, low (f32 bit patterns of magnitudes as i32, low < guess <= high), histogram
- * (address of u32 bins, shared by all threads), shift, vote (f32). Row counters (i64, added to): magnitudes >= high,
- * > guess, >= guess. Magnitudes strictly between low and high other than guess are counted in bin
- * (bits - low) >> shift: the ends of a bracket taken from a sample are often values that very many entries share, and
- * stay out of the histogram.
- * Scalars: votes (1: also elect). Counters (f64, added to): columns with a positive sum, with a negative one.
+ * (address of u32 bins, shared by all threads), shift. Row counters (i64, added to): magnitudes >= high, > guess,
+ * >= guess. Magnitudes strictly between low and high other than guess are counted in bin (bits - low) >> shift: the ends
+ * of a bracket taken from a sample are often values that very many entries share, and stay out of the histogram.
  * `count` is a multiple of eight.
  */
 // @ts-ignore: decorator
 @inline function survey<T>(context: usize): void {
   const models = load<i32>(context);
-  const count = load<i32>(context, COUNT);
-  const subtract = <usize>load<u32>(context, SUBTRACT);
-  const scratch = <usize>load<u32>(context, SCRATCH);
-  const votes = load<f32>(context, SCALARS) == 1;
+  const base = <usize>load<u32>(context, SUBTRACT);
   const rowsEnd = context + ROWS + <usize>models * ROW_BYTES;
-  const zero = f32x4.splat(0);
+  const one = i32x4.splat(1);
   const magnitude = i32x4.splat(0x7fffffff);
-  let positive = i32x4.splat(0);
-  let negative = i32x4.splat(0);
-  for (let start = 0; start < count; start += RUN) {
-    const run = min(RUN, count - start);
-    const from = <usize>start * sizeof<T>();
-    const bytes = <usize>run * sizeof<T>();
-    if (votes) memory.fill(scratch, 0, <usize>run * 4);
-    for (let row = context + ROWS; row < rowsEnd; row += ROW_BYTES) {
-      const model = <usize>load<u32>(row) + from;
-      const base = subtract + from;
-      const highLess = i32x4.sub(v128.load32_splat(row, COLUMNS), i32x4.splat(1));
-      const guess = v128.load32_splat(row, COLUMNS + 4);
-      const guessLess = i32x4.sub(guess, i32x4.splat(1));
-      const low = v128.load32_splat(row, COLUMNS + 8);
-      const vote = v128.load32_splat(row, COLUMNS + 20);
-      let atHigh = i32x4.splat(0), above = i32x4.splat(0), atLeast = i32x4.splat(0);
-      let sums = scratch;
-      for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
-        let p = base + at;
-        let v = load8<T>(p);
-        const s0 = first<T, T>(v);
-        const s1 = second<T, T>(v, p);
-        p = model + at;
-        v = load8<T>(p);
-        const x0 = f32x4.sub(first<T, T>(v), s0);
-        const x1 = f32x4.sub(second<T, T>(v, p), s1);
-        const m0 = v128.and(x0, magnitude);
-        const m1 = v128.and(x1, magnitude);
-        const high0 = i32x4.gt_s(m0, highLess);
-        const high1 = i32x4.gt_s(m1, highLess);
-        const above0 = i32x4.gt_s(m0, guess);
-        const above1 = i32x4.gt_s(m1, guess);
-        const least0 = i32x4.gt_s(m0, guessLess);
-        const least1 = i32x4.gt_s(m1, guessLess);
-        atHigh = i32x4.sub(i32x4.sub(atHigh, high0), high1);
-        above = i32x4.sub(i32x4.sub(above, above0), above1);
-        atLeast = i32x4.sub(i32x4.sub(atLeast, least0), least1);
-        // One entry in a hundred or fewer.
-        const inside0 = v128.andnot(v128.andnot(i32x4.gt_s(m0, low), high0), v128.xor(above0, least0));
-        const inside1 = v128.andnot(v128.andnot(i32x4.gt_s(m1, low), high1), v128.xor(above1, least1));
-        if (v128.any_true(v128.or(inside0, inside1))) {
-          countInside(row, m0, i32x4.bitmask(inside0));
-          countInside(row, m1, i32x4.bitmask(inside1));
-        }
-        if (votes) {
-          v128.store(sums, f32x4.add(v128.load(sums), f32x4.mul(v128.and(x0, least0), vote)));
-          v128.store(sums, f32x4.add(v128.load(sums, 16), f32x4.mul(v128.and(x1, least1), vote)), 16);
-          sums += 32;
-        }
-      }
-      addLanes(row + ROW_COUNTERS, atHigh);
-      addLanes(row + ROW_COUNTERS + 8, above);
-      addLanes(row + ROW_COUNTERS + 16, atLeast);
-    }
-    if (votes) {
-      for (let at: usize = 0; at < <usize>run * 4; at += 16) {
-        const sum = v128.load(scratch + at);
-        positive = i32x4.sub(positive, f32x4.gt(sum, zero));
-        negative = i32x4.sub(negative, f32x4.lt(sum, zero));
+  const bytes = <usize>load<i32>(context, COUNT) * sizeof<T>();
+  for (let row = context + ROWS; row < rowsEnd; row += ROW_BYTES) {
+    const model = <usize>load<u32>(row);
+    const highLess = i32x4.sub(v128.load32_splat(row, COLUMNS), one);
+    const guess = v128.load32_splat(row, COLUMNS + 4);
+    const guessLess = i32x4.sub(guess, one);
+    const low = v128.load32_splat(row, COLUMNS + 8);
+    let atHigh = i32x4.splat(0), above = i32x4.splat(0), atLeast = i32x4.splat(0);
+    for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
+      let p = base + at;
+      let v = load8<T>(p);
+      const s0 = first<T, T>(v);
+      const s1 = second<T, T>(v, p);
+      p = model + at;
+      v = load8<T>(p);
+      const m0 = v128.and(f32x4.sub(first<T, T>(v), s0), magnitude);
+      const m1 = v128.and(f32x4.sub(second<T, T>(v, p), s1), magnitude);
+      const high0 = i32x4.gt_s(m0, highLess);
+      const high1 = i32x4.gt_s(m1, highLess);
+      const above0 = i32x4.gt_s(m0, guess);
+      const above1 = i32x4.gt_s(m1, guess);
+      const least0 = i32x4.gt_s(m0, guessLess);
+      const least1 = i32x4.gt_s(m1, guessLess);
+      atHigh = i32x4.sub(i32x4.sub(atHigh, high0), high1);
+      above = i32x4.sub(i32x4.sub(above, above0), above1);
+      atLeast = i32x4.sub(i32x4.sub(atLeast, least0), least1);
+      const inside0 = v128.andnot(v128.andnot(i32x4.gt_s(m0, low), high0), v128.xor(above0, least0));
+      const inside1 = v128.andnot(v128.andnot(i32x4.gt_s(m1, low), high1), v128.xor(above1, least1));
+      // One entry in a hundred or fewer.
+      if (v128.any_true(v128.or(inside0, inside1))) {
+        countInside(row, m0, i32x4.bitmask(inside0));
+        countInside(row, m1, i32x4.bitmask(inside1));
       }
     }
+    addLanes(row + ROW_COUNTERS, atHigh);
+    addLanes(row + ROW_COUNTERS + 8, above);
+    addLanes(row + ROW_COUNTERS + 16, atLeast);
   }
-  addCounter(context, 0, positive);
-  addCounter(context, 1, negative);
 }
 
+// Kept out of the loop: inlined eight times over it would push the loop's values out of the registers.
+// @ts-ignore: decorator
 function countInside(row: usize, magnitudes: v128, mask: i32): void {
   if (mask == 0) return;
   const low = load<u32>(row, COLUMNS + 8);

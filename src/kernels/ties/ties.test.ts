@@ -32,7 +32,7 @@ const choices = fc.record({
 
 function known(thresholds: readonly number[], majority: boolean): Known {
   const votes = { positive: majority ? 2 : 1, negative: 1 };
-  return { threshold: { thresholds, kept: thresholds.map(() => 0), entries: 1, votes } };
+  return { threshold: { thresholds, kept: thresholds.map(() => 0), entries: 1 }, votes };
 }
 
 describe("the ties kernels equal their definition", () => {
@@ -56,6 +56,11 @@ describe("the ties kernels equal their definition", () => {
               ...{ method: ties, args: ties.bind(settings, known(own.map(() => 0), majority)) },
               ...{ kernel, from, to, base, models: streams, ...rest },
             };
+            if (plain.args.scalars.tally === 1 && values.vote === "unweighted" && kernel === "ties_weighted") {
+              // Left to the definition: see `kernel` of the method.
+              assert.equal(ties.kernel(plain.args), null);
+              return;
+            }
             const { changes } = define(plain);
             const thresholds = wanted
               .slice(0, models)
@@ -128,7 +133,7 @@ describe("the ties kernels by hand", () => {
     assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 3, 1]), [5, -5]);
     assert.deepEqual(check(columns, [0, 0, 0], { merge: "sum" }, [1, 3, 1]), [10, -10]);
     // Unweighted votes are 1 + 3 − 2 > 0, weighted ones 1 + 3 − 20 < 0.
-    assert.deepEqual(check(columns, [0, 0, 0], { vote: "unweighted", divide: "count" }, [1, 1, 10]), [2, -2]);
+    assert.deepEqual(check(columns, [0, 0, 0], { vote: "unweighted", divide: "count", zero_sign: "negative" }, [1, 1, 10]), [2, -2]);
     assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 1, 10]), [-20, 20]);
   });
 

@@ -5,7 +5,7 @@ import type { BlockPart, Crew, Stage } from "../../execute/crew.js";
 import type { JobName, Jobs } from "../../execute/jobs.js";
 import type { WorkSetup } from "../../execute/setup.js";
 import { workbenchBytes } from "../../execute/workbench.js";
-import { canShareMemory, createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
+import { canShareMemory, compileKernels, createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
 import { openBench } from "./bench.js";
 import { CLAIM_INTS, CLAIM_SLOTS } from "./messages.js";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.js";
@@ -32,8 +32,9 @@ interface Running {
   readonly progress: ((parts: readonly BlockPart<JobName>[]) => void) | undefined;
   readonly resolve: (parts: Jobs[JobName]["part"][]) => void;
   readonly reject: (error: unknown) => void;
+  readonly blocks: number;
   waiting: number;
-  error: MergewrightError | null;
+  error: unknown;
 }
 
 class WorkerCrew implements Crew {
@@ -54,9 +55,10 @@ class WorkerCrew implements Crew {
   ) {
     this.threads = threads;
     this.memory = memory;
+    const module = compileKernels(true);
     this.#workers = Array.from({ length: threads }, (_, thread) => {
-      const workerData: WorkerStart = { setup, memory, region: regionOf(thread), thread, claims: this.#claims };
-      const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+      const workerData: WorkerStart = { setup, memory, module, region: regionOf(thread), thread, claims: this.#claims };
+      const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData, execArgv: [] });
       worker.on("message", (message: FromWorker) => this.#receive(message));
       // Listened to for the worker's whole life: an unheard error would end the process without a message.
       worker.on("error", (error) => this.#break(error));
@@ -79,6 +81,7 @@ class WorkerCrew implements Crew {
         progress: progress as Running["progress"],
         resolve: resolve as Running["resolve"],
         reject,
+        blocks: blocks.length,
         waiting: this.threads,
         error: null,
       });
@@ -91,8 +94,14 @@ class WorkerCrew implements Crew {
     const running = this.#running.get(message.id);
     if (running === undefined) return;
     if (message.type === "parts") {
-      running.progress?.(message.parts);
       for (const part of message.parts) running.parts.push(part);
+      try {
+        running.progress?.(message.parts);
+      } catch (error) {
+        // Such as a full disk under the journal: the threads stop taking blocks, then the stage fails.
+        running.error ??= error;
+        Atomics.add(this.#claims, (message.id % CLAIM_SLOTS) * CLAIM_INTS, running.blocks);
+      }
       return;
     }
     if (message.error !== null) running.error ??= fromPlainError(message.error);

@@ -7,6 +7,8 @@ import type { WorkSetup } from "../../execute/setup.js";
 export interface WorkerStart {
   readonly setup: WorkSetup;
   readonly memory: WebAssembly.Memory;
+  /** The kernels, compiled once for all threads. */
+  readonly module: WebAssembly.Module;
   /** This thread's own part of the memory. */
   readonly region: { readonly address: number; readonly bytes: number };
   readonly thread: number;

@@ -13,8 +13,8 @@ import type { FromWorker, StageMessage, ToWorker, WorkerStart } from "./messages
 const SEND_EVERY = 100;
 
 const port = parentPort!;
-const { setup, memory, region, thread, claims } = workerData as WorkerStart;
-const bench = openBench(setup, loadKernels(memory), region);
+const { setup, memory, module, region, thread, claims } = workerData as WorkerStart;
+const bench = openBench(setup, loadKernels(memory, module), region);
 
 /** Even threads take blocks from the front, odd ones from the back: one output file takes writes from one thread. */
 function claimsOf(slot: number, blocks: number): Claims {

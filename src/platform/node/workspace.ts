@@ -21,7 +21,7 @@ export function openWorkspace(out: string, { force }: OpenWorkspaceOptions): Wor
   if (!force) refuseOccupied(target, out);
   const partial = path.join(path.dirname(target), `.${path.basename(target)}.mergewright-partial`);
   const at = (name: string) => path.join(partial, ...name.split("/"));
-  guard(partial, () => fs.mkdirSync(partial, { recursive: true }));
+  guard(out, () => makeFolder(partial));
   const unlock = lock(at(LOCK), out);
   if (force) empty(partial);
   const journal = readJournal(at(JOURNAL));
@@ -33,7 +33,7 @@ export function openWorkspace(out: string, { force }: OpenWorkspaceOptions): Wor
     reset: () => empty(partial),
     allocate(name, size, header) {
       guard(at(name), () => {
-        fs.mkdirSync(path.dirname(at(name)), { recursive: true });
+        makeFolder(path.dirname(at(name)));
         const file = fs.openSync(at(name), fs.constants.O_RDWR | fs.constants.O_CREAT);
         try {
           fs.ftruncateSync(file, size);
@@ -45,7 +45,7 @@ export function openWorkspace(out: string, { force }: OpenWorkspaceOptions): Wor
     },
     writeWhole(name, bytes) {
       guard(at(name), () => {
-        fs.mkdirSync(path.dirname(at(name)), { recursive: true });
+        makeFolder(path.dirname(at(name)));
         fs.writeFileSync(at(name), bytes);
       });
     },
@@ -72,7 +72,7 @@ export function openWorkspace(out: string, { force }: OpenWorkspaceOptions): Wor
 }
 
 function refuseOccupied(target: string, out: string): void {
-  const stat = fs.statSync(target, { throwIfNoEntry: false });
+  const stat = statOf(target);
   if (stat === undefined) return;
   if (stat.isDirectory() && fs.readdirSync(target).length === 0) return;
   throw new MergewrightError(`the output ${stat.isDirectory() ? "folder is not empty" : "is a file"}`, {
@@ -82,6 +82,28 @@ function refuseOccupied(target: string, out: string): void {
     expected: "a folder that does not exist yet, or an empty one",
     advice: "choose another -o, or give --force to replace it; mixing two models in one folder loads the wrong weights",
   });
+}
+
+/** Level by level: Node's recursive mkdir never returns for some places that cannot be made, such as below /proc. */
+function makeFolder(folder: string): void {
+  if (statOf(folder)?.isDirectory()) return;
+  const parent = path.dirname(folder);
+  if (parent !== folder) makeFolder(parent);
+  try {
+    fs.mkdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+/** `undefined` where nothing is; a part of the path that is a file leaves that to mkdir's error. */
+function statOf(target: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(target, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
+    throw systemError("write", target, error);
+  }
 }
 
 /** One run at a time: the lock holds the process number of its owner and is ignored when that process is gone. */

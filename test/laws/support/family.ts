@@ -11,8 +11,9 @@ import { layoutHeader } from "../../../src/formats/safetensors/index.js";
 import { openInputs } from "../../../src/inputs.js";
 import { mergeModels, type MergeOptions, type MergeResult, type Platform } from "../../../src/merge.js";
 import { methods } from "../../../src/methods/catalogue.js";
+import { xxh64 } from "../../../src/numbers/checksum.js";
 import { narrow, widen } from "../../../src/numbers/convert.js";
-import { DTYPE_BYTES, type Dtype, type FloatDtype, isFloat } from "../../../src/numbers/dtypes.js";
+import { DTYPE_BYTES, type Dtype, type FloatDtype } from "../../../src/numbers/dtypes.js";
 import { makePlan } from "../../../src/plan/plan.js";
 import { parseRecipe } from "../../../src/recipe/native.js";
 import type { Recipe } from "../../../src/recipe/recipe.js";
@@ -96,6 +97,8 @@ export interface Merged {
   readonly out: string;
   readonly result: MergeResult;
   readonly tensors: ReadonlyMap<string, TestTensor>;
+  /** See `fingerprint`. */
+  readonly prints: readonly string[];
   /** Widened; of a float tensor. */
   values(name: string): Float32Array;
 }
@@ -107,7 +110,29 @@ export async function merge(
 ): Promise<Merged> {
   const result = await mergeModels(recipeOf(object), platform, { threads: 1, ...options });
   const tensors = await readTensors(options.out);
-  return { out: options.out, result, tensors, values: (name) => valuesOf(tensors.get(name)!) };
+  const prints = fingerprint(tensors.values());
+  return { out: options.out, result, tensors, prints, values: (name) => valuesOf(tensors.get(name)!) };
+}
+
+/** Node's platform, and the names of the stages that its crews were given. */
+export function watched(): { platform: Platform; stages: string[] } {
+  const stages: string[] = [];
+  const platform: Platform = {
+    ...nodePlatform,
+    async createCrew(...args) {
+      const crew = await nodePlatform.createCrew(...args);
+      return wrapCrew(crew, (stage, progress) => {
+        if (stage.blocks.length > 0) stages.push(stage.job);
+        return crew.run(stage, progress);
+      });
+    },
+  };
+  return { platform, stages };
+}
+
+/** A crew that does something else with its stages. */
+export function wrapCrew(crew: Crew, run: Crew["run"]): Crew {
+  return { threads: crew.threads, memory: crew.memory, statistics: crew.statistics, close: () => crew.close(), run };
 }
 
 /** Every tensor of a checkpoint, by name, in file order. */
@@ -126,12 +151,11 @@ export async function readTensors(folder: string): Promise<Map<string, TestTenso
   }
 }
 
-/** All bytes of all tensors in name order, for comparisons that shards and order of the files must not disturb. */
-export function fingerprint(tensors: ReadonlyMap<string, TestTensor>): string {
-  return [...tensors.values()]
+/** Every tensor with a hash of its bytes, in name order: shards and the order of files do not show. */
+export function fingerprint(tensors: Iterable<TestTensor>): readonly string[] {
+  return [...tensors]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(({ name, dtype, shape, bytes }) => `${name} ${dtype} [${shape.join()}] ${Buffer.from(bytes).toString("base64")}`)
-    .join("\n");
+    .map(({ name, dtype, shape, bytes }) => `${name} ${dtype} [${shape.join()}] ${xxh64(bytes)}`);
 }
 
 /** Opens the inputs of a recipe and gives a crew with the plan's setup: for tests of single stages. */
@@ -155,6 +179,3 @@ export async function withCrew(
   }
 }
 
-export function isFloatTensor({ dtype }: TestTensor): boolean {
-  return isFloat(dtype);
-}

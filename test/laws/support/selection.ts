@@ -25,22 +25,6 @@ export function selectRank(sorted: Uint32Array, rank: number): Selected {
   return { bits, above, atLeast };
 }
 
-/** Signs of the sums of weight × trimmed change, column by column. @param kept per model and entry: 1 where it survives. */
-export function countVotes(changes: readonly Float32Array[], kept: readonly Uint8Array[], weights: readonly number[]) {
-  let positive = 0;
-  let negative = 0;
-  for (let p = 0; p < changes[0]!.length; p++) {
-    let sum = 0;
-    for (let model = 0; model < changes.length; model++) {
-      const product = Math.fround(changes[model]![p]! * weights[model]!);
-      if (kept[model]![p] === 1) sum = Math.fround(sum + product);
-    }
-    if (sum > 0) positive++;
-    else if (sum < 0) negative++;
-  }
-  return { positive, negative };
-}
-
 /** The smallest numbers of largest entries whose squares reach these rising shares of all squares; exact. `null`: none. */
 export function normPrefixes(sorted: Uint32Array, shares: readonly number[]): ({ bits: number; kept: number } | null)[] {
   const squares = Array.from(sorted, (bits) => {

@@ -59,7 +59,7 @@ export function define({ method, args, from, base, models }: TwinCase) {
   return { out, counters, changes: floats };
 }
 
-/** Whether the kernel said that all results are finite. */
+/** @returns whether all results are finite, as the kernel said, too. */
 export function checkTwin(twin: TwinCase): boolean {
   const { method, args, kernel, from, to, base, models, offset } = twin;
   assert.equal(method.kernel(args), kernel);
@@ -77,7 +77,6 @@ export function checkTwin(twin: TwinCase): boolean {
   });
   const subtract = addresses.pop()!;
   const target = OUT + offset;
-  at(target, expected.length + GUARD).fill(0x5a);
   at(CONTEXT, contextBytes(MOST_STREAMS)).fill(0);
   context.setRows(models.length);
   Object.values(args.scalars).forEach((value, index) => context.setScalar(index, value));
@@ -86,26 +85,30 @@ export function checkTwin(twin: TwinCase): boolean {
   );
   addresses.forEach((address, row) => context.setPointer(row, address));
   context.setTile(count, target, subtract, subtract, SCRATCH);
-  context.clearCounters(models.length);
-  const finite = kernels.get(`${kernel}_${from}_${to}`)(context.address);
-
-  assert.equal(finite, nonFinite === 0 ? 1 : 0, "whether every result is finite");
-  const found = at(target, expected.length).slice();
-  if (finite === 1) {
-    if (!Buffer.from(found).equals(expected)) fail(twin, found, expected);
-  } else if (to === "F32") {
-    // What is not finite is computed again with this pair and rounded afterwards.
-    assert.deepEqual(patterns(new Float32Array(found.buffer)), patterns(out));
+  const general = kernels.get(kernel, `_${from}_${to}`);
+  // The one written out for this number of models, where there is one, computes finite results only.
+  for (const run of new Set([general, kernels.get(kernel, `_${from}_${to}`, models.length)])) {
+    at(target, expected.length + GUARD).fill(0x5a);
+    context.clearCounters(models.length);
+    const finite = run(context.address);
+    assert.equal(finite, nonFinite === 0 ? 1 : 0, "whether every result is finite");
+    const found = at(target, expected.length).slice();
+    if (finite === 1) {
+      if (!Buffer.from(found).equals(expected)) fail(twin, found, expected);
+    } else if (to === "F32" && run === general) {
+      // What is not finite is computed again with this pair and rounded afterwards.
+      assert.deepEqual(patterns(new Float32Array(found.buffer)), patterns(out));
+    }
+    if (finite === 1 || (to === "F32" && run === general)) {
+      const names = Object.keys(method.counters);
+      assert.deepEqual(Object.fromEntries(names.map((name, index) => [name, context.counter(index)])), counters);
+    }
+    assert.ok(
+      at(target + expected.length, GUARD).every((byte) => byte === 0x5a),
+      "wrote beyond the end",
+    );
   }
-  if (finite === 1 || to === "F32") {
-    const names = Object.keys(method.counters);
-    assert.deepEqual(Object.fromEntries(names.map((name, index) => [name, context.counter(index)])), counters);
-  }
-  assert.ok(
-    at(target + expected.length, GUARD).every((byte) => byte === 0x5a),
-    "wrote beyond the end",
-  );
-  return finite === 1;
+  return nonFinite === 0;
 }
 
 function fail({ to, args, models, base, from }: TwinCase, found: Uint8Array, expected: Uint8Array): never {
