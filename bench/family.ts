@@ -70,7 +70,11 @@ const BASE_DEVIATION = 0.02;
 const CHANGE_SCALE = 0.0006;
 
 /** @returns paths of the base and of `count` fine-tunes. */
-export function makeFamily(shape: FamilyShape, count: number, folder = path.join(os.tmpdir(), "mergewright-bench")): string[] {
+export function makeFamily(
+  shape: FamilyShape,
+  count: number,
+  folder = path.join(os.tmpdir(), "mergewright-bench"),
+): string[] {
   const random = mulberry(1);
   const names = ["base", ...Array.from({ length: count }, (_, index) => `tune-${index + 1}`)];
   const missing = names.some((name) => !existsSync(path.join(folder, shape.name, name)));
@@ -83,7 +87,13 @@ export function makeFamily(shape: FamilyShape, count: number, folder = path.join
   });
 }
 
-function writeModel(shape: FamilyShape, target: string, model: number, base: Float32Array, changes: Float32Array): void {
+function writeModel(
+  shape: FamilyShape,
+  target: string,
+  model: number,
+  base: Float32Array,
+  changes: Float32Array,
+): void {
   const partial = `${target}.partial`;
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(partial, { recursive: true });

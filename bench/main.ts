@@ -117,7 +117,12 @@ function floor({ models, base }: Row): number {
 
 function ours(row: Row): { seconds: number; peakMegabytes: number } {
   const recipe = path.join(scratch, "recipe.yaml");
-  const text = { ...row.recipe, ...(row.base && { base: family[0] }), models: modelsOf(row.models), allow_duplicates: true };
+  const text = {
+    ...row.recipe,
+    ...(row.base && { base: family[0] }),
+    models: modelsOf(row.models),
+    allow_duplicates: true,
+  };
   writeFileSync(recipe, JSON.stringify(text));
   const threads = options.threads === undefined ? [] : ["--threads", options.threads];
   const { seconds, stdout } = run(process.execPath, [bin, "merge", recipe, "-o", out, "--json", ...threads]);
@@ -174,10 +179,14 @@ function measure(row: Row): Result {
 
 const wanted = ROWS.filter(({ name }) => options.only === undefined || name.includes(options.only));
 const cpu = os.cpus()[0]?.model.trim() ?? "unknown";
-process.stdout.write(`${shape.name}, ${(modelBytes / 1e9).toFixed(2)} GB a model; ${cpu} x ${os.availableParallelism()}, Node ${process.version}\n`);
+process.stdout.write(
+  `${shape.name}, ${(modelBytes / 1e9).toFixed(2)} GB a model; ${cpu} x ${os.availableParallelism()}, Node ${process.version}\n`,
+);
 const startUpSeconds = startUp();
 process.stdout.write(`start-up (--version): ${startUpSeconds.toFixed(3)} s\n\n`);
-process.stdout.write("row                           seconds   floor  x floor  peak MB   mergekit s (MB)  times faster\n");
+process.stdout.write(
+  "row                           seconds   floor  x floor  peak MB   mergekit s (MB)  times faster\n",
+);
 const results: Result[] = [];
 for (const row of wanted) {
   const result = measure(row);
@@ -193,5 +202,8 @@ rmSync(out, { recursive: true, force: true });
 const json = path.resolve(options.json);
 mkdirSync(path.dirname(json), { recursive: true });
 const machine = { cpu, processors: os.availableParallelism(), memoryBytes: os.totalmem(), node: process.version };
-writeFileSync(json, `${JSON.stringify({ family: shape.name, modelBytes, rounds, machine, startUpSeconds, rows: results }, null, 2)}\n`);
+writeFileSync(
+  json,
+  `${JSON.stringify({ family: shape.name, modelBytes, rounds, machine, startUpSeconds, rows: results }, null, 2)}\n`,
+);
 process.stdout.write(`\nwritten to ${options.json}\n`);

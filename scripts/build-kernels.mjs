@@ -27,7 +27,9 @@ if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.inc
     const flags = ["src/kernels/index.as.ts", "--outFile", "out.wasm", "-O3", "--runtime", "stub", "--noAssert"];
     flags.push("--importMemory", "--maximumMemory", "65536", "--initialMemory", "1", "--memoryBase", "1024");
     flags.push("--enable", "simd", "--enable", "threads", ...(shared ? ["--sharedMemory"] : []));
-    const { error, stderr } = await asc.main(flags, {
+    const messages = [];
+    const { error } = await asc.main(flags, {
+      stderr: { write: (text) => messages.push(text) },
       readFile: (name, base) => {
         const file = path.resolve(root, base ?? ".", name);
         if (generated.has(file)) return generated.get(file);
@@ -39,7 +41,7 @@ if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.inc
       listFiles: () => [],
     });
     if (error !== null) {
-      process.stderr.write(String(stderr.toString()));
+      process.stderr.write(messages.join(""));
       throw error;
     }
     return Buffer.from(binary);
@@ -48,7 +50,8 @@ if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.inc
   const unshared = await compile(false);
   // The two differ in one byte, the flags of the imported memory's limits, so one of them is enough.
   const differing = [...shared.keys()].filter((at) => shared[at] !== unshared[at]);
-  if (shared.length !== unshared.length || differing.length !== 1) throw new Error("the two kernels differ in more than a flag");
+  if (shared.length !== unshared.length || differing.length !== 1)
+    throw new Error("the two kernels differ in more than a flag");
   const [flagsAt] = differing;
   const text = `// Written by scripts/build-kernels.mjs; not to be edited.
 /** WebAssembly in base64, importing shared memory. */

@@ -1,5 +1,5 @@
 import type { Checkpoint } from "./models/model.js";
-import type { OpenInputs } from "./plan/plan.js";
+import type { OpenInputs } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
 
 /** Opens a checkpoint by what the user wrote: a path or an address. */
@@ -22,7 +22,8 @@ export async function openInputs(recipe: Recipe, open: OpenModel): Promise<OpenI
     for (const { model } of recipe.models) models.push(await openOne(model));
     const extra: Record<string, Checkpoint> = {};
     for (const [name, { value }] of Object.entries(recipe.parameters)) {
-      if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null) extra[name] = await openOne(String(value));
+      if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null)
+        extra[name] = await openOne(String(value));
     }
     return { base, models, extra, close };
   } catch (error) {

@@ -63,7 +63,11 @@ export function inspect(model: string, options?: Threaded<InspectOptions>): Prom
 }
 
 /** Task vectors beside each other: norms, cosines, sign conflicts. */
-export function compare(base: string, models: readonly string[], options?: Threaded<CompareOptions>): Promise<Comparison> {
+export function compare(
+  base: string,
+  models: readonly string[],
+  options?: Threaded<CompareOptions>,
+): Promise<Comparison> {
   return compareModels(base, models, nodePlatform, threaded<CompareOptions>(options));
 }
 

@@ -25,7 +25,9 @@ function roomOf(file: string, rooms: readonly string[]): string | undefined {
 
 function importsOf(file: string): string[] {
   const found = [...read(`src/${file}`).matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1]!);
-  return found.filter((name) => name.startsWith(".")).map((name) => path.posix.join(path.posix.dirname(file), name).replace(/\.js$/, ".ts"));
+  return found
+    .filter((name) => name.startsWith("."))
+    .map((name) => path.posix.join(path.posix.dirname(file), name).replace(/\.js$/, ".ts"));
 }
 
 describe("the rooms", () => {
@@ -33,7 +35,10 @@ describe("the rooms", () => {
 
   it("cover every source file", () => {
     assert.ok(rooms.length > 10, "ARCHITECTURE.md has the table of rooms");
-    assert.deepEqual(sources.filter((file) => roomOf(file, rooms) === undefined), []);
+    assert.deepEqual(
+      sources.filter((file) => roomOf(file, rooms) === undefined),
+      [],
+    );
   });
 
   it("import only from earlier rooms", () => {
@@ -52,14 +57,17 @@ describe("the rooms", () => {
 describe("the library", () => {
   it("names Node only in platform/node, the command line and the Node entry", () => {
     const allowed = /^(platform\/node\/|cli\/|node\.ts$)/;
-    const naming = sources.filter((file) => !allowed.test(file) && /from "node:|import\("node:/.test(read(`src/${file}`)));
+    const naming = sources.filter(
+      (file) => !allowed.test(file) && /from "node:|import\("node:/.test(read(`src/${file}`)),
+    );
     assert.deepEqual(naming, []);
   });
 
   it("branches on no method's name in the engine", () => {
     const names = methods.map(({ name }) => name);
     const naming = sources.filter(
-      (file) => /^(execute|plan|platform)\//.test(file) && names.some((name) => read(`src/${file}`).includes(`"${name}"`)),
+      (file) =>
+        /^(execute|plan|platform)\//.test(file) && names.some((name) => read(`src/${file}`).includes(`"${name}"`)),
     );
     assert.deepEqual(naming, []);
   });
@@ -72,7 +80,8 @@ describe("the library", () => {
         if (parameter.type === "choice") assert.ok(Object.hasOwn(parameter.choices, parameter.default));
       }
       for (const { values } of Object.values(method.dialects)) {
-        for (const name of Object.keys(values)) assert.ok(Object.hasOwn(method.parameters, name), `${method.name}: ${name}`);
+        for (const name of Object.keys(values))
+          assert.ok(Object.hasOwn(method.parameters, name), `${method.name}: ${name}`);
       }
     }
   });
@@ -84,16 +93,25 @@ describe("the library", () => {
 
 describe("the package", () => {
   it("exports files that exist after a build", () => {
-    const { exports } = JSON.parse(read("package.json")) as { exports: Record<string, string | Record<string, string>> };
-    for (const target of Object.values(exports).flatMap((entry) => (typeof entry === "string" ? [entry] : Object.values(entry)))) {
+    const { exports } = JSON.parse(read("package.json")) as {
+      exports: Record<string, string | Record<string, string>>;
+    };
+    for (const target of Object.values(exports).flatMap((entry) =>
+      typeof entry === "string" ? [entry] : Object.values(entry),
+    )) {
       assert.doesNotThrow(() => read(target), target);
     }
   });
 
   it("gives a line in docs/dependencies.md to every dependency", () => {
-    const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
+    const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<
+      string,
+      Record<string, string>
+    >;
     const text = read("docs/dependencies.md");
-    const missing = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !text.includes(`\`${name}\``));
+    const missing = Object.keys({ ...dependencies, ...devDependencies }).filter(
+      (name) => !text.includes(`\`${name}\``),
+    );
     assert.deepEqual(missing, []);
   });
 });

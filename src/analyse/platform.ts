@@ -1,6 +1,6 @@
 import type { Crew } from "../execute/crew.js";
 import type { WorkSetup } from "../execute/setup.js";
-import type { Progress } from "../execute/run.js";
+import type { Progress } from "../execute/meter.js";
 import type { OpenModel } from "../inputs.js";
 import type { FolderAccess } from "../models/folder.js";
 

@@ -2,7 +2,7 @@
 import { blocksOf } from "../execute/blocks.js";
 import type { BlockPart, Crew, Stage } from "../execute/crew.js";
 import type { JobName, Jobs } from "../execute/jobs.js";
-import type { Phase, Progress } from "../execute/run.js";
+import type { Phase, Progress } from "../execute/meter.js";
 import { setupOf } from "../execute/setup.js";
 import type { WorkSetup } from "../execute/setup.js";
 import type { TensorEntry } from "../formats/safetensors/types.js";

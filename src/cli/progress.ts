@@ -1,4 +1,4 @@
-import type { Phase, Progress } from "../execute/run.js";
+import type { Phase, Progress } from "../execute/meter.js";
 import { durationText, sizeText } from "../report/units.js";
 import type { Terminal } from "./terminal.js";
 

@@ -5,7 +5,7 @@ import { RelationsSum } from "../kernels/relations/binding.js";
 import type { Relations } from "../kernels/relations/definition.js";
 import { DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
 import type { Block } from "./blocks.js";
-import type { Bench } from "./jobs.js";
+import type { Bench } from "./bench.js";
 
 /** A block's entries in figures; sums and extremes are of the finite ones, infinite extremes where there are none. */
 export interface ScanPart {

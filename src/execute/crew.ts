@@ -1,6 +1,7 @@
 import type { Block } from "./blocks.js";
 import { exactSums, jobs } from "./jobs.js";
-import type { Bench, JobName, Jobs } from "./jobs.js";
+import type { Bench } from "./bench.js";
+import type { JobName, Jobs } from "./jobs.js";
 
 /** The part of block `index` of a stage; for parts that threads add up themselves `index` is −1 − thread. */
 export interface BlockPart<N extends JobName> {
@@ -26,7 +27,10 @@ export interface Crew {
    * @param progress called from time to time with parts that are done, before the promise resolves with all of them
    * in block order.
    */
-  run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void): Promise<Jobs[N]["part"][]>;
+  run<N extends JobName>(
+    stage: Stage<N>,
+    progress?: (parts: readonly BlockPart<N>[]) => void,
+  ): Promise<Jobs[N]["part"][]>;
   close(): Promise<void>;
 }
 
@@ -45,7 +49,7 @@ export async function workOn<N extends JobName>(
   done: (part: BlockPart<N>) => void | Promise<void>,
 ): Promise<void> {
   const run = jobs[job] as (bench: Bench, block: Block, args: Jobs[N]["args"]) => Promise<Jobs[N]["part"]>;
-  const add = exactSums[job] as ((a: Jobs[N]["part"], b: Jobs[N]["part"]) => Jobs[N]["part"]) | undefined;
+  const add = exactSums[job];
   let sum: { part: Jobs[N]["part"] } | null = null;
   for (let index = claims.next(); index >= 0; index = claims.next()) {
     const part = await run(bench, blocks[index]!, args);

@@ -24,7 +24,12 @@ interface World {
 
 let worlds = 0;
 
-function makeWorld(sizes: readonly number[], models: readonly Float32Array[], base?: Float32Array, dtype: FloatDtype = "F32"): World {
+function makeWorld(
+  sizes: readonly number[],
+  models: readonly Float32Array[],
+  base?: Float32Array,
+  dtype: FloatDtype = "F32",
+): World {
   const total = sizes.reduce((sum, size) => sum + size, 0);
   const zeros = base ?? new Float32Array(total);
   const id = worlds++;
@@ -66,7 +71,11 @@ interface Use {
   passes(): number;
 }
 
-async function withGatherer({ recipe, changes, sizes }: World, threads: number, use: (use: Use) => Promise<void>): Promise<void> {
+async function withGatherer(
+  { recipe, changes, sizes }: World,
+  threads: number,
+  use: (use: Use) => Promise<void>,
+): Promise<void> {
   const models = changes.length;
   const bytes = Math.max(statisticsBytes(models, "model"), statisticsBytes(models, "tensor"));
   await withCrew(recipe, { threads, statisticsBytes: bytes }, async (crew: Crew, setup: WorkSetup) => {
@@ -168,8 +177,13 @@ async function checkThreshold(
     assert.equal(bitsOf(value.thresholds[model]!), expected.bits, `threshold of rank ${rank} of model ${model}`);
     assert.equal(value.kept[model], tied === "first" ? rank : expected.atLeast, `kept of model ${model}`);
     let left = tied === "first" ? rank - expected.above : Infinity;
-    const keeps = bits.map((magnitude) => (magnitude > expected.bits || (magnitude === expected.bits && left-- > 0) ? 1 : 0));
-    assert.ok(mask.every((kept, at) => kept === keeps[at]), `entries kept of model ${model}, rank ${rank}`);
+    const keeps = bits.map((magnitude) =>
+      magnitude > expected.bits || (magnitude === expected.bits && left-- > 0) ? 1 : 0,
+    );
+    assert.ok(
+      mask.every((kept, at) => kept === keeps[at]),
+      `entries kept of model ${model}, rank ${rank}`,
+    );
   }
 }
 
@@ -184,7 +198,8 @@ const RANKS: readonly Rank[] = [
   () => 2,
   (d) => Math.trunc(d * 0.01) + 1,
 ];
-const turned = (by: number, models: number) => Array.from({ length: models }, (_, i) => RANKS[(i + by) % RANKS.length]!);
+const turned = (by: number, models: number) =>
+  Array.from({ length: models }, (_, i) => RANKS[(i + by) % RANKS.length]!);
 
 describe("thresholds over a whole model, against a sort", () => {
   const sizes = [3, BLOCK_ENTRIES + 1, 1, 60_001, BLOCK_ENTRIES, 7];
@@ -217,7 +232,11 @@ describe("thresholds over a whole model, against a sort", () => {
   }
 
   it("one pass is enough for ordinary numbers", async () => {
-    const ordinary: World = makeWorld(sizes, [models["normal numbers"], models["numbers of BF16"], models["rising numbers"]]);
+    const ordinary: World = makeWorld(sizes, [
+      models["normal numbers"],
+      models["numbers of BF16"],
+      models["rising numbers"],
+    ]);
     await withGatherer(ordinary, 2, async (use) => {
       for (const density of [0.01, 0.2, 0.5]) {
         const ranks = ordinary.changes.map(() => (d: number) => Math.trunc(d * density) + 1);
@@ -237,10 +256,22 @@ describe("thresholds where the sample misleads", () => {
   const world = makeWorld(
     [total - 2, 2],
     [
-      hidden(() => 1 + roll(1000), () => 1e-3 * (1 + roll(1000))),
-      hidden(() => 1e-30 * (1 + roll(1000)), () => 1 + roll(1000)),
-      hidden((at) => (at % 3 === 0 ? 2 ** -149 : 3e38), () => 1),
-      hidden((at) => at + 1, () => 0),
+      hidden(
+        () => 1 + roll(1000),
+        () => 1e-3 * (1 + roll(1000)),
+      ),
+      hidden(
+        () => 1e-30 * (1 + roll(1000)),
+        () => 1 + roll(1000),
+      ),
+      hidden(
+        (at) => (at % 3 === 0 ? 2 ** -149 : 3e38),
+        () => 1,
+      ),
+      hidden(
+        (at) => at + 1,
+        () => 0,
+      ),
     ],
   );
 
@@ -326,7 +357,10 @@ describe("models that lack tensors", () => {
     Object.fromEntries(names.map((name, i) => [name, coarse(normals(sizes[name as "a"], 100 + 10 * model + i))])),
   );
   const write = (name: string, values: Record<string, Float32Array>) =>
-    folder.write(name, Object.entries(values).map(([key, entries]) => tensor(key, entries)));
+    folder.write(
+      name,
+      Object.entries(values).map(([key, entries]) => tensor(key, entries)),
+    );
   const base = Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, new Float32Array(size)]));
   const recipeFor = (chosen: readonly number[]): RecipeObject => ({
     method: "ties",
@@ -334,14 +368,19 @@ describe("models that lack tensors", () => {
     models: chosen.map((model) => write(`lacking-${model}`, parts[model]!)),
     missing: "skip",
   });
-  const gatherFor = async (chosen: readonly number[], scope: Scope, tensors: readonly number[], next: (known: Known) => Need | null) => {
+  const gatherFor = async (
+    chosen: readonly number[],
+    scope: Scope,
+    tensors: readonly number[],
+    next: (known: Known) => Need | null,
+  ) => {
     let gathered: Gathered | null = null;
     const bytes = statisticsBytes(chosen.length, scope);
     await withCrew(recipeFor(chosen), { threads: 1, statisticsBytes: bytes }, async (crew, setup) => {
       const gatherer = new Gatherer(crew, setup.tensors, { tensors }, chosen.length, scope, crew.statistics);
       gathered = await gatherer.gather(next);
     });
-    return gathered! as Gathered;
+    return gathered!;
   };
   const joined = (model: number) => Float32Array.from(Object.values(parts[model]!).flatMap((values) => [...values]));
 
@@ -377,11 +416,21 @@ describe("models that lack tensors", () => {
   });
 
   it("a model whose only tensor the sample passes over", async () => {
-    const models: readonly Record<string, Float32Array>[] = [{ big: normals(3_000_000, 70) }, { small: normals(9, 71) }];
+    const models: readonly Record<string, Float32Array>[] = [
+      { big: normals(3_000_000, 70) },
+      { small: normals(9, 71) },
+    ];
     const zero = { big: new Float32Array(3_000_000), tail: new Float32Array(700), small: new Float32Array(9) };
-    const recipe = { method: "ties", base: write("passed-base", zero), models: models.map((m, i) => write(`passed-${i}`, m)), missing: "skip" };
+    const recipe = {
+      method: "ties",
+      base: write("passed-base", zero),
+      models: models.map((m, i) => write(`passed-${i}`, m)),
+      missing: "skip",
+    };
     await withCrew(recipe, { threads: 1, statisticsBytes: statisticsBytes(2, "model") }, async (crew, setup) => {
-      const tensors = setup.tensors.flatMap(({ inputs, base }, index) => (base !== null && inputs.length > 0 ? [index] : []));
+      const tensors = setup.tensors.flatMap(({ inputs, base }, index) =>
+        base !== null && inputs.length > 0 ? [index] : [],
+      );
       const gatherer = new Gatherer(crew, setup.tensors, { tensors }, 2, "model", crew.statistics);
       const need: Need = { statistic: "threshold", scope: "model", ranks: [() => 9, () => 4], ties: "keep" };
       const { known } = await gatherer.gather((k) => (k.threshold === undefined ? need : null));
@@ -432,7 +481,10 @@ describe("norm share, moments and energy", () => {
 
   it("moments and energies do not depend on threads, and are those of the changes", async () => {
     const found: Known[] = [];
-    const trim = world.changes.map((_, model) => ({ centre: model === 0 ? 0.001 : 0, threshold: model === 1 ? 0.5 : 0.005 }));
+    const trim = world.changes.map((_, model) => ({
+      centre: model === 0 ? 0.001 : 0,
+      threshold: model === 1 ? 0.5 : 0.005,
+    }));
     for (const threads of [1, 2]) {
       await withGatherer(world, threads, async (use) => {
         const { known } = await use.gather("model", all(world), (k) => {

@@ -18,7 +18,9 @@ import {
   isFound,
   magnitudeOf,
   MAX_BINS,
+  notesSeen,
   resolve,
+  SEEN_AT,
 } from "../statistics/threshold.js";
 import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
@@ -74,6 +76,7 @@ export class Gatherer {
   readonly #address: number;
   readonly #blocks: readonly Block[];
   #quotas: ReadonlyMap<number, readonly Quota[]> = new Map();
+  #samples: Promise<Uint32Array[]> | null = null;
 
   /** @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time. */
   constructor(
@@ -213,8 +216,13 @@ export class Gatherer {
     }
   }
 
+  /** Drawn once, for a guess and for the bracket should the guess not do. */
+  #sample(): Promise<Uint32Array[]> {
+    return (this.#samples ??= this.#drawSample());
+  }
+
   /** A sample of each model's magnitudes; all of them, in order, where the group is a block or less. */
-  async #sample(): Promise<Uint32Array[]> {
+  async #drawSample(): Promise<Uint32Array[]> {
     const total = this.#total();
     const filled = Array.from({ length: this.#models }, () => 0);
     const blocks: SampleBlock[] = [];
@@ -246,7 +254,7 @@ export class Gatherer {
     const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
     const buffers = filled.map((_, model) => this.#address + model * capacity);
     await this.#crew.run({ job: "sample", blocks: blocks.filter(({ count }) => count > 0), args: { buffers } });
-    return filled.map((count, model) => new Uint32Array(this.#crew.memory.buffer, buffers[model]!, count).slice());
+    return filled.map((count, model) => new Uint32Array(this.#crew.memory.buffer, buffers[model], count).slice());
   }
 
   #sampleCapacity(): number {
@@ -260,8 +268,10 @@ export class Gatherer {
   #survey(brackets: readonly Bracket[]): Promise<SurveyPart[]> {
     const rows = brackets.map((bracket, model) => {
       const bins = this.#binsOf(model);
-      new Uint32Array(this.#crew.memory.buffer, bins, binCount(bracket)).fill(0);
-      return { ...bracket, bins };
+      const seen = notesSeen(bracket) ? bins + 4 * SEEN_AT : 0;
+      this.#words(bins, binCount(bracket)).fill(0);
+      if (seen !== 0) this.#words(seen, binCount(bracket)).fill(0);
+      return { ...bracket, bins, seen };
     });
     return this.#crew.run({ job: "survey", blocks: this.#blocks, args: { rows } });
   }
@@ -277,8 +287,13 @@ export class Gatherer {
       above += part.above[input]!;
       atLeast += part.atLeast[input]!;
     }
-    const bins = new Uint32Array(this.#crew.memory.buffer, this.#binsOf(model), binCount(bracket)).slice();
-    return { atHigh, above, atLeast, bins };
+    const bins = this.#words(this.#binsOf(model), binCount(bracket));
+    const seen = notesSeen(bracket) ? this.#words(this.#binsOf(model) + 4 * SEEN_AT, binCount(bracket)) : null;
+    return { atHigh, above, atLeast, bins, seen };
+  }
+
+  #words(address: number, count: number): Uint32Array {
+    return new Uint32Array(this.#crew.memory.buffer, address, count);
   }
 
   /** Which input of a block's tensor is a model's, or −1. */
@@ -369,7 +384,9 @@ export class Gatherer {
    * for a model that has none of the tensors.
    */
   async #perModel<N extends "energyBins" | "patterns">(job: N, args: N extends "patterns" ? { bins: number[] } : null) {
-    type Part = N extends "patterns" ? Float64Array : { counts: Float64Array; upper: Float64Array; lower: Float64Array };
+    type Part = N extends "patterns"
+      ? Float64Array
+      : { counts: Float64Array; upper: Float64Array; lower: Float64Array };
     const sums: (Part | null)[] = Array.from({ length: this.#models }, () => null);
     const byInputs = new Map<string, Block[]>();
     for (const block of this.#blocks) {
@@ -379,7 +396,7 @@ export class Gatherer {
       else blocks.push(block);
     }
     for (const [key, blocks] of byInputs) {
-      const parts = (await this.#crew.run({ job, blocks, args } as never)) as Part[][];
+      const parts = (await this.#crew.run({ job, blocks, args })) as Part[][];
       for (const part of parts) {
         for (const [input, model] of key.split(",").map(Number).entries()) {
           sums[model] = sums[model] === null ? part[input]! : addParts(sums[model]!, part[input]!);
@@ -395,7 +412,10 @@ function point(bits: number): Bracket {
   return { high: bits, guess: bits, low: bits - 1, shift: 0 };
 }
 
-function addParts<P extends Float64Array | { counts: Float64Array; upper: Float64Array; lower: Float64Array }>(a: P, b: P): P {
+function addParts<P extends Float64Array | { counts: Float64Array; upper: Float64Array; lower: Float64Array }>(
+  a: P,
+  b: P,
+): P {
   if (a instanceof Float64Array) {
     for (let i = 0; i < a.length; i++) a[i]! += (b as Float64Array)[i]!;
   } else {

@@ -92,7 +92,9 @@ export class Journal {
     this.#workspace.record([encode({ known: key, value } satisfies KnownLine)]);
   }
 
-  recordBlocks(parts: readonly { readonly tensor: number; readonly start: number; readonly written: WrittenBlock }[]): void {
+  recordBlocks(
+    parts: readonly { readonly tensor: number; readonly start: number; readonly written: WrittenBlock }[],
+  ): void {
     const lines = parts.map(({ tensor, start, written }) => {
       const index = start / BLOCK_ENTRIES;
       this.#keep(tensor, index, written);

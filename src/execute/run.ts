@@ -1,27 +1,19 @@
 import { MergewrightError } from "../errors.js";
 import type { Known, Method, Scope, Settings } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
-import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { magnitudeOf } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
-import type { BlockPart, Crew, Stage } from "./crew.js";
+import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, statisticsBytes } from "./gather.js";
 import type { Gathered, Guess } from "./gather.js";
-import type { CombineBlock, JobName, WrittenBlock } from "./jobs.js";
+import type { CombineBlock, WrittenBlock } from "./jobs.js";
 import { Journal } from "./journal.js";
+import { meter } from "./meter.js";
+import type { Progress } from "./meter.js";
 import type { WorkSetup } from "./setup.js";
 import type { Workspace } from "./workspace.js";
-
-export type Phase = "statistics" | "merge" | "copy" | "check";
-
-/** Told from time to time; bytes are of inputs read and outputs written. */
-export interface Progress {
-  readonly phase: Phase;
-  readonly doneBytes: number;
-  readonly totalBytes: number;
-}
 
 export interface RunOptions {
   readonly createCrew: (setup: WorkSetup, statisticsBytes: number) => Promise<Crew>;
@@ -147,7 +139,12 @@ class Execution {
       await eachInLanes(own, lanes, async (tensor, lane) => {
         const { name } = this.plan.tensors[tensor]!;
         const tied = merged.filter((index) => this.plan.tensors[index]!.tiedTo === name);
-        await this.#mergeGroup({ own: [tensor], merged: [tensor, ...tied], scope, address: statistics + lane * laneBytes });
+        await this.#mergeGroup({
+          own: [tensor],
+          merged: [tensor, ...tied],
+          scope,
+          address: statistics + lane * laneBytes,
+        });
       });
     } else if (scope === "model") await this.#mergeGroup({ own, merged, scope, address: statistics });
     else await this.#combine(merged, NOTHING_GATHERED);
@@ -160,13 +157,21 @@ class Execution {
     let known = this.journal.known.get(`known:${key}`) ?? null;
     let gathered = NOTHING_GATHERED;
     if (known === null) {
-      const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address + LEAD_BYTES);
+      const gatherer = new Gatherer(
+        this.crew,
+        this.setup.tensors,
+        { tensors: own },
+        this.models,
+        scope,
+        address + LEAD_BYTES,
+      );
       const earlier = this.journal.known.get(`statistics:${key}`);
       const need = this.method.needs(settings, {});
       const guess = earlier === undefined && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
       if (guess !== null) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
       if (known === null) {
-        gathered = earlier === undefined ? await this.#gather(gatherer, settings, key) : { known: earlier, quotas: new Map() };
+        gathered =
+          earlier === undefined ? await this.#gather(gatherer, settings, key) : { known: earlier, quotas: new Map() };
         const majority = (this.method.majority?.(settings) ?? null) !== null;
         known = majority ? (await this.#assume(group, gathered, null))! : gathered.known;
       }
@@ -246,9 +251,13 @@ class Execution {
   }
 
   async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
-    const stages = this.#stagesOf(tensors, (tensor) => ({ args: this.method.bind(tensor.settings!, knownFor(known, tensor)) }));
+    const stages = this.#stagesOf(tensors, (tensor) => ({
+      args: this.method.bind(tensor.settings!, knownFor(known, tensor)),
+    }));
     await Promise.all(
-      stages.map(({ args, indices }) => this.#write({ job: "combine", blocks: this.#unwritten(indices, quotas), args })),
+      stages.map(({ args, indices }) =>
+        this.#write({ job: "combine", blocks: this.#unwritten(indices, quotas), args }),
+      ),
     );
   }
 
@@ -257,7 +266,9 @@ class Execution {
     const stages = new Map<string, { args: A; indices: number[] }>();
     for (const index of tensors) {
       const args = argsOf(this.plan.tensors[index]!);
-      const key = JSON.stringify(args, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
+      const key = JSON.stringify(args, (_, value: unknown) =>
+        value === Number.POSITIVE_INFINITY ? "Infinity" : value,
+      );
       const stage = stages.get(key);
       if (stage === undefined) stages.set(key, { args, indices: [index] });
       else stage.indices.push(index);
@@ -281,14 +292,16 @@ class Execution {
       this.journal.recordBlocks(
         parts.map(({ index, part }) => {
           const { tensor, start } = blocks[index] as Block;
-          return { tensor, start, written: part as WrittenBlock };
+          return { tensor, start, written: part };
         }),
       );
     });
   }
 
   result(strict: boolean): RunResult {
-    const counters: Record<string, number> = Object.fromEntries(Object.keys(this.method.counters).map((name) => [name, 0]));
+    const counters: Record<string, number> = Object.fromEntries(
+      Object.keys(this.method.counters).map((name) => [name, 0]),
+    );
     const warnings: string[] = [];
     const tensors = this.plan.tensors.map((tensor, index): TensorResult => {
       const written = this.journal.written.get(index) ?? new Map<number, WrittenBlock>();
@@ -357,7 +370,9 @@ function knownFor(known: Known, { inputs }: PlannedTensor): Known {
   const { threshold, votes, moments, energy } = known;
   const share = known["norm-share"];
   return {
-    ...(threshold && { threshold: { ...threshold, thresholds: pick(threshold.thresholds), kept: pick(threshold.kept) } }),
+    ...(threshold && {
+      threshold: { ...threshold, thresholds: pick(threshold.thresholds), kept: pick(threshold.kept) },
+    }),
     ...(votes && { votes }),
     ...(moments && { moments: { ...moments, mean: pick(moments.mean), deviation: pick(moments.deviation) } }),
     ...(energy && { energy: { energy: pick(energy.energy) } }),
@@ -365,55 +380,14 @@ function knownFor(known: Known, { inputs }: PlannedTensor): Known {
   };
 }
 
-async function eachInLanes<T>(items: readonly T[], lanes: number, work: (item: T, lane: number) => Promise<void>): Promise<void> {
+async function eachInLanes<T>(
+  items: readonly T[],
+  lanes: number,
+  work: (item: T, lane: number) => Promise<void>,
+): Promise<void> {
   let next = 0;
   const lane = async (index: number) => {
     while (next < items.length) await work(items[next++]!, index);
   };
   await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
-}
-
-const PHASES: Readonly<Partial<Record<JobName, Phase>>> = { combine: "merge", assume: "merge", copy: "copy", reread: "check" };
-
-/** A crew that reports how far the work is. Bytes of statistics passes are added to the total as they come. */
-function meter(crew: Crew, plan: Plan, journal: Journal, report: RunOptions["progress"]): Crew {
-  if (report === undefined) return crew;
-  const bytesOf = (tensor: number) => {
-    const { base, inputs, extra, dtype } = plan.tensors[tensor]!;
-    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
-    return streams.reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[dtype]);
-  };
-  let totalBytes = 0;
-  const awaited = new Set<string>();
-  const keyOf = ({ tensor, start }: Block) => `${tensor} ${start}`;
-  for (const [tensor, { entries }] of plan.tensors.entries()) {
-    for (const block of blocksOf(tensor, entries)) {
-      if (journal.has(tensor, block.start)) continue;
-      totalBytes += block.count * bytesOf(tensor);
-      awaited.add(keyOf(block));
-    }
-  }
-  let doneBytes = 0;
-  return {
-    threads: crew.threads,
-    memory: crew.memory,
-    statistics: crew.statistics,
-    close: () => crew.close(),
-    run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
-      const phase = PHASES[stage.job] ?? "statistics";
-      // Statistics, and blocks that are combined a second time, come on top.
-      for (const block of stage.blocks) {
-        const isFirst = (phase === "merge" || phase === "copy") && awaited.delete(keyOf(block));
-        if (!isFirst) totalBytes += block.count * bytesOf(block.tensor);
-      }
-      return crew.run(stage, (parts) => {
-        progress?.(parts);
-        for (const { index } of parts) {
-          const block = stage.blocks[index];
-          if (block !== undefined) doneBytes += block.count * bytesOf(block.tensor);
-        }
-        report({ phase, doneBytes, totalBytes });
-      });
-    },
-  };
 }

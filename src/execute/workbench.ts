@@ -97,7 +97,9 @@ export class Workbench {
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
     this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
-    this.#raw = streams.map((index) => take((setup.chunkEntries + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)));
+    this.#raw = streams.map((index) =>
+      take((setup.chunkEntries + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)),
+    );
     if (next > region.address + region.bytes) throw new RangeError("a workbench does not fit into its region");
   }
 

@@ -20,7 +20,10 @@ describe("average", () => {
   it("without normalize the weighted sum is not divided", () => {
     const own = [{ weight: 0.5 }, { weight: 0.25 }];
     assert.deepEqual(combine(average, zeros, models, { normalize: false }, own), [1.25, -0.5, 0, 2.125]);
-    assert.deepEqual(combine(average, zeros, models, { normalize: false }, [{ weight: 1 }, { weight: -1 }]), [-2, -4, 0, 3.5]);
+    assert.deepEqual(
+      combine(average, zeros, models, { normalize: false }, [{ weight: 1 }, { weight: -1 }]),
+      [-2, -4, 0, 3.5],
+    );
   });
 
   it("the base takes no part", () => {
@@ -31,7 +34,12 @@ describe("average", () => {
     const halves = [0.10009765625, -0.333251953125, 65504, 2 ** -24, -0];
     const floats = [...Float32Array.of(0.1, -1 / 3, 3e37, 2 ** -126, -0)];
     const equal = (values: readonly number[], count: number) =>
-      combine(average, [0, 0, 0, 0, 0], Array.from({ length: count }, () => values), {});
+      combine(
+        average,
+        [0, 0, 0, 0, 0],
+        Array.from({ length: count }, () => values),
+        {},
+      );
     for (let count = 1; count <= 9; count++) {
       assert.deepEqual(equal(halves, count), halves);
       for (const [p, value] of equal(floats, count).entries()) {

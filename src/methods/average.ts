@@ -6,7 +6,8 @@ export const average: TileMethod = {
   name: "average",
   title: "Weighted average of the models' weights (model soup)",
   paper: {
-    title: "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time",
+    title:
+      "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time",
     authors: "Wortsman et al.",
     where: "arXiv 2203.05482",
   },

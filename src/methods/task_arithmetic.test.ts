@@ -45,6 +45,17 @@ describe("task arithmetic", () => {
   });
 
   it("what is not finite is carried", () => {
-    assert.deepEqual(combine(taskArithmetic, [1, 1, 1], [[NaN, Infinity, -Infinity], [1, 1, Infinity]], one), [NaN, Infinity, NaN]);
+    assert.deepEqual(
+      combine(
+        taskArithmetic,
+        [1, 1, 1],
+        [
+          [NaN, Infinity, -Infinity],
+          [1, 1, Infinity],
+        ],
+        one,
+      ),
+      [NaN, Infinity, NaN],
+    );
   });
 });

@@ -20,7 +20,10 @@ validation data when there is any.`,
   },
   dialects: {
     paper: { meaning: "the released code: lambda 0.3", values: { lambda: 0.3 } },
-    "no-validation": { meaning: "the TIES paper's choice without validation data: lambda 0.4", values: { lambda: 0.4 } },
+    "no-validation": {
+      meaning: "the TIES paper's choice without validation data: lambda 0.4",
+      values: { lambda: 0.4 },
+    },
     mergekit: { meaning: "lambda 1, strength through the weights", values: { lambda: 1 } },
   },
   inputs: "changes",

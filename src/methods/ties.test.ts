@@ -42,7 +42,11 @@ const RESULTS: Readonly<Record<string, Readonly<Record<string, readonly number[]
   mean: { "+": [3, 1.5, 2, 0, 0, 3], "-": [-1, -4, -2, 0, -2, -2.5], o: [1 / 3, -1 / 3, 0, 0, -2, -2 / 3] },
   sum: { "+": [3, 3, 2, 0, 0, 3], "-": [-2, -4, -2, 0, -6, -5], o: [1, -1, 0, 0, -6, -2] },
   max: { "+": [3, 2, 2, 0, 0, 3], "-": [-1, -4, -2, 0, -3, -3], o: [3, -4, 2, 0, -3, 3] },
-  "plain-mean": { "+": [1 / 3, 1 / 3, 0, 0, 2, 2 / 3], "-": [-1 / 3, -1 / 3, 0, 0, -2, -2 / 3], o: [1 / 3, -1 / 3, 0, 0, -2, -2 / 3] },
+  "plain-mean": {
+    "+": [1 / 3, 1 / 3, 0, 0, 2, 2 / 3],
+    "-": [-1 / 3, -1 / 3, 0, 0, -2, -2 / 3],
+    o: [1 / 3, -1 / 3, 0, 0, -2, -2 / 3],
+  },
   "plain-sum": { "+": [1, 1, 0, 0, 6, 2], "-": [-1, -1, 0, 0, -6, -2], o: [1, -1, 0, 0, -6, -2] },
   "plain-median": { "+": [1, 1, 0, 0, 2, 2], "-": [-1, -1, 0, 0, -2, -2], o: [-1, 1, 0, 0, -2, -2] },
   "plain-magnitude": { "+": [3, 4, 2, 0, 3, 3], "-": [-3, -4, -2, 0, -3, -3], o: [3, -4, 2, 0, -3, 3] },
@@ -55,13 +59,24 @@ function write(base: readonly number[], changes: readonly (readonly number[])[])
   const id = written++;
   return {
     base: folder.write(`base${id}`, [tensor("w", base)]),
-    models: changes.map((row, index) => folder.write(`m${id}-${index}`, [tensor("w", row.map((x, p) => x + base[p]!))])),
+    models: changes.map((row, index) =>
+      folder.write(`m${id}-${index}`, [
+        tensor(
+          "w",
+          row.map((x, p) => x + base[p]!),
+        ),
+      ]),
+    ),
   };
 }
 
 const same = (found: ArrayLike<number>, expected: readonly number[], what: string) =>
   // Adding zero makes of minus zero what the base made of it.
-  assert.deepEqual([...Array.from(found, (x) => x + 0)], expected.map((x) => Math.fround(x) + 0), what);
+  assert.deepEqual(
+    [...Array.from(found, (x) => x + 0)],
+    expected.map((x) => Math.fround(x) + 0),
+    what,
+  );
 
 describe("ties: every election with every merge", () => {
   const zeros = COLUMNS.map(() => 0);
@@ -86,10 +101,16 @@ describe("ties: every election with every merge", () => {
   it("a zero sum elects the negative sign, or the majority of all columns", async () => {
     // Signs of the sums: + − 0 0 − −, so the majority is negative.
     for (const zero_sign of ["negative", "majority"]) {
-      const merged = await merge({ method: "ties", ...paths, parameters: { select: "none", zero_sign } }, { out: folder.fresh() });
+      const merged = await merge(
+        { method: "ties", ...paths, parameters: { select: "none", zero_sign } },
+        { out: folder.fresh() },
+      );
       same(merged.values("w"), [3, -4, -2, 0, -2, -2.5], zero_sign);
     }
-    const turned = write(zeros, MODELS.map((values) => values.map((x) => -x)));
+    const turned = write(
+      zeros,
+      MODELS.map((values) => values.map((x) => -x)),
+    );
     const merged = await merge({ method: "ties", ...turned, parameters: { select: "none" } }, { out: folder.fresh() });
     same(merged.values("w"), [-3, 4, 2, 0, 2, 2.5], "majority");
   });
@@ -116,10 +137,17 @@ describe("ties: dialects by hand", () => {
     [-9, 8, 1, 1, 7, 1, 1, 1, 1, 1],
     [2, -4, 7, 1, 7, 1, -9, 1, 1, 1],
   ];
-  const run = async (dialect: string, parameters: Readonly<Record<string, ParameterValue>>, weights: readonly number[] = [1, 1, 1]) => {
+  const run = async (
+    dialect: string,
+    parameters: Readonly<Record<string, ParameterValue>>,
+    weights: readonly number[] = [1, 1, 1],
+  ) => {
     const { base: path, models } = write(base, changes);
     const weighted = models.map((model, index) => ({ model, weight: weights[index]! }));
-    const merged = await merge({ method: "ties", dialect, base: path, models: weighted, parameters }, { out: folder.fresh() });
+    const merged = await merge(
+      { method: "ties", dialect, base: path, models: weighted, parameters },
+      { out: folder.fresh() },
+    );
     return [...merged.values("w")].map((x, p) => Math.round((x - base[p]!) * 1000) / 1000);
   };
 
@@ -174,7 +202,10 @@ describe("ties: selections against brute force", () => {
     "equal numbers": new Float32Array(64).fill(-0.25),
   };
   const kept = async (values: Float32Array, parameters: Readonly<Record<string, ParameterValue>>) => {
-    const paths = write([...values].map(() => 0), [[...values]]);
+    const paths = write(
+      [...values].map(() => 0),
+      [[...values]],
+    );
     const settings = { ...parameters, elect: "none", merge: "sum" };
     const merged = await merge({ method: "ties", ...paths, parameters: settings }, { out: folder.fresh() });
     return [...merged.values("w")];
@@ -201,7 +232,10 @@ describe("ties: selections against brute force", () => {
       const shares = [0, 0.25, 0.5, 0.875, 1];
       for (const [index, prefix] of normPrefixes(sorted, shares).entries()) {
         const found = await kept(values, { select: "norm-share", norm_share: shares[index]! });
-        const smallest = prefix === null ? Infinity : Math.abs([...values].sort((a, b) => Math.abs(b) - Math.abs(a))[prefix.kept - 1]!);
+        const smallest =
+          prefix === null
+            ? Infinity
+            : Math.abs([...values].sort((a, b) => Math.abs(b) - Math.abs(a))[prefix.kept - 1]!);
         const expected = shares[index] === 1 ? [...values] : [...values].map((x) => (Math.abs(x) >= smallest ? x : 0));
         same(found, expected, `share ${shares[index]}`);
       }
@@ -240,7 +274,14 @@ describe("ties: what is not finite", () => {
 
   it("an infinity wins an election by mass", () => {
     for (const name of ["mean", "sum", "max"]) {
-      const out = combine(ties, columns.map(() => 0), models, { merge: name, density: 0.5 }, models.map(() => ({})), { known });
+      const out = combine(
+        ties,
+        columns.map(() => 0),
+        models,
+        { merge: name, density: 0.5 },
+        models.map(() => ({})),
+        { known },
+      );
       assert.deepEqual([out[3], out[4]], [Infinity, -Infinity], name);
       assert.ok(!Number.isFinite(out[5]), name);
     }

@@ -6,7 +6,15 @@ const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /** How `elect` and `merge` travel to the definition as numbers. */
 const ELECT = { mass: 0, "norm-mass": 1, "norm-fraction": 2, count: 3, oracle: 4, none: 5 } as const;
-const MERGE = { mean: 0, sum: 1, max: 2, "plain-mean": 3, "plain-sum": 4, "plain-median": 5, "plain-magnitude": 6 } as const;
+const MERGE = {
+  mean: 0,
+  sum: 1,
+  max: 2,
+  "plain-mean": 3,
+  "plain-sum": 4,
+  "plain-median": 5,
+  "plain-magnitude": 6,
+} as const;
 
 export const ties: TileMethod = {
   name: "ties",
@@ -46,7 +54,14 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   base: "required",
   models: { min: 1 },
   parameters: {
-    density: { type: "number", default: 0.2, min: 0, max: 1, per: "model", meaning: "share of entries kept (select: top)" },
+    density: {
+      type: "number",
+      default: 0.2,
+      min: 0,
+      max: 1,
+      per: "model",
+      meaning: "share of entries kept (select: top)",
+    },
     lambda: { type: "number", default: 1, per: "tensor", meaning: "scale of the merged change" },
     weight: { type: "number", default: 1, per: "model", meaning: "strength of a model; a negative one flips its vote" },
     trim: {
@@ -79,8 +94,21 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       },
       meaning: "how many entries density keeps",
     },
-    deviations: { type: "number", default: 1, min: 0, per: "model", meaning: "distance from the mean (select: deviations)" },
-    norm_share: { type: "number", default: 0.9, min: 0, max: 1, per: "model", meaning: "share of the squared norm (select: norm-share)" },
+    deviations: {
+      type: "number",
+      default: 1,
+      min: 0,
+      per: "model",
+      meaning: "distance from the mean (select: deviations)",
+    },
+    norm_share: {
+      type: "number",
+      default: 0.9,
+      min: 0,
+      max: 1,
+      per: "model",
+      meaning: "share of the squared norm (select: norm-share)",
+    },
     elect: {
       type: "choice",
       default: "mass",
@@ -95,7 +123,12 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       },
       meaning: "how a column's sign is elected",
     },
-    oracle: { type: "checkpoint", default: null, per: "recipe", meaning: "checkpoint whose change gives the sign (elect: oracle)" },
+    oracle: {
+      type: "checkpoint",
+      default: null,
+      per: "recipe",
+      meaning: "checkpoint whose change gives the sign (elect: oracle)",
+    },
     vote: {
       type: "choice",
       default: "weighted",
@@ -140,11 +173,20 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       values: { merge: "sum", lambda: 0.3 },
     },
     mergekit: {
-      meaning: "mergekit's ties: per tensor, exact count, weighted vote, zero sum positive, divided by the agreeing weights",
-      values: { trim: "tensor", quota: "exactly-nonzero", density: 1, zero_sign: "positive", vote: "weighted", divide: "weights" },
+      meaning:
+        "mergekit's ties: per tensor, exact count, weighted vote, zero sum positive, divided by the agreeing weights",
+      values: {
+        trim: "tensor",
+        quota: "exactly-nonzero",
+        density: 1,
+        zero_sign: "positive",
+        vote: "weighted",
+        divide: "weights",
+      },
     },
     peft: {
-      meaning: "PEFT's ties: per tensor, exact count, unweighted vote, zero sum positive, divided by the agreeing models",
+      meaning:
+        "PEFT's ties: per tensor, exact count, unweighted vote, zero sum positive, divided by the agreeing models",
       values: { trim: "tensor", quota: "exactly", zero_sign: "positive", vote: "unweighted", divide: "count" },
     },
   },
@@ -158,8 +200,10 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   },
 
   check({ global }) {
-    if (global.elect === "oracle" && global.oracle === null) return "elect: oracle needs the parameter oracle, a checkpoint";
-    if (global.elect !== "oracle" && global.oracle !== null) return "the parameter oracle is used only with elect: oracle";
+    if (global.elect === "oracle" && global.oracle === null)
+      return "elect: oracle needs the parameter oracle, a checkpoint";
+    if (global.elect !== "oracle" && global.oracle !== null)
+      return "the parameter oracle is used only with elect: oracle";
     return null;
   },
 
@@ -185,7 +229,8 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   majority: ({ global }) => (decidesByMajority(global) ? (global.trim as Scope) : null),
 
   bind({ global, models }: Settings, known: Known): Arguments {
-    const majority = decidesByMajority(global) && known.votes !== undefined && known.votes.positive > known.votes.negative;
+    const majority =
+      decidesByMajority(global) && known.votes !== undefined && known.votes.positive > known.votes.negative;
     const zero = global.zero_sign === "positive" || majority;
     const count = global.divide === "count";
     return {

@@ -8,16 +8,7 @@ import type { Recipe } from "../recipe/recipe.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
-import type { Plan, PlannedFile, PlannedInput, PlannedSource, PlannedTensor } from "./types.js";
-
-/** The checkpoints that a recipe names, opened. */
-export interface OpenInputs {
-  readonly base: Checkpoint | null;
-  /** In recipe order. */
-  readonly models: readonly Checkpoint[];
-  /** By role: checkpoints named by parameters. */
-  readonly extra: Readonly<Record<string, Checkpoint>>;
-}
+import type { OpenInputs, Plan, PlannedFile, PlannedInput, PlannedSource, PlannedTensor } from "./types.js";
 
 /**
  * Makes the plan from the recipe and the headers; reads no weights.
@@ -38,7 +29,11 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
   const accounted = accountTensors({
     recipe,
     ...open,
-    streamOf: (checkpoint, { shard, offset, dtype }) => ({ source: firstSource.get(checkpoint)! + shard, offset, dtype }),
+    streamOf: (checkpoint, { shard, offset, dtype }) => ({
+      source: firstSource.get(checkpoint)! + shard,
+      offset,
+      dtype,
+    }),
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
@@ -46,7 +41,9 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
   const passes = checkNeeds(recipe, merged);
   return {
     method: recipe.method.name,
-    inputs: list.map(({ role, name, checkpoint: { label, location } }): PlannedInput => ({ role, name, label, location })),
+    inputs: list.map(
+      ({ role, name, checkpoint: { label, location } }): PlannedInput => ({ role, name, label, location }),
+    ),
     sources,
     tensors: placed.tensors,
     skipped: accounted.skipped,
@@ -184,7 +181,7 @@ function warnOfInputs(recipe: Recipe, { base, models }: OpenInputs): string[] {
       warnings.push(`${recipe.models[index]!.name} is the base itself: its task vector is zero`);
     }
   }
-  const types = new Set(all.map(({ config }) => String(config?.model_type ?? "")).filter((type) => type !== ""));
+  const types = new Set(all.map(({ config }) => config?.["model_type"]).filter((type) => typeof type === "string"));
   if (types.size > 1) warnings.push(`the configs name different model types: ${[...types].join(", ")}`);
   return warnings;
 }

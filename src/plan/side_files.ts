@@ -1,7 +1,7 @@
 import type { Checkpoint } from "../models/model.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Recipe } from "../recipe/recipe.js";
-import type { OpenInputs } from "./plan.js";
+import type { OpenInputs } from "./types.js";
 import type { PlannedSideFile } from "./types.js";
 
 /** config.json names formats as torch does. */
@@ -35,7 +35,9 @@ export function planSideFiles(recipe: Recipe, { base, models }: OpenInputs): Pla
 function headConfigs({ heads, models: entries, output }: Recipe, models: readonly Checkpoint[]): PlannedSideFile[] {
   if (heads !== "separate") return [];
   return models.flatMap((model, index) =>
-    model.config === null ? [] : [{ name: `heads/${entries[index]!.name}/config.json`, text: configText(model, output.dtype) }],
+    model.config === null
+      ? []
+      : [{ name: `heads/${entries[index]!.name}/config.json`, text: configText(model, output.dtype) }],
   );
 }
 

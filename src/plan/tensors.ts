@@ -43,7 +43,8 @@ export function accountTensors(context: Context): Accounted {
   for (const tensor of inFileOrder(reference)) {
     if (isExcluded(recipe, tensor.name)) {
       excluded.add(tensor.name);
-      if (recipe.heads === "base") backbone.push(copyOf(context, tensor, "excluded by the recipe; copied from the base"));
+      if (recipe.heads === "base")
+        backbone.push(copyOf(context, tensor, "excluded by the recipe; copied from the base"));
     } else if (!isFloat(tensor.dtype)) {
       backbone.push(copyOf(context, tensor, `${tensor.dtype} is not merged; copied from the base`));
     } else {
@@ -168,15 +169,24 @@ function findTensor(model: Checkpoint, name: string, { groupOf }: Ties): StoredT
 }
 
 function missingTensor({ recipe, base }: Context, model: Checkpoint, index: number, name: string): MergewrightError {
-  return new MergewrightError(`a tensor of ${base === null ? "the first model" : "the base"} is missing in ${model.label}`, {
-    kind: "request",
-    code: "plan/missing-tensor",
-    where: { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: name },
-    advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
-  });
+  return new MergewrightError(
+    `a tensor of ${base === null ? "the first model" : "the base"} is missing in ${model.label}`,
+    {
+      kind: "request",
+      code: "plan/missing-tensor",
+      where: { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: name },
+      advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
+    },
+  );
 }
 
-function checkAgainst({ recipe }: Context, wanted: StoredTensor, found: StoredTensor, model: Checkpoint, index: number): void {
+function checkAgainst(
+  { recipe }: Context,
+  wanted: StoredTensor,
+  found: StoredTensor,
+  model: Checkpoint,
+  index: number,
+): void {
   const where = { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: wanted.name };
   if (!isFloat(found.dtype)) {
     throw new MergewrightError(`a tensor of ${model.label} has a format that cannot be merged`, {
@@ -188,7 +198,8 @@ function checkAgainst({ recipe }: Context, wanted: StoredTensor, found: StoredTe
       advice: "dequantise the model first, or exclude the tensor",
     });
   }
-  if (wanted.shape.length === found.shape.length && wanted.shape.every((size, axis) => size === found.shape[axis])) return;
+  if (wanted.shape.length === found.shape.length && wanted.shape.every((size, axis) => size === found.shape[axis]))
+    return;
   throw new MergewrightError(`a tensor of ${model.label} has another shape`, {
     kind: "request",
     code: "plan/shape",
@@ -200,7 +211,12 @@ function checkAgainst({ recipe }: Context, wanted: StoredTensor, found: StoredTe
   });
 }
 
-function skippedOf({ recipe, base, models }: Context, model: Checkpoint, index: number, { groupOf }: Ties): SkippedTensor[] {
+function skippedOf(
+  { recipe, base, models }: Context,
+  model: Checkpoint,
+  index: number,
+  { groupOf }: Ties,
+): SkippedTensor[] {
   const reference = base ?? models[0]!;
   const label = recipe.models[index]!.name;
   return inFileOrder(model).flatMap(({ name }) => {
@@ -231,10 +247,13 @@ function warnOfSkipped(skipped: readonly SkippedTensor[]): string[] {
 
 function warnOfNarrowing({ recipe }: Context, tensors: readonly Unplaced[]): string[] {
   const merged = tensors.filter(({ action }) => action === "merge");
-  const isWide = ({ base, inputs }: Unplaced) => [base, ...inputs.map(({ stream }) => stream)].some((s) => s?.dtype === "F64");
+  const isWide = ({ base, inputs }: Unplaced) =>
+    [base, ...inputs.map(({ stream }) => stream)].some((s) => s?.dtype === "F64");
   const wide = merged.filter(isWide).length;
   const bytes = (dtype: Dtype) => DTYPE_BYTES[dtype];
-  const narrowed = merged.filter(({ dtype, inputs }) => inputs.some(({ stream }) => bytes(stream.dtype) > bytes(dtype)));
+  const narrowed = merged.filter(({ dtype, inputs }) =>
+    inputs.some(({ stream }) => bytes(stream.dtype) > bytes(dtype)),
+  );
   return [
     ...(wide > 0 ? [`${wide} tensors are F64; their entries are rounded to f32 before merging`] : []),
     ...(narrowed.length > 0 && recipe.output.dtype === null

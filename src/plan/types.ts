@@ -1,6 +1,16 @@
 import type { Dtype } from "../numbers/dtypes.js";
 import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { Settings } from "../methods/method.js";
+import type { Checkpoint } from "../models/model.js";
+
+/** The checkpoints that a recipe names, opened. */
+export interface OpenInputs {
+  readonly base: Checkpoint | null;
+  /** In recipe order. */
+  readonly models: readonly Checkpoint[];
+  /** By role: checkpoints named by parameters. */
+  readonly extra: Readonly<Record<string, Checkpoint>>;
+}
 
 /** What will happen, complete and inspectable, made from the recipe and the headers alone. Plain data. */
 export interface Plan {

@@ -83,7 +83,7 @@ class Reader {
     for (const document of composer.compose(tokens, true, text.length)) {
       const [error] = document.errors;
       if (error !== undefined) throw this.#syntax(error.pos[0], error.message);
-      documents.push(document as Document.Parsed);
+      documents.push(document);
     }
     const [first, second] = documents;
     if (second !== undefined) throw this.#syntax(second.range[0], "more than one document", "keep one recipe per file");

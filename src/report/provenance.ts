@@ -85,7 +85,13 @@ export function provenanceOf(
         const { file, stamp, headerHash } = source;
         const content = contents.get(index);
         return [
-          { file: baseName(file), bytes: stamp.size, modified: stamp.version, header: headerHash, ...(content && { content }) },
+          {
+            file: baseName(file),
+            bytes: stamp.size,
+            modified: stamp.version,
+            header: headerHash,
+            ...(content && { content }),
+          },
         ];
       }),
     })),

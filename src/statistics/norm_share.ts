@@ -57,7 +57,10 @@ export function crossingBin(bins: EnergyBinsLike, share: number): Crossing | nul
 }
 
 /** @param patterns entries per lower 16 bits inside the crossing bin. */
-export function crossingValue({ bin, above, wanted }: Crossing, patterns: Float64Array): { bits: number; kept: number } {
+export function crossingValue(
+  { bin, above, wanted }: Crossing,
+  patterns: Float64Array,
+): { bits: number; kept: number } {
   let rest = wanted;
   let kept = above;
   for (let low = patterns.length - 1; low >= 0; low--) {

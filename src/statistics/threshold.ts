@@ -7,8 +7,11 @@
  * Magnitudes are handled as f32 bit patterns, whose order is that of the values.
  */
 
-/** Bins of the histogram of one model: 1 MiB of u32. */
+/** Words of the histogram of one model: 1 MiB of u32. Where bins drop bits, half of them say which values were seen. */
 export const MAX_BINS = 262_144;
+const MAX_SHARED_BINS = MAX_BINS / 2;
+/** Bits a bin may drop and still tell its values apart: one of 32 per bit of a word. */
+const SEEN_SHIFT = 5;
 const LARGEST_BITS = 0x7fff_ffff;
 /** Half width of the bracket in standard deviations of the sample's rank. */
 const SIGMAS = 4;
@@ -29,6 +32,8 @@ export interface SurveyCounts {
   readonly atLeast: number;
   /** Magnitudes strictly between low and high other than guess, by (bits − low) >>> shift. */
   readonly bins: Uint32Array;
+  /** Where bins drop one to five bits: per bin, bit v is set if an entry with dropped bits v is in it. Else `null`. */
+  readonly seen: Uint32Array | null;
 }
 
 /** A threshold found, with what surviving means in numbers. */
@@ -48,9 +53,17 @@ function bracketAround(first: number, last: number): Bracket {
 
 export function bracketOf(low: number, guess: number, high: number): Bracket {
   let shift = 0;
-  while ((high - low) / 2 ** shift >= MAX_BINS) shift++;
+  while ((high - low) / 2 ** shift >= (shift === 0 ? MAX_BINS : MAX_SHARED_BINS)) shift++;
   return { low, guess, high, shift };
 }
+
+/** Whether the survey of a bracket also notes which values its bins met. */
+export function notesSeen({ shift }: Bracket): boolean {
+  return shift > 0 && shift <= SEEN_SHIFT;
+}
+
+/** Index of the word of `seen` that belongs to the first bin, in a histogram's memory. */
+export const SEEN_AT = MAX_SHARED_BINS;
 
 export function binCount({ low, high, shift }: Bracket): number {
   return Math.floor((high - low) / 2 ** shift) + 1;
@@ -91,7 +104,7 @@ export function confidence(sample: Uint32Array, guess: number, rank: number, ent
 /** What a survey's counts say: the threshold, or where to look next. */
 export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): Found | Bracket {
   const { high, guess, low, shift } = bracket;
-  const { atHigh, above, atLeast, bins } = counts;
+  const { atHigh, above, atLeast, bins, seen } = counts;
   if (rank > above && rank <= atLeast) return { bits: guess, above, atLeast, guessed: true };
   if (rank <= atHigh) return bracketAround(high, LARGEST_BITS);
   let larger = atHigh;
@@ -101,12 +114,20 @@ export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): F
     const hasGuess = first <= guess && guess <= last;
     const inBin = bins[bin]! + (hasGuess ? atLeast - above : 0);
     if (rank <= larger + inBin) {
-      if (first === last) return { bits: first, above: larger, atLeast: larger + inBin, guessed: false };
-      return bracketAround(first, last);
+      const only = first === last ? first : onlyValue(low + bin * 2 ** shift, seen?.[bin] ?? 0);
+      if (only === null) return bracketAround(first, last);
+      const before = larger + (hasGuess && guess > only ? atLeast - above : 0);
+      return { bits: only, above: before, atLeast: before + bins[bin]!, guessed: false };
     }
     larger += inBin;
   }
   return bracketAround(0, low);
+}
+
+/** The one value that a bin met, or `null`. */
+function onlyValue(start: number, seen: number): number | null {
+  const isOne = seen !== 0 && (seen & (seen - 1)) === 0;
+  return isOne ? start + (31 - Math.clz32(seen)) : null;
 }
 
 /**

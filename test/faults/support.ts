@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { soloCrew } from "../../src/execute/crew.js";
 import type { Crew } from "../../src/execute/crew.js";
-import type { Bench } from "../../src/execute/jobs.js";
+import type { Bench } from "../../src/execute/bench.js";
 import { workbenchBytes } from "../../src/execute/workbench.js";
 import { createMemory, loadKernels, PAGE_BYTES } from "../../src/kernels/load.js";
 import type { Platform } from "../../src/merge.js";
@@ -18,7 +18,13 @@ export class Interrupted extends Error {}
 const WRITING = new Set<string>(["assume", "combine", "copy"]);
 
 /** Node's platform, whose crews stop after so many blocks were written, or before the so-manieth stage. */
-export function interruptedAfter({ blocks = Infinity, stages = Infinity }: { blocks?: number; stages?: number }): Platform {
+export function interruptedAfter({
+  blocks = Infinity,
+  stages = Infinity,
+}: {
+  blocks?: number;
+  stages?: number;
+}): Platform {
   let blocksLeft = blocks;
   let stagesLeft = stages;
   const wrap = (crew: Crew) =>
@@ -60,6 +66,8 @@ export function partialOf(out: string): string {
 
 /** Every file of a folder by name; the README has nothing that could differ, but is no weight. */
 export function filesOf(folder: string): Map<string, string> {
-  const names = (fs.readdirSync(folder, { recursive: true }) as string[]).filter((name) => fs.statSync(path.join(folder, name)).isFile());
+  const names = (fs.readdirSync(folder, { recursive: true }) as string[]).filter((name) =>
+    fs.statSync(path.join(folder, name)).isFile(),
+  );
   return new Map(names.sort().map((name) => [name, fs.readFileSync(path.join(folder, name)).toString("base64")]));
 }

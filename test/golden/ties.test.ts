@@ -49,7 +49,10 @@ let written = 0;
 
 /** Merges changes against a base of zeros; each row is cut into two tensors, as a model's vector runs over all of them. */
 async function mergeRows(tau: readonly (readonly number[])[], recipe: Readonly<Record<string, unknown>>, cut = 4) {
-  const split = (row: readonly number[]) => [tensor("a", row.slice(0, cut)), ...(cut < row.length ? [tensor("b", row.slice(cut))] : [])];
+  const split = (row: readonly number[]) => [
+    tensor("a", row.slice(0, cut)),
+    ...(cut < row.length ? [tensor("b", row.slice(cut))] : []),
+  ];
   const id = written++;
   const base = folder.write(`base${id}`, split(tau[0]!.map(() => 0)));
   const models = tau.map((row, index) => folder.write(`row${id}-${index}`, split(row)));
@@ -66,10 +69,21 @@ function define(tau: readonly (readonly number[])[], given: Readonly<Record<stri
     const sorted = [...row].map(Math.abs).sort((a, b) => b - a);
     return sorted[Math.trunc(count * Number(given.density))]!;
   });
-  const settings = settingsOf(ties, given, rows.map(() => ({})));
+  const settings = settingsOf(
+    ties,
+    given,
+    rows.map(() => ({})),
+  );
   const known: Known = { threshold: { thresholds, kept: [], entries: count } };
   const counters: Record<string, number> = {};
-  const tile = { count, base: new Float32Array(count), inputs: rows, extra: {}, out: new Float32Array(count), counters };
+  const tile = {
+    count,
+    base: new Float32Array(count),
+    inputs: rows,
+    extra: {},
+    out: new Float32Array(count),
+    counters,
+  };
   ties.combine(tile, ties.bind(settings, known));
   const { positive, negative } = counters as { positive: number; negative: number };
   ties.combine(tile, ties.bind(settings, { ...known, votes: { positive, negative } }));
@@ -87,7 +101,10 @@ describe("golden ties", () => {
       close(definition.out, merged, "merged");
       definition.trimmed.forEach((row, model) => close(row, trimmed[model]!, `trimmed ${model}`));
       assert.equal(Math.sign(definition.votes), majority);
-      assert.equal(definition.votes, sign_raw.reduce((sum, s) => sum + s, 0));
+      assert.equal(
+        definition.votes,
+        sign_raw.reduce((sum, s) => sum + s, 0),
+      );
 
       const { values, kept } = await mergeRows(golden.tau, { parameters });
       close(values, merged, "merged from files");
@@ -100,7 +117,9 @@ describe("golden ties", () => {
   it("each row after the trim", async () => {
     for (const { K, trimmed } of golden.cases.filter(({ func }) => func === "dis-sum")) {
       for (const [model, row] of golden.tau.entries()) {
-        const { values } = await mergeRows([row], { parameters: { density: densityOf(K), elect: "none", merge: "sum" } });
+        const { values } = await mergeRows([row], {
+          parameters: { density: densityOf(K), elect: "none", merge: "sum" },
+        });
         close(values, trimmed[model]!, `row ${model} at K ${K}`);
       }
     }
@@ -112,7 +131,10 @@ describe("golden ties", () => {
       const definition = define(tau, { density: K });
       close(definition.out, merged_dis_mean, "merged");
       assert.equal(Math.sign(definition.votes), majority);
-      assert.equal(definition.votes, sign_raw.reduce((sum, s) => sum + s, 0));
+      assert.equal(
+        definition.votes,
+        sign_raw.reduce((sum, s) => sum + s, 0),
+      );
       for (const cut of [1, tau[0]!.length]) {
         const { values, kept } = await mergeRows(tau, { parameters: { density: K } }, cut);
         close(values, merged_dis_mean, "merged from files");

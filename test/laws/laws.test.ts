@@ -10,16 +10,24 @@ import type { ParameterValue } from "../../src/methods/method.js";
 import { narrow } from "../../src/numbers/convert.js";
 import { DTYPE_BYTES, DTYPE_OF_RECIPE_NAME, type FloatDtype } from "../../src/numbers/dtypes.js";
 import { bruteTies, type Family } from "./support/brute.js";
-import { fingerprint, Folder, merge, type RecipeObject, tensor, type TestTensor, valuesOf, watched } from "./support/family.js";
+import {
+  fingerprint,
+  Folder,
+  merge,
+  type RecipeObject,
+  tensor,
+  type TestTensor,
+  valuesOf,
+  watched,
+} from "./support/family.js";
 import { dice, normals } from "./support/random.js";
 
 const folder = new Folder();
 after(() => folder.remove());
 
-const RECIPE_NAME = Object.fromEntries(Object.entries(DTYPE_OF_RECIPE_NAME).map(([name, dtype]) => [dtype, name])) as Record<
-  FloatDtype,
-  string
->;
+const RECIPE_NAME = Object.fromEntries(
+  Object.entries(DTYPE_OF_RECIPE_NAME).map(([name, dtype]) => [dtype, name]),
+) as Record<FloatDtype, string>;
 
 /** Checkpoints of the same tensors in memory. */
 interface Sketch {
@@ -59,7 +67,9 @@ const draws = (exact: boolean, least = 1) =>
 function draw({ seed, models, sizes, exact }: Draw, dtypeOf: (checkpoint: number) => FloatDtype = () => "F32"): Sketch {
   const roll = dice(seed);
   const entry = exact ? () => (roll(1024) - 512) / 256 : () => (roll(2 ** 24) / 2 ** 23 - 1) * 0.1;
-  const change = exact ? () => (roll(3) === 0 ? 0 : (roll(65) - 32) / 256) : () => (roll(3) === 0 ? 0 : (roll(2 ** 24) / 2 ** 23 - 1) * 0.01);
+  const change = exact
+    ? () => (roll(3) === 0 ? 0 : (roll(65) - 32) / 256)
+    : () => (roll(3) === 0 ? 0 : (roll(2 ** 24) / 2 ** 23 - 1) * 0.01);
   const base = sizes.map((size) => Float32Array.from({ length: size }, entry));
   const moved = Array.from({ length: models }, () => base.map((values) => values.map((x) => x + change())));
   const name = (index: number) => `t${index}`;
@@ -73,7 +83,7 @@ const check = (property: fc.IAsyncProperty<unknown>, numRuns = 12) => fc.assert(
 
 describe("the same bytes", () => {
   // One tensor of more than a block, small ones, a scalar; three formats.
-  const sizes = [BLOCK_ENTRIES + 77_001, 1, 4099, 24];
+  const sizes = [BLOCK_ENTRIES + 7001, 1, 4099, 24];
   const dtypes: readonly FloatDtype[] = ["BF16", "F32", "F16", "BF16"];
   const values = (checkpoint: number, index: number) => {
     const start = normals(sizes[index]!, index, 0.05);
@@ -94,9 +104,23 @@ describe("the same bytes", () => {
     "ties of BF16": { method: "ties", ...plain },
     "ties of three formats": { method: "ties", parameters: { density: 0.3 }, ...mixed },
     "ties, exactly": { method: "ties", parameters: { density: 0.3, quota: "exactly" }, ...plain },
-    "ties within tensors": { method: "ties", dialect: "peft", parameters: { density: 0.4, zero_sign: "majority" }, ...plain },
-    "ties with norms and deviations": { method: "ties", parameters: { elect: "norm-mass", select: "deviations" }, ...mixed },
-    "ties by norm share, with DARE": { method: "ties", parameters: { select: "norm-share" }, dare: { drop: 0.5 }, ...plain },
+    "ties within tensors": {
+      method: "ties",
+      dialect: "peft",
+      parameters: { density: 0.4, zero_sign: "majority" },
+      ...plain,
+    },
+    "ties with norms and deviations": {
+      method: "ties",
+      parameters: { elect: "norm-mass", select: "deviations" },
+      ...mixed,
+    },
+    "ties by norm share, with DARE": {
+      method: "ties",
+      parameters: { select: "norm-share" },
+      dare: { drop: 0.5 },
+      ...plain,
+    },
   };
 
   for (const [name, recipe] of Object.entries(recipes)) {
@@ -117,7 +141,11 @@ describe("the same bytes", () => {
 
   it("tiles of eight entries", async () => {
     const small = write(draw({ seed: 3, models: 3, sizes: [1, 7, 8, 9, 300], exact: false }, () => "F16"));
-    for (const recipe of [{ method: "average" }, { method: "ties", dare: { drop: 0.2 } }, { method: "ties", parameters: { quota: "exactly" } }]) {
+    for (const recipe of [
+      { method: "average" },
+      { method: "ties", dare: { drop: 0.2 } },
+      { method: "ties", parameters: { quota: "exactly" } },
+    ]) {
       const first = await run({ ...recipe, ...small });
       const other = await run({ ...recipe, ...small }, { threads: 2, tuning: { tileEntries: 8, chunkEntries: 8 } });
       assert.deepEqual(other.prints, first.prints);
@@ -190,8 +218,15 @@ describe("identities", () => {
       fc.asyncProperty(draws(false), fc.nat(5), async (drawn, place) => {
         const sketch = draw(drawn);
         const more = { base: sketch.base, models: sketch.models.toSpliced(place, 0, sketch.base) };
-        for (const recipe of [{ method: "task_arithmetic" }, { method: "ties", parameters: { density: 0.5 } }, { method: "ties", dialect: "mergekit" }]) {
-          const [without, with_] = [await run({ ...recipe, ...write(sketch) }), await run({ ...recipe, ...write(more) })];
+        for (const recipe of [
+          { method: "task_arithmetic" },
+          { method: "ties", parameters: { density: 0.5 } },
+          { method: "ties", dialect: "mergekit" },
+        ]) {
+          const [without, with_] = [
+            await run({ ...recipe, ...write(sketch) }),
+            await run({ ...recipe, ...write(more) }),
+          ];
           assert.deepEqual(with_.prints, without.prints, JSON.stringify(recipe));
         }
       }),
@@ -206,18 +241,29 @@ describe("identities", () => {
       { method: "ties", parameters: { density: 0.5, merge: "sum", elect: "count" } },
     ];
     await check(
-      fc.asyncProperty(fc.boolean().chain((exact) => draws(exact, 2)), fc.nat(), async (drawn, turn) => {
-        const sketch = draw(drawn);
-        const turned = [...sketch.models.slice(turn % drawn.models), ...sketch.models.slice(0, turn % drawn.models)].reverse();
-        for (const recipe of drawn.exact ? recipes : recipes.slice(0, 2)) {
-          const [one, other] = [await run({ ...recipe, ...write(sketch) }), await run({ ...recipe, ...write({ ...sketch, models: turned }) })];
-          if (drawn.exact) assert.deepEqual(other.prints, one.prints, JSON.stringify(recipe));
-          for (const name of one.tensors.keys()) {
-            const values = other.values(name);
-            for (const [p, x] of one.values(name).entries()) assert.ok(Math.abs(x - values[p]!) <= 1e-7, `${name}[${p}]`);
+      fc.asyncProperty(
+        fc.boolean().chain((exact) => draws(exact, 2)),
+        fc.nat(),
+        async (drawn, turn) => {
+          const sketch = draw(drawn);
+          const turned = [
+            ...sketch.models.slice(turn % drawn.models),
+            ...sketch.models.slice(0, turn % drawn.models),
+          ].reverse();
+          for (const recipe of drawn.exact ? recipes : recipes.slice(0, 2)) {
+            const [one, other] = [
+              await run({ ...recipe, ...write(sketch) }),
+              await run({ ...recipe, ...write({ ...sketch, models: turned }) }),
+            ];
+            if (drawn.exact) assert.deepEqual(other.prints, one.prints, JSON.stringify(recipe));
+            for (const name of one.tensors.keys()) {
+              const values = other.values(name);
+              for (const [p, x] of one.values(name).entries())
+                assert.ok(Math.abs(x - values[p]!) <= 1e-7, `${name}[${p}]`);
+            }
           }
-        }
-      }),
+        },
+      ),
     );
   });
 });
@@ -239,20 +285,40 @@ describe("DARE", () => {
     const { base, models } = write({ base: [tensor("w", new Float32Array(entries))], models: [ones(), ones()] });
     for (const drop of [0.1, 0.5, 0.9]) {
       const merged = await run({
-        ...{ method: "task_arithmetic", parameters: { lambda: 1 }, base, models: [models[0]], dare: { drop }, seed: 11 },
+        ...{
+          method: "task_arithmetic",
+          parameters: { lambda: 1 },
+          base,
+          models: [models[0]],
+          dare: { drop },
+          seed: 11,
+        },
       });
       const values = merged.values("w");
       const survivor = Math.fround(1 / (1 - drop));
       const kept = values.filter((x) => x !== 0);
       assert.ok(kept.every((x) => x === survivor));
       const sigma = Math.sqrt(drop * (1 - drop) * entries);
-      assert.ok(Math.abs(kept.length - (1 - drop) * entries) < 5 * sigma, `${kept.length} of ${entries} kept at ${drop}`);
+      assert.ok(
+        Math.abs(kept.length - (1 - drop) * entries) < 5 * sigma,
+        `${kept.length} of ${entries} kept at ${drop}`,
+      );
       const mean = values.reduce((sum, x) => sum + x, 0) / entries;
       assert.ok(Math.abs(mean - 1) < (5 * sigma * survivor) / entries, `mean ${mean}`);
       const bare = await run({
-        ...{ method: "task_arithmetic", parameters: { lambda: 1 }, base, models: [models[0]], dare: { drop, rescale: false }, seed: 11 },
+        ...{
+          method: "task_arithmetic",
+          parameters: { lambda: 1 },
+          base,
+          models: [models[0]],
+          dare: { drop, rescale: false },
+          seed: 11,
+        },
       });
-      assert.deepEqual(bare.values("w"), values.map((x) => (x === 0 ? 0 : 1)));
+      assert.deepEqual(
+        bare.values("w"),
+        values.map((x) => (x === 0 ? 0 : 1)),
+      );
     }
   });
 
@@ -262,7 +328,14 @@ describe("DARE", () => {
     const base = folder.write("mask-base", [zeros("a"), zeros("b")]);
     const [x, y] = ["x", "y"].map((name) => folder.write(`mask-${name}`, [ones("a"), ones("b")]));
     const masks = async (models: readonly unknown[], seed: number) => {
-      const merged = await run({ method: "task_arithmetic", parameters: { lambda: 1 }, dare: { drop: 0.5 }, seed, base, models });
+      const merged = await run({
+        method: "task_arithmetic",
+        parameters: { lambda: 1 },
+        dare: { drop: 0.5 },
+        seed,
+        base,
+        models,
+      });
       return [merged.values("a"), merged.values("b")].map((values) => values.join(""));
     };
     const [a, b] = await masks([x], 1);
@@ -298,22 +371,33 @@ describe("formats", () => {
   it("any mixture of formats equals the merge in f32, rounded once", async () => {
     const formats = fc.array(fc.constantFrom(...dtypes), { minLength: 6, maxLength: 6 });
     await check(
-      fc.asyncProperty(draws(false), formats, fc.constantFrom(null, ...dtypes), fc.nat(3), async (drawn, mixture, output, which) => {
-        const sketch = draw(drawn, (checkpoint) => mixture[checkpoint + 1]!);
-        const recipe = { ...recipes[which]!, seed: 9 };
-        const paths = write(sketch);
-        const named = paths.models.map((model, index) => ({ model, name: `m${index}` }));
-        const merged = await run({ ...recipe, base: paths.base, models: named, ...(output && { output: { dtype: RECIPE_NAME[output] } }) });
-        const wide = write({ base: widened(sketch.base), models: sketch.models.map(widened) });
-        const wideNamed = wide.models.map((model, index) => ({ model, name: `m${index}` }));
-        const exact = await run({ ...recipe, base: wide.base, models: wideNamed, output: { dtype: "float32" } });
-        for (const [name, { dtype, bytes }] of merged.tensors) {
-          assert.equal(dtype, output ?? mixture[0]);
-          const expected = new Uint8Array(bytes.length);
-          narrow(dtype as FloatDtype, exact.values(name), expected);
-          assert.deepEqual(bytes, expected, `${name} in ${dtype}, from ${mixture.join(" ")}`);
-        }
-      }),
+      fc.asyncProperty(
+        draws(false),
+        formats,
+        fc.constantFrom(null, ...dtypes),
+        fc.nat(3),
+        async (drawn, mixture, output, which) => {
+          const sketch = draw(drawn, (checkpoint) => mixture[checkpoint + 1]!);
+          const recipe = { ...recipes[which]!, seed: 9 };
+          const paths = write(sketch);
+          const named = paths.models.map((model, index) => ({ model, name: `m${index}` }));
+          const merged = await run({
+            ...recipe,
+            base: paths.base,
+            models: named,
+            ...(output && { output: { dtype: RECIPE_NAME[output] } }),
+          });
+          const wide = write({ base: widened(sketch.base), models: sketch.models.map(widened) });
+          const wideNamed = wide.models.map((model, index) => ({ model, name: `m${index}` }));
+          const exact = await run({ ...recipe, base: wide.base, models: wideNamed, output: { dtype: "float32" } });
+          for (const [name, { dtype, bytes }] of merged.tensors) {
+            assert.equal(dtype, output ?? mixture[0]);
+            const expected = new Uint8Array(bytes.length);
+            narrow(dtype, exact.values(name), expected);
+            assert.deepEqual(bytes, expected, `${name} in ${dtype}, from ${mixture.join(" ")}`);
+          }
+        },
+      ),
       40,
     );
   });
@@ -334,7 +418,11 @@ describe("formats", () => {
       tensor("one", [value, -value], "F16", [1, 2]),
     ];
     const [base, ...models] = [0, 2, 4].map(make) as [TestTensor[], TestTensor[], TestTensor[]];
-    for (const recipe of [{ method: "average" }, { method: "task_arithmetic", parameters: { lambda: 0.5 } }, { method: "ties", parameters: { density: 1 } }]) {
+    for (const recipe of [
+      { method: "average" },
+      { method: "task_arithmetic", parameters: { lambda: 0.5 } },
+      { method: "ties", parameters: { density: 1 } },
+    ]) {
       const merged = await run({ ...recipe, ...write({ base, models }), output: { dtype: "float32" } });
       for (const one of integers(0)) assert.deepEqual(merged.tensors.get(one.name), one);
       assert.deepEqual(merged.values("scalar"), Float32Array.of(3));
@@ -348,7 +436,11 @@ describe("formats", () => {
 
 describe("ties from files equals brute force", () => {
   const familyOf = ({ base, models }: Sketch): Family => ({
-    tensors: base.map((one, index) => ({ name: one.name, base: valuesOf(one), models: models.map((all) => valuesOf(all[index]!)) })),
+    tensors: base.map((one, index) => ({
+      name: one.name,
+      base: valuesOf(one),
+      models: models.map((all) => valuesOf(all[index]!)),
+    })),
   });
   const choice = <T>(...values: T[]) => fc.constantFrom(...values);
   const parameters: fc.Arbitrary<Record<string, ParameterValue>> = fc.record({
@@ -369,11 +461,21 @@ describe("ties from files equals brute force", () => {
 
   /** @returns the stages that it took. */
   /** @param lacking per model: the tensors that it does not have. */
-  async function compare(sketch: Sketch, given: Record<string, ParameterValue>, each: readonly Own[], options = {}, lacking: readonly (readonly string[])[] = []): Promise<string[]> {
+  async function compare(
+    sketch: Sketch,
+    given: Record<string, ParameterValue>,
+    each: readonly Own[],
+    options = {},
+    lacking: readonly (readonly string[])[] = [],
+  ): Promise<string[]> {
     const has = (model: number, name: string) => !(lacking[model] ?? []).includes(name);
-    const paths = write({ ...sketch, models: sketch.models.map((all, model) => all.filter(({ name }) => has(model, name))) });
+    const paths = write({
+      ...sketch,
+      models: sketch.models.map((all, model) => all.filter(({ name }) => has(model, name))),
+    });
     const settings = each.map(
-      (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Record<string, number>,
+      (values) =>
+        Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Record<string, number>,
     );
     const models = paths.models.map((model, index) => ({ model, parameters: settings[index]! }));
     const { platform, stages } = watched();
@@ -392,7 +494,11 @@ describe("ties from files equals brute force", () => {
       assert.equal(at, -1, `${name}, byte ${at}; ${JSON.stringify({ given, settings })}`);
     }
     const { kept, counters } = merged.result.result;
-    if (kept !== null) assert.deepEqual(kept.map((count) => count.kept), brute.kept);
+    if (kept !== null)
+      assert.deepEqual(
+        kept.map((count) => count.kept),
+        brute.kept,
+      );
     for (const [name, count] of Object.entries(counters)) assert.equal(count, brute.counters[name] ?? 0, name);
     return stages;
   }
@@ -401,10 +507,16 @@ describe("ties from files equals brute force", () => {
     const owns = fc.array(own, { minLength: 5, maxLength: 5 });
     const dtype = fc.constantFrom<FloatDtype>("F32", "BF16", "F16");
     await check(
-      fc.asyncProperty(fc.boolean().chain((exact) => draws(exact)), parameters, owns, dtype, async (drawn, given, each, format) => {
-        const sketch = draw(drawn, () => format);
-        await compare(sketch, given, each.slice(0, drawn.models));
-      }),
+      fc.asyncProperty(
+        fc.boolean().chain((exact) => draws(exact)),
+        parameters,
+        owns,
+        dtype,
+        async (drawn, given, each, format) => {
+          const sketch = draw(drawn, () => format);
+          await compare(sketch, given, each.slice(0, drawn.models));
+        },
+      ),
       150,
     );
   });
@@ -413,19 +525,31 @@ describe("ties from files equals brute force", () => {
     const owns = fc.array(own, { minLength: 5, maxLength: 5 });
     const lacks = fc.array(fc.subarray(["t0", "t1", "t2", "t3"]), { minLength: 4, maxLength: 4 });
     await check(
-      fc.asyncProperty(draws(true).filter(({ sizes }) => sizes.length > 1), parameters, owns, lacks, async (drawn, given, each, some) => {
-        // The first model has everything, so that no tensor is merely copied; none has nothing.
-        const lacking = [[], ...some.map((names) => names.filter((name) => name !== `t${(drawn.sizes.length + drawn.seed) & 1}`))];
-        await compare(draw(drawn), given, each.slice(0, drawn.models), {}, lacking);
-      }),
+      fc.asyncProperty(
+        draws(true).filter(({ sizes }) => sizes.length > 1),
+        parameters,
+        owns,
+        lacks,
+        async (drawn, given, each, some) => {
+          // The first model has everything, so that no tensor is merely copied; none has nothing.
+          const lacking = [
+            [],
+            ...some.map((names) => names.filter((name) => name !== `t${(drawn.sizes.length + drawn.seed) & 1}`)),
+          ];
+          await compare(draw(drawn), given, each.slice(0, drawn.models), {}, lacking);
+        },
+      ),
       60,
     );
   });
 
   // Multiples of 1/64 below 1 as BF16: few magnitudes, so that a sample says all, and many columns that cancel exactly.
-  const total = 3 * BLOCK_ENTRIES + 999;
-  const grains = (change: (roll: (below: number) => number, model: number, at: number) => number): Sketch => {
-    const sizes = [2 * BLOCK_ENTRIES + 5, 7, total - 2 * BLOCK_ENTRIES - 12];
+  const small = 2 * BLOCK_ENTRIES + 999;
+  const grains = (
+    change: (roll: (below: number) => number, model: number, at: number) => number,
+    total = small,
+  ): Sketch => {
+    const sizes = [BLOCK_ENTRIES + 5, 7, total - BLOCK_ENTRIES - 12];
     const cut = (values: Float32Array) => {
       let start = 0;
       return sizes.map((size, index) => tensor(`t${index}`, values.subarray(start, (start += size)), "BF16"));
@@ -439,19 +563,23 @@ describe("ties from files equals brute force", () => {
   const three = [{}, {}, {}];
 
   it("thresholds guessed from a sample, and a majority that turns", async () => {
-    // Two blocks vote positive, the rest negative, and a tenth of all columns cancels.
+    // The first block votes positive, the rest negative, and a tenth of all columns cancels.
     const turning = grains((roll, model, at) => {
       const size = roll(63) + 1;
       if (at % 10 === 0) return model === 3 ? 0 : model === 1 ? 1 + (at % 60) : -1 - (at % 60);
-      return at < 1.4 * BLOCK_ENTRIES === (roll(10) > 0) ? size : -size;
+      return at < 0.8 * BLOCK_ENTRIES === roll(10) > 0 ? size : -size;
     });
     for (const threads of [1, 2]) {
-      for (const zero_sign of ["majority", "positive"]) {
-        const stages = await compare(turning, { density: 0.21, zero_sign }, three, { threads });
-        if (zero_sign === "majority") assert.ok(stages.includes("assume"), stages.join());
-      }
+      const stages = await compare(turning, { density: 0.21 }, three, { threads });
+      assert.ok(stages.includes("assume") && !stages.includes("survey"), stages.join());
+      // One thread assumes the first block's majority in the second, and mends it.
+      assert.ok(threads > 1 || stages.includes("combine"), stages.join());
     }
-    const weighted = await compare(turning, { density: 0.21, vote: "unweighted" }, [{ weight: 2 }, { weight: 0.5 }, { weight: 1 }]);
+    const weighted = await compare(turning, { density: 0.21, vote: "unweighted" }, [
+      { weight: 2 },
+      { weight: 0.5 },
+      { weight: 1 },
+    ]);
     assert.ok(weighted.includes("assume"));
   });
 
@@ -460,17 +588,19 @@ describe("ties from files equals brute force", () => {
     const opposed = grains((roll, model, at) => {
       const size = 1 + (at % 60);
       if (at % 3 === 0) return model === 3 ? 0 : model === 1 ? size : -size;
-      return at < 1.4 * BLOCK_ENTRIES === (roll(10) > 0) ? size : -size;
+      return at < 0.8 * BLOCK_ENTRIES === roll(10) > 0 ? size : -size;
     });
     await compare(opposed, { density: 0.6, vote: "unweighted" }, [{ weight: 1 }, { weight: -1 }, { weight: 1 }]);
   });
 
   it("a guess that the counts refute", async () => {
     // The sample reads the first 512 of every 768 entries and more; what it does not see is larger.
-    const runs = 1024;
+    const [total, runs] = [3 * BLOCK_ENTRIES + 999, 1024];
     const seen = (at: number) => at - Math.floor((Math.floor((at * runs) / total) * total) / runs) < 512;
-    const hidden = grains((roll, _, at) => (roll(2) === 0 ? -1 : 1) * (seen(at) ? 1 + roll(4) : 20 + roll(4)));
-    const stages = await compare(hidden, { density: 0.2 }, three, { threads: 2 });
+    const change = (roll: (below: number) => number, _: number, at: number) =>
+      (roll(2) === 0 ? -1 : 1) * (seen(at) ? 1 + roll(4) : 20 + roll(4));
+    const stages = await compare(grains(change, total), { density: 0.2 }, three, { threads: 2 });
+    assert.ok(stages.includes("assume"), stages.join());
     assert.ok(stages.includes("survey"), stages.join());
   });
 
@@ -490,12 +620,18 @@ describe("ties from files equals brute force", () => {
   it("within tensors, guessed and not", async () => {
     const grain = grains((roll) => roll(127) - 63);
     await compare(grain, { density: 0.21, trim: "tensor" }, three, { threads: 2 });
-    await compare(grain, { density: 0.21, trim: "tensor", quota: "exactly" }, [{ density: 0.1 }, {}, { weight: -1 }], { threads: 1 });
+    await compare(grain, { density: 0.21, trim: "tensor", quota: "exactly" }, [{ density: 0.1 }, {}, { weight: -1 }], {
+      threads: 1,
+    });
   });
 });
 
 describe("what nothing but the majority could decide", () => {
-  const by = (method: Record<string, unknown>, columns: readonly (readonly number[])[], base = columns.map(() => 0)) => {
+  const by = (
+    method: Record<string, unknown>,
+    columns: readonly (readonly number[])[],
+    base = columns.map(() => 0),
+  ) => {
     const models = columns[0]!.map((_, model) => columns.map((column, p) => column[model]! + base[p]!));
     const paths = write({ base: [tensor("w", base)], models: models.map((values) => [tensor("w", values)]) });
     return run({ method: "ties", ...method, ...paths }).then((merged) => [...merged.values("w")]);
@@ -519,7 +655,11 @@ describe("what nothing but the majority could decide", () => {
       [2 ** -90, 0.125],
     ];
     for (const elect of ["norm-mass", "norm-fraction"]) {
-      assert.deepEqual(await by({ parameters: { select: "none", elect } }, columns), [0.5, -0.25, Math.fround((0.125 + 2 ** -90) / 2)]);
+      assert.deepEqual(await by({ parameters: { select: "none", elect } }, columns), [
+        0.5,
+        -0.25,
+        Math.fround((0.125 + 2 ** -90) / 2),
+      ]);
     }
   });
 
@@ -566,7 +706,9 @@ describe("what is not finite", () => {
     it(`${JSON.stringify(recipe)}: stays, is counted, and is blamed on its model`, async () => {
       for (const [format, baseFormat] of formats) {
         const base = folder.write("sound-base", make(1, false, baseFormat));
-        const models = [false, true, false].map((damaged, index) => folder.write(`part${index}`, make(2 + index, damaged, format)));
+        const models = [false, true, false].map((damaged, index) =>
+          folder.write(`part${index}`, make(2 + index, damaged, format)),
+        );
         const merged = await run({ ...recipe, base, models });
         const found = [...merged.values("w")].flatMap((x, at) => (Number.isFinite(x) ? [] : [at]));
         assert.deepEqual(found, places, `${format} on ${baseFormat}`);
@@ -587,7 +729,11 @@ describe("what is not finite", () => {
       const models = [2, 3].map((seed) => folder.write(`sound${seed}`, make(seed, false, format)));
       for (const recipe of [{ method: "task_arithmetic" }, { method: "ties" }]) {
         const { result } = (await run({ ...recipe, base, models })).result;
-        assert.deepEqual(result.tensors.find(({ name }) => name === "w")!.nonFiniteInputs, [0, 0, 4], `${format} on ${baseFormat}`);
+        assert.deepEqual(
+          result.tensors.find(({ name }) => name === "w")!.nonFiniteInputs,
+          [0, 0, 4],
+          `${format} on ${baseFormat}`,
+        );
         assert.deepEqual(result.warnings, ["w: 4 NaN or infinite entries in the output (4 in the base)"]);
       }
     }
@@ -606,7 +752,9 @@ describe("what is not finite", () => {
       assert.deepEqual([...merged.values("w")], [Infinity, 2, -Infinity, 56_000]);
       const { warnings, tensors } = merged.result.result;
       assert.deepEqual(tensors[0]!.nonFiniteInputs, [0, 0, 0]);
-      assert.deepEqual(warnings, ["w: 2 NaN or infinite entries in the output (no input; the result exceeds the range of F16)"]);
+      assert.deepEqual(warnings, [
+        "w: 2 NaN or infinite entries in the output (no input; the result exceeds the range of F16)",
+      ]);
     }
   });
 
@@ -631,7 +779,12 @@ describe("what is not finite", () => {
   });
 
   it("copied tensors keep their bytes, whatever they hold", async () => {
-    const payloads = { name: "w", dtype: "F32" as const, shape: [3], bytes: new Uint8Array(Uint32Array.of(0x7fc12345, 0xff800001, 0x80000000).buffer) };
+    const payloads = {
+      name: "w",
+      dtype: "F32" as const,
+      shape: [3],
+      bytes: new Uint8Array(Uint32Array.of(0x7fc12345, 0xff800001, 0x80000000).buffer),
+    };
     const base = folder.write("payload-base", [payloads, tensor("v", [1])]);
     const models = [folder.write("payload-model", [payloads, tensor("v", [2])])];
     const merged = await run({ method: "ties", base, models, exclude: ["w"] }, { strict: true });

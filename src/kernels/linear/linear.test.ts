@@ -9,14 +9,19 @@ describe("the linear kernel equals its definition", () => {
   for (const [from, to] of PAIRS) {
     it(`${from} to ${to}`, () => {
       const weights = fc.array(strength, { minLength: 9, maxLength: 9 });
-      const property = fc.property(anyCase, fc.boolean(), weights, ({ kind, models, count, seed, ...rest }, normalize, all) => {
-        const streams = drawStreams(kind, from, models + 1, count, seed);
-        const weighted = all.slice(0, models).map((weight) => ({ weight }));
-        // Weights that sum to zero are refused by the planner; here they must still agree: everything is infinite or NaN.
-        const args = average.bind(settingsOf(average, { normalize }, weighted), {});
-        const base = streams.pop()!;
-        checkTwin({ method: average, args, kernel: "linear", from, to, base, models: streams, ...rest });
-      });
+      const property = fc.property(
+        anyCase,
+        fc.boolean(),
+        weights,
+        ({ kind, models, count, seed, ...rest }, normalize, all) => {
+          const streams = drawStreams(kind, from, models + 1, count, seed);
+          const weighted = all.slice(0, models).map((weight) => ({ weight }));
+          // Weights that sum to zero are refused by the planner; here they must still agree: everything is infinite or NaN.
+          const args = average.bind(settingsOf(average, { normalize }, weighted), {});
+          const base = streams.pop()!;
+          checkTwin({ method: average, args, kernel: "linear", from, to, base, models: streams, ...rest });
+        },
+      );
       fc.assert(property, { seed: 2, numRuns: 150 });
     });
   }
@@ -35,7 +40,16 @@ describe("a kernel says that a result is too large exactly where rounding makes 
             const models = [bytesOf(entries)];
             const base = new Uint8Array(32);
             const rest = { shared: true, offset: 0 };
-            const finite = checkTwin({ method: average, args, kernel: "linear", from: "F32", to, base, models, ...rest });
+            const finite = checkTwin({
+              method: average,
+              args,
+              kernel: "linear",
+              from: "F32",
+              to,
+              base,
+              models,
+              ...rest,
+            });
             assert.equal(finite, over === 0);
           }
         }

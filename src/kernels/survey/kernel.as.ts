@@ -5,9 +5,10 @@ import { addLanes, first, load8, second } from "../lanes.as";
  * Counts magnitudes of changes around a guessed threshold, exactly.
  *
  * Per model (row): columns high, guess, low (f32 bit patterns of magnitudes as i32, low < guess <= high), histogram
- * (address of u32 bins, shared by all threads), shift. Row counters (i64, added to): magnitudes >= high, > guess,
+ * (address of u32 bins, shared by all threads), shift, seen (address of one u32 per bin, or 0). Row counters (i64, added to): magnitudes >= high, > guess,
  * >= guess. Magnitudes strictly between low and high other than guess are counted in bin (bits - low) >> shift: the ends
  * of a bracket taken from a sample are often values that very many entries share, and stay out of the histogram.
+ * Where bins drop bits, `seen` has bit v set for a bin that met the value (dropped bits) v, of 32 values at most.
  * `count` is a multiple of eight.
  */
 // @ts-ignore: decorator
@@ -58,16 +59,25 @@ import { addLanes, first, load8, second } from "../lanes.as";
 }
 
 // Kept out of the loop: inlined eight times over it would push the loop's values out of the registers.
-// @ts-ignore: decorator
 function countInside(row: usize, magnitudes: v128, mask: i32): void {
-  if (mask == 0) return;
-  const low = load<u32>(row, COLUMNS + 8);
-  const bins = <usize>load<u32>(row, COLUMNS + 12);
+  if (mask & 1) countOne(row, i32x4.extract_lane(magnitudes, 0));
+  if (mask & 2) countOne(row, i32x4.extract_lane(magnitudes, 1));
+  if (mask & 4) countOne(row, i32x4.extract_lane(magnitudes, 2));
+  if (mask & 8) countOne(row, i32x4.extract_lane(magnitudes, 3));
+}
+
+// @ts-ignore: decorator
+@inline function countOne(row: usize, bits: u32): void {
   const shift = load<u32>(row, COLUMNS + 16);
-  if (mask & 1) atomic.add<u32>(bins + (<usize>((i32x4.extract_lane(magnitudes, 0) - low) >>> shift) << 2), 1);
-  if (mask & 2) atomic.add<u32>(bins + (<usize>((i32x4.extract_lane(magnitudes, 1) - low) >>> shift) << 2), 1);
-  if (mask & 4) atomic.add<u32>(bins + (<usize>((i32x4.extract_lane(magnitudes, 2) - low) >>> shift) << 2), 1);
-  if (mask & 8) atomic.add<u32>(bins + (<usize>((i32x4.extract_lane(magnitudes, 3) - low) >>> shift) << 2), 1);
+  const seen = <usize>load<u32>(row, COLUMNS + 20);
+  const place = bits - load<u32>(row, COLUMNS + 8);
+  const at = <usize>(place >>> shift) << 2;
+  atomic.add<u32>(<usize>load<u32>(row, COLUMNS + 12) + at, 1);
+  if (seen != 0) {
+    const value = <u32>1 << (place & ((1 << shift) - 1));
+    // Read first: after the first few entries of a bin nothing changes, and a read needs no lock.
+    if ((load<u32>(seen + at) & value) == 0) atomic.or<u32>(seen + at, value);
+  }
 }
 
 export function survey_BF16(context: usize): void { survey<u16>(context); }

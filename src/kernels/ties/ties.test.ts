@@ -53,7 +53,16 @@ describe("the ties kernels equal their definition", () => {
             if (kernel === "ties_weighted" && own.every(({ weight }) => weight === 1)) own[0]!.weight = 0.5;
             const settings = settingsOf(ties, values, own);
             const plain: TwinCase = {
-              ...{ method: ties, args: ties.bind(settings, known(own.map(() => 0), majority)) },
+              ...{
+                method: ties,
+                args: ties.bind(
+                  settings,
+                  known(
+                    own.map(() => 0),
+                    majority,
+                  ),
+                ),
+              },
               ...{ kernel, from, to, base, models: streams, ...rest },
             };
             if (plain.args.scalars.tally === 1 && values.vote === "unweighted" && kernel === "ties_weighted") {
@@ -93,7 +102,11 @@ describe("the ties kernels by hand", () => {
         narrow(from, floats, bytes);
         return bytes;
       };
-      const settings = settingsOf(ties, values, Array.from({ length: models }, (_, i) => ({ weight: weights?.[i] ?? 1 })));
+      const settings = settingsOf(
+        ties,
+        values,
+        Array.from({ length: models }, (_, i) => ({ weight: weights?.[i] ?? 1 })),
+      );
       const args = ties.bind(settings, known(thresholds, values.zero_sign === "positive"));
       const twin: TwinCase = {
         ...{ method: ties, args, kernel: ties.kernel(args)!, from, to, shared: true, offset: 0 },
@@ -133,7 +146,10 @@ describe("the ties kernels by hand", () => {
     assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 3, 1]), [5, -5]);
     assert.deepEqual(check(columns, [0, 0, 0], { merge: "sum" }, [1, 3, 1]), [10, -10]);
     // Unweighted votes are 1 + 3 − 2 > 0, weighted ones 1 + 3 − 20 < 0.
-    assert.deepEqual(check(columns, [0, 0, 0], { vote: "unweighted", divide: "count", zero_sign: "negative" }, [1, 1, 10]), [2, -2]);
+    assert.deepEqual(
+      check(columns, [0, 0, 0], { vote: "unweighted", divide: "count", zero_sign: "negative" }, [1, 1, 10]),
+      [2, -2],
+    );
     assert.deepEqual(check(columns, [0, 0, 0], { divide: "count" }, [1, 1, 10]), [-20, 20]);
   });
 
@@ -145,7 +161,9 @@ describe("the ties kernels by hand", () => {
       const args = ties.bind(settingsOf(ties, { lambda: -1 }, [{}]), known([0], false));
       for (const model of [base, new Uint8Array(8 * size)]) {
         const shared = false;
-        assert.ok(checkTwin({ method: ties, args, kernel: "ties", from, to, base, models: [model], shared, offset: 2 }));
+        assert.ok(
+          checkTwin({ method: ties, args, kernel: "ties", from, to, base, models: [model], shared, offset: 2 }),
+        );
       }
     }
   });

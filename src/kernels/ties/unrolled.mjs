@@ -78,7 +78,10 @@ function kernel(n) {
   return i32x4.all_true(finite) ? 1 : 0;
 }
 ${Object.entries(FORMATS)
-  .map(([name, type]) => `export function ties${n}_${name}_${name}(context: usize): i32 { return ties${n}<${type}, ${type}>(context); }`)
+  .map(
+    ([name, type]) =>
+      `export function ties${n}_${name}_${name}(context: usize): i32 { return ties${n}<${type}, ${type}>(context); }`,
+  )
   .join("\n")}
 `;
 }

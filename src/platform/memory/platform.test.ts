@@ -33,6 +33,9 @@ describe("models in memory", () => {
   });
 
   it("are asked for by a name that exists", async () => {
-    await assert.rejects(mergeInMemory({ method: "average", models: ["a"] }, { b: {} }), /no model of this name[\s\S]*one of b/);
+    await assert.rejects(
+      mergeInMemory({ method: "average", models: ["a"] }, { b: {} }),
+      /no model of this name[\s\S]*one of b/,
+    );
   });
 });

@@ -4,7 +4,7 @@
  */
 import { MergewrightError } from "../../errors.js";
 import { soloCrew } from "../../execute/crew.js";
-import type { Bench } from "../../execute/jobs.js";
+import type { Bench } from "../../execute/bench.js";
 import type { WorkSetup } from "../../execute/setup.js";
 import { Workbench, workbenchBytes } from "../../execute/workbench.js";
 import type { Workspace } from "../../execute/workspace.js";
@@ -71,7 +71,11 @@ export function memoryPlatform(models: Readonly<Record<string, ModelFiles>>): Me
   };
 }
 
-async function openSource(setup: WorkSetup, index: number, sources: ReadonlyMap<string, ByteSource>): Promise<ByteSource> {
+async function openSource(
+  setup: WorkSetup,
+  index: number,
+  sources: ReadonlyMap<string, ByteSource>,
+): Promise<ByteSource> {
   const { label, address, stamp } = setup.sources[index]!;
   const known = sources.get(label);
   if (known !== undefined) return known;
@@ -132,6 +136,10 @@ class MemoryWorkspace implements Workspace {
   }
 
   sink(name: string) {
-    return { label: name, write: (offset: number, bytes: Uint8Array) => this.bytes(name).set(bytes, offset), close: () => {} };
+    return {
+      label: name,
+      write: (offset: number, bytes: Uint8Array) => this.bytes(name).set(bytes, offset),
+      close: () => {},
+    };
   }
 }

@@ -1,5 +1,5 @@
 import { Workbench } from "../../execute/workbench.js";
-import type { Bench } from "../../execute/jobs.js";
+import type { Bench } from "../../execute/bench.js";
 import type { WorkSetup } from "../../execute/setup.js";
 import type { Kernels } from "../../kernels/load.js";
 import { findMethod } from "../../methods/catalogue.js";

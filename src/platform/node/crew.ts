@@ -79,7 +79,7 @@ class WorkerCrew implements Crew {
       this.#running.set(id, {
         parts: [],
         progress: progress as Running["progress"],
-        resolve: resolve as Running["resolve"],
+        resolve: resolve,
         reject,
         blocks: blocks.length,
         waiting: this.threads,
@@ -112,12 +112,15 @@ class WorkerCrew implements Crew {
   }
 
   #break(error: unknown): void {
-    this.#broken = new MergewrightError(`a worker thread failed: ${error instanceof Error ? error.message : String(error)}`, {
-      kind: "environment",
-      code: "engine/worker",
-      advice: "run the same command again; it continues where it stopped",
-      cause: error,
-    });
+    this.#broken = new MergewrightError(
+      `a worker thread failed: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        kind: "environment",
+        code: "engine/worker",
+        advice: "run the same command again; it continues where it stopped",
+        cause: error,
+      },
+    );
     for (const running of this.#running.values()) running.reject(this.#broken);
     this.#running.clear();
   }

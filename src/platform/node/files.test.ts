@@ -148,7 +148,7 @@ describe("a local file as a sink", () => {
       "writeSync",
       (original) =>
         ((descriptor: number, bytes: NodeJS.ArrayBufferView, ...rest: number[]) =>
-          original(descriptor, bytes, rest[0]!, Math.min(rest[1]!, 3), rest[2]!)) as typeof fs.writeSync,
+          original(descriptor, bytes, rest[0], Math.min(rest[1]!, 3), rest[2])) as typeof fs.writeSync,
     );
     const sink = fileSink(path("slow"), "create", 12);
     sink.write(

@@ -8,7 +8,7 @@ import { openCheckpoint } from "../../models/checkpoint.js";
 import type { FolderAccess } from "../../models/folder.js";
 import { httpFolder } from "../../models/http_folder.js";
 import type { Checkpoint } from "../../models/model.js";
-import type { OpenInputs } from "../../plan/plan.js";
+import type { OpenInputs } from "../../plan/types.js";
 import { createCrew } from "./crew.js";
 import { openFolder } from "./files.js";
 import { openWorkspace } from "./workspace.js";

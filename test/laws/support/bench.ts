@@ -14,7 +14,11 @@ const CONTEXT = 65_536;
 const STREAM_BYTES = TILE * 4 + 960;
 const OUT = CONTEXT + 8192 + (MODELS + 1) * STREAM_BYTES;
 
-export function benchMethod(method: TileMethod, given: Readonly<Record<string, ParameterValue>>, known: Known = {}): void {
+export function benchMethod(
+  method: TileMethod,
+  given: Readonly<Record<string, ParameterValue>>,
+  known: Known = {},
+): void {
   const memory = createMemory(OUT + STREAM_BYTES, true);
   const kernels = loadKernels(memory);
   const context = new KernelContext(memory, CONTEXT, MODELS);
@@ -24,7 +28,9 @@ export function benchMethod(method: TileMethod, given: Readonly<Record<string, P
   const address = (stream: number) => CONTEXT + 8192 + stream * STREAM_BYTES;
   context.setRows(MODELS);
   Object.values(args.scalars).forEach((value, index) => context.setScalar(index, value));
-  Object.values(args.columns).forEach((column, index) => column.forEach((value, row) => context.setColumn(row, index, value)));
+  Object.values(args.columns).forEach((column, index) =>
+    column.forEach((value, row) => context.setColumn(row, index, value)),
+  );
   for (let row = 0; row < MODELS; row++) context.setPointer(row, address(row));
   context.setTile(TILE, OUT, address(MODELS), address(MODELS), 0);
   for (const [from, to] of PAIRS) {

@@ -51,7 +51,13 @@ export function bruteTies(
       return threshold;
     });
     const energies = own.map((_, model) =>
-      energyOf(mergeBlocks(group.flatMap(({ changes }) => (changes[model] === null ? [] : blockMoments(changes[model]!, thresholds[model]!))))),
+      energyOf(
+        mergeBlocks(
+          group.flatMap(({ changes }) =>
+            changes[model] === null ? [] : blockMoments(changes[model]!, thresholds[model]!),
+          ),
+        ),
+      ),
     );
     const combine = (votes: Known["votes"], into: Record<string, number>) => {
       for (const { name, base, changes } of group) {
@@ -82,7 +88,11 @@ function blockMoments(changes: Float32Array, threshold: number): Moments[] {
 }
 
 /** Trims a model's changes in place where the quota is exact; a threshold stands for the rest. */
-function trim({ models }: Settings, model: number, changes: readonly Float32Array[]): { threshold: number; count: number } {
+function trim(
+  { models }: Settings,
+  model: number,
+  changes: readonly Float32Array[],
+): { threshold: number; count: number } {
   const { density, quota, select } = models[model]!;
   const entries = changes.reduce((sum, { length }) => sum + length, 0);
   if (select === "none" || Number(density) >= 1) return { threshold: 0, count: entries };

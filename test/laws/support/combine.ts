@@ -8,7 +8,10 @@ export function combine(
   inputs: readonly (readonly number[])[],
   given: Readonly<Record<string, ParameterValue>>,
   own: readonly Readonly<Record<string, ParameterValue>>[] = inputs.map(() => ({})),
-  { known = {}, extra = {} }: { readonly known?: Known; readonly extra?: Readonly<Record<string, readonly number[]>> } = {},
+  {
+    known = {},
+    extra = {},
+  }: { readonly known?: Known; readonly extra?: Readonly<Record<string, readonly number[]>> } = {},
 ): number[] {
   const out = new Float32Array(base.length);
   const tile = {

@@ -26,7 +26,10 @@ export function selectRank(sorted: Uint32Array, rank: number): Selected {
 }
 
 /** The smallest numbers of largest entries whose squares reach these rising shares of all squares; exact. `null`: none. */
-export function normPrefixes(sorted: Uint32Array, shares: readonly number[]): ({ bits: number; kept: number } | null)[] {
+export function normPrefixes(
+  sorted: Uint32Array,
+  shares: readonly number[],
+): ({ bits: number; kept: number } | null)[] {
   const squares = Array.from(sorted, (bits) => {
     const exponent = bits >>> 23;
     const mantissa = BigInt((bits & 0x7fffff) | (exponent === 0 ? 0 : 0x800000));

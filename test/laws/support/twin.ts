@@ -129,7 +129,13 @@ export type Kind = "ordinary" | "colliding" | "finite" | "any";
 export const KINDS: readonly Kind[] = ["ordinary", "colliding", "finite", "any"];
 
 /** Stored entries of `streams` streams, the last one the base. */
-export function drawStreams(kind: Kind, format: KernelDtype, streams: number, count: number, seed: number): Uint8Array[] {
+export function drawStreams(
+  kind: Kind,
+  format: KernelDtype,
+  streams: number,
+  count: number,
+  seed: number,
+): Uint8Array[] {
   const roll = dice(seed);
   const wide = format === "F32";
   const infinity = wide ? 0x7f800000 : format === "BF16" ? 0x7f80 : 0x7c00;
@@ -163,7 +169,9 @@ function encode(format: KernelDtype, value: number): number {
 export const anyCase = fc.record({
   kind: fc.constantFrom(...KINDS),
   models: fc.integer({ min: 1, max: 9 }),
-  count: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 12 }) }, fc.integer({ min: 1, max: 128 })).map((n) => 8 * n),
+  count: fc
+    .oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 12 }) }, fc.integer({ min: 1, max: 128 }))
+    .map((n) => 8 * n),
   seed: fc.integer(),
   shared: fc.boolean(),
   offset: fc.integer({ min: 0, max: 31 }).map((n) => 2 * n),

@@ -1,0 +1,219 @@
+/** Jobs that write: combine inputs into a block of the output, copy one, and read back what was written. */
+import { checksumKernel } from "../kernels/checksum/binding.js";
+import { MAX_COLUMNS } from "../kernels/context.js";
+import type { ContextKernel } from "../kernels/load.js";
+import type { Arguments, Method, Tile } from "../methods/method.js";
+import { nextAbove } from "../numbers/convert.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { Dtype } from "../numbers/dtypes.js";
+import type { Bench } from "./bench.js";
+import type { Block } from "./blocks.js";
+import type { AssumeArgs, CombineArgs, CombineBlock, Quota, WrittenBlock } from "./job_types.js";
+import { isKernelDtype } from "./workbench.js";
+import type { PreparedTile, Workbench } from "./workbench.js";
+
+export function combine(bench: Bench, block: CombineBlock, { args }: CombineArgs): Promise<WrittenBlock> {
+  return combineBlock(bench, block, args, () => {});
+}
+
+export async function assume(bench: Bench, block: CombineBlock, args: AssumeArgs): Promise<WrittenBlock> {
+  const { work } = bench;
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const lead = new BigInt64Array(work.kernels.memory.buffer, args.lead, 1);
+  const positive = Atomics.load(lead, 0) > 0n;
+  const guesses = args.guesses === null ? [] : inputs.map(({ model }) => args.guesses![model]!);
+  const { proof } = work;
+  proof.setRows(guesses.length);
+  proof.clearCounters(guesses.length);
+  for (const [row, bits] of guesses.entries()) proof.setColumnBits(row, 0, bits);
+  let padding = 0;
+  const count = ({ inputs: addresses, padded, count, subtract, format }: PreparedTile) => {
+    if (guesses.length === 0) return;
+    for (const [row, address] of addresses.entries()) proof.setPointer(row, address);
+    proof.setTile(padded, 0, subtract, 0);
+    work.kernels.get(`count_${format}`)(proof.address);
+    padding += padded - count;
+  };
+  const written = await combineBlock(bench, block, positive ? args.positive : args.negative, count);
+  Atomics.add(lead, 0, BigInt(written.counters.positive! - written.counters.negative!));
+  const above = guesses.map((_, row) => proof.rowCounter(row, 0));
+  // The padding's magnitudes are zero.
+  const atLeast = guesses.map((bits, row) => proof.rowCounter(row, 1) - (bits === 0 ? padding : 0));
+  return { ...written, proof: { above, atLeast, positive } };
+}
+
+async function combineBlock(
+  bench: Bench,
+  block: CombineBlock,
+  given: Arguments,
+  before: (tile: PreparedTile) => void,
+): Promise<WrittenBlock> {
+  const { work, method, sink } = bench;
+  const tensor = work.setup.tensors[block.tensor]!;
+  const changes = method.inputs === "changes";
+  const { args, remaining } = spendQuota(given, block.quota);
+  const kernel = method.kernel(args);
+  const outBytes = DTYPE_BYTES[tensor.dtype];
+  const fused = kernel !== null && remaining === null && isKernelDtype(tensor.dtype);
+  const extras = Object.keys(tensor.extra).length > 0;
+  const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
+  let nonFinite = 0;
+  let nonFiniteInputs: number[] | null = null;
+  if (kernel !== null) setArguments(work, args, tensor.inputs.length);
+
+  await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
+    before(tile);
+    const target = work.blockOut + (tile.start - block.start) * outBytes;
+    if (fused && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
+    const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
+    if (remaining !== null) applyQuota(work, careful, args.columns.threshold!, remaining);
+    if (kernel === null) defineTile(work, method, careful, args, counters);
+    else {
+      callKernel(work, work.kernels.get(kernel, "_F32_F32"), careful, work.floatOut);
+      addCounters(work, method, counters);
+    }
+    const bad = work.narrow(tensor.dtype, work.floatOut, target, careful.count);
+    if (bad > 0) {
+      nonFinite += bad;
+      // Of the entries, not the changes: a base that is not finite makes every change so.
+      nonFiniteInputs = countNonFinite(work, again(false), nonFiniteInputs);
+    }
+  });
+  return { ...(await write(work, sink, block, tensor.dtype)), counters, nonFinite, nonFiniteInputs };
+}
+
+/**
+ * A quota of zero is the same as a threshold just above; what is left must be counted entry by entry.
+ */
+function spendQuota(args: Arguments, quota: Quota): { args: Arguments; remaining: (number | null)[] | null } {
+  if (quota === null || quota.every((left) => left === null)) return { args, remaining: null };
+  const threshold = args.columns.threshold!.map((value, i) => (quota[i] === 0 ? nextAbove(value) : value));
+  const remaining = quota.map((left) => (left === 0 ? null : left));
+  const partial = remaining.some((left) => left !== null);
+  return { args: { ...args, columns: { ...args.columns, threshold } }, remaining: partial ? remaining : null };
+}
+
+/** @returns whether every result is finite; only then do its output and its counters stand. */
+function runFused(
+  work: Workbench,
+  method: Method,
+  kernel: string,
+  dtype: Dtype,
+  tile: PreparedTile,
+  target: number,
+  counters: Record<string, number>,
+): boolean {
+  const run = work.kernels.get(kernel, `_${tile.format}_${dtype}`, tile.inputs.length);
+  const finite = callKernel(work, run, tile, target) === 1;
+  if (finite) addCounters(work, method, counters);
+  return finite;
+}
+
+function callKernel({ context }: Workbench, kernel: ContextKernel, tile: PreparedTile, target: number): number {
+  for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
+  context.setTile(tile.padded, target, tile.subtract, tile.add);
+  context.clearCounters(tile.inputs.length);
+  return kernel(context.address);
+}
+
+function addCounters({ context }: Workbench, method: Method, counters: Record<string, number>): void {
+  for (const [index, counter] of Object.keys(method.counters).entries()) counters[counter]! += context.counter(index);
+}
+
+function setArguments({ context }: Workbench, { scalars, columns }: Arguments, inputs: number): void {
+  context.setRows(inputs);
+  for (const [index, value] of Object.values(scalars).entries()) context.setScalar(index, value);
+  for (const [column, values] of Object.values(columns).slice(0, MAX_COLUMNS).entries()) {
+    for (let row = 0; row < inputs; row++) context.setColumn(row, column, values[row]!);
+  }
+}
+
+function defineTile(
+  work: Workbench,
+  method: Method,
+  { inputs, count, add, extra }: PreparedTile,
+  args: Arguments,
+  counters: Record<string, number>,
+): void {
+  const tile: Tile = {
+    count,
+    base: work.floatsAt(add, count),
+    inputs: inputs.map((address) => work.floatsAt(address, count)),
+    extra: Object.fromEntries(Object.entries(extra).map(([role, address]) => [role, work.floatsAt(address, count)])),
+    out: work.floatsAt(work.floatOut, count),
+    counters,
+  };
+  method.combine(tile, args);
+}
+
+/**
+ * Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. Infinities
+ * are never trimmed away.
+ */
+function applyQuota(
+  work: Workbench,
+  tile: PreparedTile,
+  thresholds: readonly number[],
+  remaining: (number | null)[],
+): void {
+  for (const [index, address] of tile.inputs.entries()) {
+    const threshold = thresholds[index]!;
+    if (remaining[index] === null || threshold === Number.POSITIVE_INFINITY) continue;
+    const values = work.floatsAt(address, tile.count);
+    for (let p = 0; p < tile.count; p++) {
+      if (Math.abs(values[p]!) !== threshold) continue;
+      if (remaining[index]! > 0) remaining[index]!--;
+      else values[p] = 0;
+    }
+  }
+}
+
+function countNonFinite(work: Workbench, tile: PreparedTile, before: number[] | null): number[] {
+  const addresses = [...tile.inputs, tile.add];
+  const counts = before ?? addresses.map(() => 0);
+  for (const [index, address] of addresses.entries()) {
+    for (const value of work.floatsAt(address, tile.count)) if (!Number.isFinite(value)) counts[index]!++;
+  }
+  return counts;
+}
+
+async function write(
+  work: Workbench,
+  sink: Bench["sink"],
+  block: Block,
+  dtype: keyof typeof DTYPE_BYTES,
+): Promise<{ digest: string }> {
+  const tensor = work.setup.tensors[block.tensor]!;
+  const bytes = block.count * DTYPE_BYTES[dtype];
+  const digest = checksumKernel(work.kernels)(work.blockOut, bytes);
+  const file = await sink(tensor.file);
+  await file.write(tensor.offset + block.start * DTYPE_BYTES[dtype], work.bytesAt(work.blockOut, bytes));
+  return { digest };
+}
+
+export async function copy({ work, sink }: Bench, block: Block): Promise<WrittenBlock> {
+  const tensor = work.setup.tensors[block.tensor]!;
+  const { stream } = tensor.inputs[0]!;
+  let nonFinite = 0;
+  if (stream.dtype === tensor.dtype) {
+    const bytes = DTYPE_BYTES[stream.dtype];
+    const source = await work.source(stream.source);
+    await source.read(stream.offset + block.start * bytes, work.bytesAt(work.blockOut, block.count * bytes));
+  } else {
+    await work.forEachTile(block, { changes: false, floats: true }, (tile) => {
+      const target = work.blockOut + (tile.start - block.start) * DTYPE_BYTES[tensor.dtype];
+      nonFinite += work.narrow(tensor.dtype, tile.inputs[0]!, target, tile.count);
+    });
+  }
+  const nonFiniteInputs = nonFinite > 0 ? [nonFinite, 0] : null;
+  return { ...(await write(work, sink, block, tensor.dtype)), counters: {}, nonFinite, nonFiniteInputs };
+}
+
+/** @returns the digest of a block as it lies in the output file. */
+export async function reread({ work, written }: Bench, block: Block): Promise<string> {
+  const tensor = work.setup.tensors[block.tensor]!;
+  const bytes = block.count * DTYPE_BYTES[tensor.dtype];
+  const file = await written(tensor.file);
+  await file.read(tensor.offset + block.start * DTYPE_BYTES[tensor.dtype], work.bytesAt(work.blockOut, bytes));
+  return checksumKernel(work.kernels)(work.blockOut, bytes);
+}

@@ -1,0 +1,120 @@
+import type { Relations } from "../kernels/relations/definition.js";
+import type { Arguments } from "../methods/method.js";
+import type { Moments } from "../numbers/sums.js";
+import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
+import type { Bench } from "./bench.js";
+import type { Block } from "./blocks.js";
+
+export type Quota = readonly (number | null)[] | null;
+
+/** A block that is combined, with what differs between blocks of one tensor. */
+export interface CombineBlock extends Block {
+  /**
+   * Per input, for an exact quota: how many entries equal to the threshold this block keeps, lowest index first;
+   * `null`: all of them. Concerns the column named `threshold` of the method's arguments.
+   */
+  readonly quota: Quota;
+}
+
+export interface CombineArgs {
+  readonly args: Arguments;
+}
+
+/** A combination under assumptions, proved or refuted by what is counted along with it. */
+export interface AssumeArgs {
+  /** The method's arguments should the majority of signs be positive, and should it not. */
+  readonly positive: Arguments;
+  readonly negative: Arguments;
+  /** Per model of the group: bit pattern of a guessed threshold to prove; `null` where thresholds are known. */
+  readonly guesses: readonly number[] | null;
+  /** Address of the i64 in which the threads add up positive minus negative columns so far. */
+  readonly lead: number;
+}
+
+/** Per input: magnitudes above and at or above the guess, if there was one; and which majority was assumed. */
+export interface Proof {
+  readonly above: readonly number[];
+  readonly atLeast: readonly number[];
+  readonly positive: boolean;
+}
+
+/** What is known of a written block; also the journal's record. */
+export interface WrittenBlock {
+  /** XXH64 of the block's bytes. */
+  readonly digest: string;
+  readonly counters: Readonly<Record<string, number>>;
+  /** NaN or infinite entries in the output and, where there are any, in each input (base last). */
+  readonly nonFinite: number;
+  readonly nonFiniteInputs: readonly number[] | null;
+  /** Where something was assumed. */
+  readonly proof?: Proof;
+}
+
+export interface SurveyRow {
+  /** Bit patterns of magnitudes. */
+  readonly high: number;
+  readonly guess: number;
+  readonly low: number;
+  /** Address of the shared histogram's bins, and how many bits a bin drops. */
+  readonly bins: number;
+  readonly shift: number;
+  /** Address of the words that note which values a bin met, or 0. */
+  readonly seen: number;
+}
+
+export interface SurveyArgs {
+  /** Per model of the group (not per input of a tensor). */
+  readonly rows: readonly SurveyRow[];
+}
+
+export interface SurveyPart {
+  /** Per input of the block's tensor. */
+  readonly atHigh: readonly number[];
+  readonly above: readonly number[];
+  readonly atLeast: readonly number[];
+}
+
+export interface SampleArgs {
+  /** Per model of the group: address of the first u32 of its samples. */
+  readonly buffers: readonly number[];
+}
+
+/** A run of entries whose magnitudes go to position `slot` of the sample buffers. */
+export interface SampleBlock extends Block {
+  /** Per input. */
+  readonly slots: readonly number[];
+}
+
+export interface MomentsArgs {
+  /** Per model; `null`: everything. */
+  readonly trim: readonly { readonly centre: number; readonly threshold: number }[] | null;
+}
+
+/** Per bin of the upper 16 magnitude bits: how many entries, and the sum of their squared mantissas in two parts. */
+export interface EnergyBins {
+  readonly counts: Float64Array;
+  readonly upper: Float64Array;
+  readonly lower: Float64Array;
+}
+
+/** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
+export interface Jobs {
+  combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
+  assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
+  copy: { block: Block; args: null; part: WrittenBlock };
+  reread: { block: Block; args: null; part: string };
+  sample: { block: SampleBlock; args: SampleArgs; part: null };
+  survey: { block: Block; args: SurveyArgs; part: SurveyPart };
+  moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };
+  energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
+  patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };
+  scan: { block: Block; args: null; part: ScanPart };
+  relations: { block: Block; args: RelationsArgs; part: Relations };
+  examine: { block: Block; args: null; part: StoredBlock };
+}
+
+export type JobName = keyof Jobs;
+
+export type JobTable = {
+  readonly [N in JobName]: (bench: Bench, block: Jobs[N]["block"], args: Jobs[N]["args"]) => Promise<Jobs[N]["part"]>;
+};

@@ -1,0 +1,71 @@
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { Plan } from "../plan/types.js";
+import { blocksOf } from "./blocks.js";
+import type { Block } from "./blocks.js";
+import type { BlockPart, Crew, Stage } from "./crew.js";
+import type { JobName } from "./jobs.js";
+import type { Journal } from "./journal.js";
+
+export type Phase = "statistics" | "merge" | "copy" | "check";
+
+/** Told from time to time; bytes are of inputs read and outputs written. */
+export interface Progress {
+  readonly phase: Phase;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+const PHASES: Readonly<Partial<Record<JobName, Phase>>> = {
+  combine: "merge",
+  assume: "merge",
+  copy: "copy",
+  reread: "check",
+};
+
+/** A crew that reports how far the work is. Bytes of statistics passes are added to the total as they come. */
+export function meter(
+  crew: Crew,
+  plan: Plan,
+  journal: Journal,
+  report: ((progress: Progress) => void) | undefined,
+): Crew {
+  if (report === undefined) return crew;
+  const bytesOf = (tensor: number) => {
+    const { base, inputs, extra, dtype } = plan.tensors[tensor]!;
+    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
+    return streams.reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[dtype]);
+  };
+  let totalBytes = 0;
+  const awaited = new Set<string>();
+  const keyOf = ({ tensor, start }: Block) => `${tensor} ${start}`;
+  for (const [tensor, { entries }] of plan.tensors.entries()) {
+    for (const block of blocksOf(tensor, entries)) {
+      if (journal.has(tensor, block.start)) continue;
+      totalBytes += block.count * bytesOf(tensor);
+      awaited.add(keyOf(block));
+    }
+  }
+  let doneBytes = 0;
+  return {
+    threads: crew.threads,
+    memory: crew.memory,
+    statistics: crew.statistics,
+    close: () => crew.close(),
+    run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
+      const phase = PHASES[stage.job] ?? "statistics";
+      // Statistics, and blocks that are combined a second time, come on top.
+      for (const block of stage.blocks) {
+        const isFirst = (phase === "merge" || phase === "copy") && awaited.delete(keyOf(block));
+        if (!isFirst) totalBytes += block.count * bytesOf(block.tensor);
+      }
+      return crew.run(stage, (parts) => {
+        progress?.(parts);
+        for (const { index } of parts) {
+          const block = stage.blocks[index];
+          if (block !== undefined) doneBytes += block.count * bytesOf(block.tensor);
+        }
+        report({ phase, doneBytes, totalBytes });
+      });
+    },
+  };
+}

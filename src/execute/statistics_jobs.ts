@@ -1,0 +1,126 @@
+/** Jobs that read changes and count or sum. */
+import { momentsOf } from "../numbers/sums.js";
+import type { Moments } from "../numbers/sums.js";
+import { MAX_BINS } from "../statistics/threshold.js";
+import type { Bench } from "./bench.js";
+import type { Block } from "./blocks.js";
+import type { CombineBlock, EnergyBins, MomentsArgs, SampleArgs, SampleBlock, SurveyArgs, SurveyPart } from "./job_types.js";
+import type { Workbench } from "./workbench.js";
+
+export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
+  const tensor = work.setup.tensors[block.tensor]!;
+  await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
+    for (const [index, address] of tile.inputs.entries()) {
+      const target = buffers[tensor.inputs[index]!.model]! + (block.slots[index]! + tile.start - block.start) * 4;
+      const from = new Uint32Array(work.kernels.memory.buffer, address, tile.count);
+      const to = new Uint32Array(work.kernels.memory.buffer, target, tile.count);
+      for (let p = 0; p < tile.count; p++) to[p] = from[p]! & 0x7fff_ffff;
+    }
+  });
+  return null;
+}
+
+export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const { context } = work;
+  context.setRows(inputs.length);
+  context.clearCounters(inputs.length);
+  const rowsOf = inputs.map(({ model }) => rows[model]!);
+  for (const [index, { high, guess, low, bins, shift, seen }] of rowsOf.entries()) {
+    for (const [column, bits] of [high, guess, low, bins, shift, seen].entries())
+      context.setColumnBits(index, column, bits);
+  }
+  let padding = 0;
+  await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
+    for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
+    context.setTile(tile.padded, 0, tile.subtract, 0);
+    work.kernels.get(`survey_${tile.format}`)(context.address);
+    padding += tile.padded - tile.count;
+  });
+  // The padding's magnitudes are zero: they were counted wherever zero is inside.
+  for (const { low, guess, bins, shift } of rowsOf) {
+    if (padding === 0 || low !== -1 || guess === 0) continue;
+    Atomics.sub(new Uint32Array(work.kernels.memory.buffer, bins, MAX_BINS), 1 >>> shift, padding);
+  }
+  return {
+    atHigh: inputs.map((_, index) => context.rowCounter(index, 0)),
+    above: inputs.map((_, index) => context.rowCounter(index, 1)),
+    atLeast: rowsOf.map(({ guess }, index) => context.rowCounter(index, 2) - (guess === 0 ? padding : 0)),
+  };
+}
+
+/** Moments of one block, in entry order. */
+export async function moments(
+  { work }: Bench,
+  block: CombineBlock,
+  { trim }: MomentsArgs,
+): Promise<readonly Moments[]> {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const values = inputs.map(() => new Float32Array(block.count));
+  await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
+    for (const [index, address] of tile.inputs.entries()) {
+      values[index]!.set(work.floatsAt(address, tile.count), tile.start - block.start);
+    }
+  });
+  if (trim !== null) {
+    for (const [index, { model }] of inputs.entries()) {
+      const { centre, threshold } = trim[model]!;
+      const entries = values[index]!;
+      let left = block.quota?.[index] ?? Infinity;
+      for (let p = 0; p < entries.length; p++) {
+        const distance = Math.abs(Math.fround(entries[p]! - centre));
+        if (distance < threshold || (distance === threshold && left-- <= 0)) entries[p] = 0;
+      }
+    }
+  }
+  return values.map((entries) => momentsOf(entries));
+}
+
+const BINS = 32_768;
+const MANTISSA = 0x80_0000;
+
+export async function energyBins({ work }: Bench, block: Block): Promise<readonly EnergyBins[]> {
+  const parts = work.setup.tensors[block.tensor]!.inputs.map(() => ({
+    counts: new Float64Array(BINS),
+    upper: new Float64Array(BINS),
+    lower: new Float64Array(BINS),
+  }));
+  await forEachMagnitude(work, block, (index, bits) => {
+    const bin = bits >>> 16;
+    const mantissa = bits < MANTISSA ? bits : (bits & (MANTISSA - 1)) | MANTISSA;
+    const square = mantissa * mantissa;
+    const upper = Math.floor(square / 0x100_0000);
+    const part = parts[index]!;
+    part.counts[bin]!++;
+    part.upper[bin]! += upper;
+    part.lower[bin]! += square - upper * 0x100_0000;
+  });
+  return parts;
+}
+
+/** Of the magnitudes whose upper 16 bits are `bins[model]`: how many have each lower half. */
+export async function patterns(
+  { work }: Bench,
+  block: Block,
+  { bins }: { readonly bins: readonly number[] },
+): Promise<readonly Float64Array[]> {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const parts = inputs.map(() => new Float64Array(65_536));
+  await forEachMagnitude(work, block, (index, bits) => {
+    if (bits >>> 16 === bins[inputs[index]!.model]) parts[index]![bits & 0xffff]!++;
+  });
+  return parts;
+}
+
+async function forEachMagnitude(
+  work: Workbench,
+  block: Block,
+  use: (index: number, bits: number) => void,
+): Promise<void> {
+  await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
+    for (const [index, address] of tile.inputs.entries()) {
+      const bits = new Uint32Array(work.kernels.memory.buffer, address, tile.count);
+      for (let p = 0; p < tile.count; p++) use(index, bits[p]! & 0x7fff_ffff);
+    }
+  });
+}

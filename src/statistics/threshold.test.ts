@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { selectRank } from "../../test/laws/support/selection.js";
+import {
+  binCount,
+  type Bracket,
+  bracketFromSample,
+  bracketOf,
+  confidence,
+  exactRank,
+  isFound,
+  magnitudeOf,
+  MAX_BINS,
+  notesSeen,
+  resolve,
+  SEEN_AT,
+  selectRanks,
+  type SurveyCounts,
+} from "./threshold.js";
+
+/** What a pass over everything counts. */
+function survey(magnitudes: Uint32Array, bracket: Bracket): SurveyCounts {
+  const { low, guess, high, shift } = bracket;
+  const bins = new Uint32Array(binCount(bracket));
+  const seen = notesSeen(bracket) ? new Uint32Array(bins.length) : null;
+  let [atHigh, above, atLeast] = [0, 0, 0];
+  for (const magnitude of magnitudes) {
+    if (magnitude >= high) atHigh++;
+    if (magnitude > guess) above++;
+    if (magnitude >= guess) atLeast++;
+    if (magnitude <= low || magnitude >= high || magnitude === guess) continue;
+    const bin = Math.floor((magnitude - low) / 2 ** shift);
+    bins[bin]!++;
+    if (seen !== null) seen[bin]! |= 1 << ((magnitude - low) % 2 ** shift);
+  }
+  return { atHigh, above, atLeast, bins, seen };
+}
+
+function checkBracket(bracket: Bracket): void {
+  const { low, guess, high } = bracket;
+  assert.ok(low >= -1 && low < guess && guess <= high && high <= 2 ** 31, JSON.stringify(bracket));
+  assert.ok(binCount(bracket) <= (notesSeen(bracket) ? SEEN_AT : MAX_BINS));
+}
+
+/** Passes until the threshold is found. */
+function search(magnitudes: Uint32Array, rank: number, first: Bracket): number {
+  const expected = selectRank(magnitudes.slice().sort().reverse(), rank);
+  let bracket = first;
+  for (let passes = 1; ; passes++) {
+    checkBracket(bracket);
+    const result = resolve(bracket, rank, survey(magnitudes, bracket));
+    if (isFound(result)) {
+      const { bits, above, atLeast, guessed } = result;
+      assert.deepEqual({ bits, above, atLeast }, expected);
+      assert.equal(guessed, bits === bracket.guess);
+      return passes;
+    }
+    assert.ok(passes < 4, "does not end");
+    bracket = result;
+  }
+}
+
+const LARGEST = 0x7fffffff;
+/** Few values or many, close together or over all exponents. */
+const magnitudes = fc
+  .oneof(
+    fc.array(fc.nat(LARGEST), { minLength: 1, maxLength: 60 }),
+    fc.array(fc.constantFrom(0, 1, 2, 0x3f800000, 0x3f800001, 0x3f80001f, 0x7f800000, LARGEST), {
+      minLength: 1,
+      maxLength: 60,
+    }),
+    fc
+      .record({ from: fc.nat(0x7f000000), steps: fc.array(fc.nat(5_000_000), { minLength: 1, maxLength: 60 }) })
+      .map(({ from, steps }) => steps.map((step) => from + step)),
+    fc
+      .record({ from: fc.nat(0x7f000000), steps: fc.array(fc.nat(70), { minLength: 1, maxLength: 60 }) })
+      .map(({ from, steps }) => steps.map((step) => from + step)),
+  )
+  .map((values) => Uint32Array.from(values));
+
+describe("the threshold of a rank", () => {
+  it("is found whatever the sample says", () => {
+    const property = fc.property(magnitudes, magnitudes, fc.nat(), fc.nat(3), (values, others, choice, kind) => {
+      const rank = 1 + (choice % values.length);
+      // Everything, a part, something else, nothing.
+      const sample = [values, values.filter((_, at) => at % 3 === 0), others, new Uint32Array()][kind]!;
+      const before = sample.slice();
+      search(values, rank, bracketFromSample(sample, rank, values.length));
+      assert.deepEqual(sample, before);
+    });
+    fc.assert(property, { seed: 5, numRuns: 400 });
+  });
+
+  it("is found at once where the sample is good", () => {
+    const values = Uint32Array.from({ length: 60_000 }, (_, at) => 0x3c000000 + (Math.imul(at, 0x9e3779b1) >>> 16));
+    const sample = values.filter((_, at) => at % 10 < 3);
+    for (const rank of [600, 12_001, 30_000, 59_400]) {
+      assert.equal(search(values, rank, bracketFromSample(sample, rank, values.length)), 1);
+    }
+  });
+
+  it("is found at once in bins that drop bits, as long as each met one value", () => {
+    // Multiples of 32 patterns: too many for a bin each, but every bin has one.
+    const values = Uint32Array.from({ length: 3000 }, (_, at) => 0x3c000000 + 1024 * at);
+    const bracket = bracketOf(0x3c000000 - 1, 0x3c000000 + 5 * 1024, 0x3c000000 + 3_100_000);
+    assert.ok(notesSeen(bracket));
+    for (const rank of [1, 1500, 2994, 2995, 2996, 3000]) assert.equal(search(values, rank, bracket), 1);
+  });
+
+  it("is that of a small group, counted exactly", () => {
+    const property = fc.property(magnitudes, fc.nat(), (values, choice) => {
+      const rank = 1 + (choice % values.length);
+      const sorted = values.slice().sort().reverse();
+      const { guessed, ...found } = exactRank(values, rank);
+      assert.deepEqual(found, selectRank(sorted, rank));
+      assert.ok(guessed);
+      const ranks = [1, rank, values.length];
+      assert.deepEqual(
+        selectRanks(values, ranks),
+        ranks.map((one) => sorted[one - 1]!),
+      );
+    });
+    fc.assert(property, { seed: 6, numRuns: 300 });
+  });
+});
+
+describe("confidence", () => {
+  const sample = Uint32Array.from({ length: 1000 }, (_, at) => (at < 300 ? 9 : at < 500 ? 5 : 1));
+
+  it("is the distance to the nearer end of the equal entries, in deviations of a sampled rank", () => {
+    const deviation = Math.sqrt(1000 * 0.4 * 0.6 + 1);
+    assert.equal(confidence(sample, 5, 400, 1000), 100 / deviation);
+    assert.equal(confidence(sample, 5, 4000, 10_000), 100 / deviation);
+  });
+
+  it("is negative for a guess that the sample itself refutes", () => {
+    assert.ok(confidence(sample, 9, 400, 1000) < 0);
+    assert.ok(confidence(sample, 1, 400, 1000) < 0);
+    assert.ok(confidence(sample, 7, 310, 1000) < 0);
+  });
+});
+
+describe("magnitudes", () => {
+  it("NaN patterns stand for infinity", () => {
+    assert.deepEqual([0, 1, 0x3f800000, 0x7f800000, 0x7fc00000].map(magnitudeOf), [
+      0,
+      2 ** -149,
+      1,
+      Infinity,
+      Infinity,
+    ]);
+  });
+});
