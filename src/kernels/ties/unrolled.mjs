@@ -10,13 +10,11 @@ function half(n, take, index) {
   const lines = [];
   for (const i of models) {
     lines.push(`let x${i} = f32x4.sub(${take(`v${i}`, `p${i} + at`)}, ${take("vs", "subtract + at")});`);
-    lines.push(`x${i} = v128.andnot(x${i}, f32x4.lt(f32x4.abs(x${i}), t${i}));`);
+    lines.push(`x${i} = v128.andnot(x${i}, f32x4.lt(v128.and(x${i}, magnitude), t${i}));`);
   }
   lines.push("let sum = f32x4.add(zero, x0);");
   for (const i of models.slice(1)) lines.push(`sum = f32x4.add(sum, x${i});`);
-  lines.push(`const up = f32x4.gt(sum, zero);
-      const cancels = f32x4.eq(sum, zero);
-      const flip = v128.andnot(signBit, v128.or(up, v128.and(cancels, zeroIsPositive)));
+  lines.push(`const flip = v128.andnot(signBit, f32x4.gt(sum, cut));
       let against = zero, total = zero, agree = i32x4.splat(0), y = zero;`);
   for (const i of models) {
     lines.push(`y = v128.xor(x${i}, flip);
@@ -25,18 +23,17 @@ function half(n, take, index) {
       total = f32x4.add(total, y);
       agree = i32x4.sub(agree, f32x4.gt(y, zero));`);
   }
-  lines.push(`conflicts = i32x4.sub(conflicts, f32x4.lt(against, zero));
+  lines.push(`const conflict = f32x4.lt(against, zero);
+      conflicts = i32x4.sub(conflicts, conflict);
       if (tally) {
-        positive = i32x4.sub(positive, up);
+        positive = i32x4.sub(positive, f32x4.gt(sum, zero));
         negative = i32x4.sub(negative, f32x4.lt(sum, zero));
-        cancelled = i32x4.sub(cancelled, v128.and(cancels, f32x4.lt(against, zero)));
+        cancelled = i32x4.sub(cancelled, v128.and(f32x4.eq(sum, zero), conflict));
       }
-      const some = f32x4.gt(total, zero);
       if (mean) total = f32x4.div(total, f32x4.max(f32x4.convert_i32x4_s(agree), one));
-      // A total of zero stays +0 whatever was elected.
-      total = v128.xor(total, v128.and(flip, some));
-      out${index} = f32x4.add(${take("va", "add + at")}, f32x4.mul(total, lambda));
-      finite = v128.and(finite, f32x4.lt(f32x4.abs(out${index}), overflow<O>()));`);
+      total = f32x4.mul(v128.xor(total, flip), lambda);
+      out${index} = f32x4.add(${take("va", "add + at")}, total);
+      largest = i32x4.max_s(largest, v128.and(out${index}, magnitude));`);
   return `{\n      ${lines.join("\n      ")}\n    }`;
 }
 
@@ -54,11 +51,13 @@ function kernel(n) {
   const subtract = <usize>load<u32>(context, SUBTRACT);
   const add = <usize>load<u32>(context, ADD);
   const lambda = f32x4.splat(load<f32>(context, SCALARS));
-  const zeroIsPositive = i32x4.splat(load<f32>(context, SCALARS + 4) == 1 ? -1 : 0);
+  // A sum above it elects the positive sign: all from the largest negative number up include both zeros.
+  const cut = f32x4.splat(load<f32>(context, SCALARS + 4) == 1 ? reinterpret<f32>(0x80000001) : 0);
   const mean = load<f32>(context, SCALARS + 8) == 1;
   const tally = load<f32>(context, SCALARS + 12) == 1;
   const zero = f32x4.splat(0), one = f32x4.splat(1), signBit = i32x4.splat(0x80000000);
-  let finite = i32x4.splat(-1), conflicts = i32x4.splat(0);
+  const magnitude = i32x4.splat(0x7fffffff);
+  let largest = i32x4.splat(0), conflicts = i32x4.splat(0);
   let positive = i32x4.splat(0), negative = i32x4.splat(0), cancelled = i32x4.splat(0);
   ${rows.join("\n  ")}
   const bytes = <usize>count * sizeof<T>();
@@ -75,7 +74,7 @@ function kernel(n) {
   addCounter(context, 1, cancelled);
   addCounter(context, 2, positive);
   addCounter(context, 3, negative);
-  return i32x4.all_true(finite) ? 1 : 0;
+  return i32x4.all_true(i32x4.lt_s(largest, overflow<O>())) ? 1 : 0;
 }
 ${Object.entries(FORMATS)
   .map(
