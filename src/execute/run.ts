@@ -154,29 +154,23 @@ class Execution {
     const { own, merged, scope, address } = group;
     const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
     const settings = this.#groupSettings(own);
+    const need = this.method.needs(settings, {});
+    const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address + LEAD_BYTES);
     let known = this.journal.known.get(`known:${key}`) ?? null;
-    let gathered = NOTHING_GATHERED;
+    let gathered: Gathered = { known: this.journal.known.get(`statistics:${key}`) ?? {}, quotas: new Map() };
     if (known === null) {
-      const gatherer = new Gatherer(
-        this.crew,
-        this.setup.tensors,
-        { tensors: own },
-        this.models,
-        scope,
-        address + LEAD_BYTES,
-      );
-      const earlier = this.journal.known.get(`statistics:${key}`);
-      const need = this.method.needs(settings, {});
-      const guess = earlier === undefined && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
+      const isNew = !this.journal.known.has(`statistics:${key}`);
+      const guess = isNew && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
       if (guess !== null) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
       if (known === null) {
-        gathered =
-          earlier === undefined ? await this.#gather(gatherer, settings, key) : { known: earlier, quotas: new Map() };
+        if (isNew) gathered = await this.#gather(gatherer, settings, key);
         const majority = (this.method.majority?.(settings) ?? null) !== null;
         known = majority ? (await this.#assume(group, gathered, null))! : gathered.known;
       }
-      // Quotas are long and follow from the inputs; a restart counts them again.
-      if (gathered.quotas.size === 0) this.journal.recordKnown(`known:${key}`, known);
+      this.journal.recordKnown(`known:${key}`, known);
+    } else if (need?.statistic === "threshold" && need.ties === "first" && this.#unwritten(merged, new Map()).length > 0) {
+      // Quotas are long and follow from the inputs, so they are not in the journal.
+      gathered = await this.#gather(gatherer, settings, key);
     }
     this.#known.set(key, known);
     await this.#combine(merged, { known, quotas: gathered.quotas });
@@ -387,7 +381,14 @@ async function eachInLanes<T>(
 ): Promise<void> {
   let next = 0;
   const lane = async (index: number) => {
-    while (next < items.length) await work(items[next++]!, index);
+    try {
+      while (next < items.length) await work(items[next++]!, index);
+    } catch (error) {
+      next = items.length;
+      throw error;
+    }
   };
-  await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
+  // A failure is told when every lane has stopped, so that nothing goes on behind it.
+  const ends = await Promise.allSettled(Array.from({ length: lanes }, (_, index) => lane(index)));
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
 }

@@ -391,20 +391,21 @@ function electColumn(column: Float32Array, oracle: number, { scalars, columns }:
 /** Mean, sum or maximum of the entries with the elected sign (0: of all non-zero entries). */
 function disjoint(column: Float32Array, elected: number, { scalars, columns }: Arguments): number {
   const shares = columns.share!;
-  let total = 0;
+  // From +0, so that a column of zeros gives +0 whichever sign it elects: nothing but `cancelled` hangs on votes.
+  let sum = 0;
   let divisor = 0;
   let largest = 0;
   for (let i = 0; i < column.length; i++) {
     const x = column[i]!;
     // Written so that a NaN, which has no sign, is taken in every case.
     if (elected > 0 ? x < 0 : elected < 0 ? x > 0 : false) continue;
-    total = fround(total + (elected < 0 ? -x : x));
+    sum = fround(sum + x);
     if (x !== 0 && !Number.isNaN(x)) divisor = fround(divisor + shares[i]!);
     if (abs(x) > abs(largest) || Number.isNaN(x)) largest = x;
   }
+  if (scalars.merge === MERGE.sum) return sum;
   if (scalars.merge === MERGE.max) return largest;
-  const value = scalars.merge === MERGE.sum ? total : fround(total / (divisor === 0 ? 1 : divisor));
-  return elected < 0 ? -value : value;
+  return fround(sum / (divisor === 0 ? 1 : divisor));
 }
 
 /** An aggregate of all entries with the elected sign (0: with its own). */

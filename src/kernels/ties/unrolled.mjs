@@ -17,10 +17,11 @@ function half(n, take, index) {
   lines.push(`const flip = v128.andnot(signBit, f32x4.gt(sum, cut));
       let against = zero, total = zero, agree = i32x4.splat(0), y = zero;`);
   for (const i of models) {
+    // No zero is added before the first: a column of zeros then totals to a zero that the second flip makes +0.
     lines.push(`y = v128.xor(x${i}, flip);
       against = f32x4.pmin(against, y);
       y = f32x4.pmax(y, zero);
-      total = f32x4.add(total, y);
+      total = ${i === 0 ? "y" : "f32x4.add(total, y)"};
       agree = i32x4.sub(agree, f32x4.gt(y, zero));`);
   }
   lines.push(`const conflict = f32x4.lt(against, zero);
