@@ -5,6 +5,7 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { methods } from "../src/methods/catalogue.js";
+import { methodsPage } from "../src/report/manual.js";
 import { VERSION } from "../src/version.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -84,6 +85,10 @@ describe("the library", () => {
           assert.ok(Object.hasOwn(method.parameters, name), `${method.name}: ${name}`);
       }
     }
+  });
+
+  it("has its methods' manual in docs/methods.md", () => {
+    assert.equal(read("docs/methods.md"), methodsPage(methods), "run npm run docs");
   });
 
   it("says the version of package.json", () => {

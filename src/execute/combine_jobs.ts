@@ -146,10 +146,7 @@ function defineTile(
   method.combine(tile, args);
 }
 
-/**
- * Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. Infinities
- * are never trimmed away.
- */
+/** Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. */
 function applyQuota(
   work: Workbench,
   tile: PreparedTile,
@@ -157,8 +154,8 @@ function applyQuota(
   remaining: (number | null)[],
 ): void {
   for (const [index, address] of tile.inputs.entries()) {
+    if (remaining[index] === null) continue;
     const threshold = thresholds[index]!;
-    if (remaining[index] === null || threshold === Number.POSITIVE_INFINITY) continue;
     const values = work.floatsAt(address, tile.count);
     for (let p = 0; p < tile.count; p++) {
       if (Math.abs(values[p]!) !== threshold) continue;

@@ -4,7 +4,15 @@ import type { Moments } from "../numbers/sums.js";
 import { MAX_BINS } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
-import type { CombineBlock, EnergyBins, MomentsArgs, SampleArgs, SampleBlock, SurveyArgs, SurveyPart } from "./job_types.js";
+import type {
+  CombineBlock,
+  EnergyBins,
+  MomentsArgs,
+  SampleArgs,
+  SampleBlock,
+  SurveyArgs,
+  SurveyPart,
+} from "./job_types.js";
 import type { Workbench } from "./workbench.js";
 
 export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
@@ -30,23 +38,29 @@ export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs
     for (const [column, bits] of [high, guess, low, bins, shift, seen].entries())
       context.setColumnBits(index, column, bits);
   }
+  // Brackets of one value need no histogram.
+  const isPoint = rowsOf.every(({ high, guess, low }) => high === guess && low === guess - 1);
+  const kernel = isPoint ? "count" : "survey";
   let padding = 0;
   await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
     for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
     context.setTile(tile.padded, 0, tile.subtract, 0);
-    work.kernels.get(`survey_${tile.format}`)(context.address);
+    work.kernels.get(`${kernel}_${tile.format}`)(context.address);
     padding += tile.padded - tile.count;
   });
+  const counted = (index: number) => inputs.map((_, row) => context.rowCounter(row, index));
+  const atLeastOf = (counts: readonly number[]) =>
+    counts.map((count, row) => count - (rowsOf[row]!.guess === 0 ? padding : 0));
+  if (isPoint) {
+    const atLeast = atLeastOf(counted(1));
+    return { atHigh: atLeast, above: counted(0), atLeast };
+  }
   // The padding's magnitudes are zero: they were counted wherever zero is inside.
   for (const { low, guess, bins, shift } of rowsOf) {
     if (padding === 0 || low !== -1 || guess === 0) continue;
     Atomics.sub(new Uint32Array(work.kernels.memory.buffer, bins, MAX_BINS), 1 >>> shift, padding);
   }
-  return {
-    atHigh: inputs.map((_, index) => context.rowCounter(index, 0)),
-    above: inputs.map((_, index) => context.rowCounter(index, 1)),
-    atLeast: rowsOf.map(({ guess }, index) => context.rowCounter(index, 2) - (guess === 0 ? padding : 0)),
-  };
+  return { atHigh: counted(0), above: counted(1), atLeast: atLeastOf(counted(2)) };
 }
 
 /** Moments of one block, in entry order. */

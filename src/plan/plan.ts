@@ -53,7 +53,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
     estimate: {
       outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
       readBytes: readBytes(placed.tensors, passes),
-      mergedEntries: merged.reduce((sum, { entries }) => sum + entries, 0),
+      mergedEntries: merged.reduce((sum, { entries, tiedTo }) => sum + (tiedTo === null ? entries : 0), 0),
       passes,
     },
     dare: recipe.dare === null ? null : { rescale: recipe.dare.rescale },

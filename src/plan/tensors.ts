@@ -36,7 +36,7 @@ interface Context {
 export function accountTensors(context: Context): Accounted {
   const { recipe, base, models } = context;
   const reference = base ?? models[0]!;
-  const tied = tiesOf(reference);
+  const tied = tiesOf(reference, models);
   const warnings: string[] = [];
   const excluded = new Set<string>();
   const backbone: Unplaced[] = [];
@@ -61,10 +61,12 @@ interface Ties {
   readonly groupOf: ReadonlyMap<string, readonly string[]>;
 }
 
-function tiesOf(reference: Checkpoint): Ties {
+/** By the reference's config, over the names of all: a copy that only some models store has its group too. */
+function tiesOf(reference: Checkpoint, models: readonly Checkpoint[]): Ties {
   const primaryOf = new Map<string, string>();
   const groupOf = new Map<string, readonly string[]>();
-  for (const { primary, aliases } of tiedGroups(reference.config, reference.tensors.keys())) {
+  const names = new Set([reference, ...models].flatMap(({ tensors }) => [...tensors.keys()]));
+  for (const { primary, aliases } of tiedGroups(reference.config, names)) {
     const group = [primary, ...aliases];
     for (const name of group) groupOf.set(name, group);
     const present = group.filter((name) => reference.tensors.has(name));

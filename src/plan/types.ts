@@ -110,6 +110,7 @@ export interface Estimate {
   readonly outputBytes: number;
   /** Bytes read from all inputs, statistics passes included. */
   readonly readBytes: number;
+  /** Tied copies are counted once. */
   readonly mergedEntries: number;
   /** Passes over the inputs. */
   readonly passes: number;

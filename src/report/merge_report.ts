@@ -63,9 +63,7 @@ export function mergeReport(
   run: { readonly result: RunResult; readonly seconds: number; readonly peakMemoryBytes: number } | null,
 ): MergeReport {
   const { counts, method, dialect, plan: hash, outputs, warnings } = recorded;
-  const mergedEntries = plan.tensors
-    .filter(({ action, tiedTo }) => action === "merge" && tiedTo === null)
-    .reduce((sum, { entries }) => sum + entries, 0);
+  const { mergedEntries } = plan.estimate;
   const models = plan.inputs.filter(({ role }) => role === "model");
   return {
     out,

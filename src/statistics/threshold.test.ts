@@ -108,6 +108,26 @@ describe("the threshold of a rank", () => {
     for (const rank of [1, 1500, 2994, 2995, 2996, 3000]) assert.equal(search(values, rank, bracket), 1);
   });
 
+  it("is told apart from a guess in the same bin", () => {
+    const start = 0x3c000000;
+    for (const [guess, other] of [
+      [1, 6],
+      [6, 1],
+    ] as const) {
+      // A bracket of half a million patterns, so that a bin has eight of them; in one the guess twice, and another.
+      const values = Uint32Array.of(
+        start + 500_000,
+        start + 320 + guess,
+        start + 320 + other,
+        start + 320 + guess,
+        start + 1,
+      );
+      const bracket = bracketOf(start, start + 320 + guess, start + 600_000);
+      assert.ok(notesSeen(bracket));
+      for (let rank = 1; rank <= values.length; rank++) assert.equal(search(values, rank, bracket), 1);
+    }
+  });
+
   it("is that of a small group, counted exactly", () => {
     const property = fc.property(magnitudes, fc.nat(), (values, choice) => {
       const rank = 1 + (choice % values.length);

@@ -663,6 +663,22 @@ describe("what nothing but the majority could decide", () => {
     }
   });
 
+  it("a norm is that of what the exact quota leaves", async () => {
+    const zeros = [0, 0, 0, 0, 0];
+    // Two entries are left of each: 4/5 against 16/25. All the ones of the first would make it 4/8.
+    const models = [
+      [2, 1, 1, 1, 1],
+      [-4, 3, 0, 0, 0],
+    ];
+    const paths = write({ base: [tensor("w", zeros)], models: models.map((values) => [tensor("w", values)]) });
+    const merged = await run({
+      method: "ties",
+      parameters: { density: 0.4, quota: "exactly", elect: "norm-mass" },
+      ...paths,
+    });
+    assert.deepEqual([...merged.values("w")], [2, 2, 0, 0, 0]);
+  });
+
   it("an exact quota never trims an infinity away", async () => {
     const model = [Infinity, 1, -Infinity, 2, Infinity, 3];
     const base = folder.write("quota-base", [tensor("w", [0, 0, 0, 0, 0, 0])]);
