@@ -1,14 +1,16 @@
 /** Jobs that write: combine inputs into a block of the output, copy one, and read back what was written. */
 import { checksumKernel } from "../kernels/checksum/binding.js";
+import { finiteKernel } from "../kernels/finite/binding.js";
 import { MAX_COLUMNS } from "../kernels/context.js";
 import type { ContextKernel } from "../kernels/load.js";
 import type { Arguments, Method, Tile } from "../methods/method.js";
 import { nextAbove } from "../numbers/convert.js";
-import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import { DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
 import type { AssumeArgs, CombineArgs, CombineBlock, Quota, WrittenBlock } from "./job_types.js";
+import type { WorkTensor } from "./setup.js";
 import { isKernelDtype } from "./workbench.js";
 import type { PreparedTile, Workbench } from "./workbench.js";
 
@@ -48,7 +50,7 @@ async function combineBlock(
   given: Arguments,
   before: (tile: PreparedTile) => void,
 ): Promise<WrittenBlock> {
-  const { work, method, sink } = bench;
+  const { work, method } = bench;
   const tensor = work.setup.tensors[block.tensor]!;
   const changes = method.inputs === "changes";
   const { args, remaining } = spendQuota(given, block.quota);
@@ -60,10 +62,12 @@ async function combineBlock(
   let nonFinite = 0;
   let nonFiniteInputs: number[] | null = null;
   if (kernel !== null) setArguments(work, args, tensor.inputs.length);
+  const { position, bytes } = placeOf(tensor, block);
+  const out = work.blockFor(position);
 
   await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
     before(tile);
-    const target = work.blockOut + (tile.start - block.start) * outBytes;
+    const target = out + (tile.start - block.start) * outBytes;
     if (fused && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
     const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
     if (remaining !== null) applyQuota(work, careful, args.columns.threshold!, remaining);
@@ -79,7 +83,8 @@ async function combineBlock(
       nonFiniteInputs = countNonFinite(work, again(false), nonFiniteInputs);
     }
   });
-  return { ...(await write(work, sink, block, tensor.dtype)), counters, nonFinite, nonFiniteInputs };
+  const digest = await write(bench, tensor.file, position, out, bytes);
+  return { digest, counters, nonFinite, nonFiniteInputs };
 }
 
 /**
@@ -174,43 +179,51 @@ function countNonFinite(work: Workbench, tile: PreparedTile, before: number[] | 
   return counts;
 }
 
+/** @returns the digest of what is written. */
 async function write(
-  work: Workbench,
-  sink: Bench["sink"],
-  block: Block,
-  dtype: keyof typeof DTYPE_BYTES,
-): Promise<{ digest: string }> {
-  const tensor = work.setup.tensors[block.tensor]!;
-  const bytes = block.count * DTYPE_BYTES[dtype];
-  const digest = checksumKernel(work.kernels)(work.blockOut, bytes);
-  const file = await sink(tensor.file);
-  await file.write(tensor.offset + block.start * DTYPE_BYTES[dtype], work.bytesAt(work.blockOut, bytes));
-  return { digest };
+  { work, sink }: Bench,
+  file: number,
+  position: number,
+  address: number,
+  bytes: number,
+): Promise<string> {
+  const digest = checksumKernel(work.kernels)(address, bytes);
+  const target = await sink(file);
+  await target.write(position, work.bytesAt(address, bytes));
+  return digest;
 }
 
-export async function copy({ work, sink }: Bench, block: Block): Promise<WrittenBlock> {
+/** Where a block lies in its output file, and how many bytes it has. */
+function placeOf({ offset, dtype }: WorkTensor, { start, count }: Block): { position: number; bytes: number } {
+  return { position: offset + start * DTYPE_BYTES[dtype], bytes: count * DTYPE_BYTES[dtype] };
+}
+
+export async function copy(bench: Bench, block: Block): Promise<WrittenBlock> {
+  const { work } = bench;
   const tensor = work.setup.tensors[block.tensor]!;
   const { stream } = tensor.inputs[0]!;
+  const { position, bytes } = placeOf(tensor, block);
+  const out = work.blockFor(position);
   let nonFinite = 0;
   if (stream.dtype === tensor.dtype) {
-    const bytes = DTYPE_BYTES[stream.dtype];
     const source = await work.source(stream.source);
-    await source.read(stream.offset + block.start * bytes, work.bytesAt(work.blockOut, block.count * bytes));
+    await source.read(stream.offset + block.start * DTYPE_BYTES[stream.dtype], work.bytesAt(out, bytes));
+    if (isFloat(stream.dtype)) nonFinite = finiteKernel(work.kernels)(stream.dtype, out, block.count);
   } else {
     await work.forEachTile(block, { changes: false, floats: true }, (tile) => {
-      const target = work.blockOut + (tile.start - block.start) * DTYPE_BYTES[tensor.dtype];
+      const target = out + (tile.start - block.start) * DTYPE_BYTES[tensor.dtype];
       nonFinite += work.narrow(tensor.dtype, tile.inputs[0]!, target, tile.count);
     });
   }
-  const nonFiniteInputs = nonFinite > 0 ? [nonFinite, 0] : null;
-  return { ...(await write(work, sink, block, tensor.dtype)), counters: {}, nonFinite, nonFiniteInputs };
+  const digest = await write(bench, tensor.file, position, out, bytes);
+  return { digest, counters: {}, nonFinite, nonFiniteInputs: nonFinite > 0 ? [nonFinite, 0] : null };
 }
 
 /** @returns the digest of a block as it lies in the output file. */
 export async function reread({ work, written }: Bench, block: Block): Promise<string> {
   const tensor = work.setup.tensors[block.tensor]!;
-  const bytes = block.count * DTYPE_BYTES[tensor.dtype];
+  const { position, bytes } = placeOf(tensor, block);
   const file = await written(tensor.file);
-  await file.read(tensor.offset + block.start * DTYPE_BYTES[tensor.dtype], work.bytesAt(work.blockOut, bytes));
+  await file.read(position, work.bytesAt(work.blockOut, bytes));
   return checksumKernel(work.kernels)(work.blockOut, bytes);
 }

@@ -238,7 +238,7 @@ describe("thresholds over a whole model, against a sort", () => {
       models["rising numbers"],
     ]);
     await withGatherer(ordinary, 2, async (use) => {
-      for (const density of [0.01, 0.2, 0.5]) {
+      for (const density of [0.02, 0.4]) {
         const ranks = ordinary.changes.map(() => (d: number) => Math.trunc(d * density) + 1);
         await checkThreshold(ordinary, use, ["model", all(ordinary)], ranks, "keep");
         assert.equal(use.passes(), 1, `density ${density}`);
@@ -278,7 +278,7 @@ describe("thresholds where the sample misleads", () => {
   for (const threads of [1, 2]) {
     it(`more passes find it: ${threads} thread${threads > 1 ? "s" : ""}`, async () => {
       await withGatherer(world, threads, async (use) => {
-        for (const density of threads === 1 ? [0.0001, 0.2] : [0.5, 0.9]) {
+        for (const density of threads === 1 ? [0.0001, 0.5] : [0.2]) {
           const ranks = world.changes.map(() => (d: number) => Math.trunc(d * density) + 1);
           await checkThreshold(world, use, ["model", all(world)], ranks, density > 0.4 ? "first" : "keep");
           const passes = use.passes();

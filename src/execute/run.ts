@@ -155,7 +155,14 @@ class Execution {
     const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
     const settings = this.#groupSettings(own);
     const need = this.method.needs(settings, {});
-    const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: own }, this.models, scope, address + LEAD_BYTES);
+    const gatherer = new Gatherer(
+      this.crew,
+      this.setup.tensors,
+      { tensors: own },
+      this.models,
+      scope,
+      address + LEAD_BYTES,
+    );
     let known = this.journal.known.get(`known:${key}`) ?? null;
     let gathered: Gathered = { known: this.journal.known.get(`statistics:${key}`) ?? {}, quotas: new Map() };
     if (known === null) {
@@ -168,7 +175,11 @@ class Execution {
         known = majority ? (await this.#assume(group, gathered, null))! : gathered.known;
       }
       this.journal.recordKnown(`known:${key}`, known);
-    } else if (need?.statistic === "threshold" && need.ties === "first" && this.#unwritten(merged, new Map()).length > 0) {
+    } else if (
+      need?.statistic === "threshold" &&
+      need.ties === "first" &&
+      this.#unwritten(merged, new Map()).length > 0
+    ) {
       // Quotas are long and follow from the inputs, so they are not in the journal.
       gathered = await this.#gather(gatherer, settings, key);
     }
@@ -325,11 +336,12 @@ class Execution {
     strict: boolean,
   ): string {
     const models = this.plan.inputs.filter(({ role }) => role === "model");
-    const names = [...tensor.inputs.map(({ model }) => models[model]?.name ?? "the input"), "the base"];
+    const names = [...tensor.inputs.map(({ model }) => models[model]?.name ?? "the base"), "the base"];
     const found = (inputs ?? []).flatMap((count, i) => (count > 0 ? [`${count} in ${names[i]}`] : []));
     const origin = found.length > 0 ? found.join(", ") : `no input; the result exceeds the range of ${tensor.dtype}`;
     const text = `${tensor.name}: ${nonFinite} NaN or infinite entries in the output (${origin})`;
-    if (!strict) return text;
+    // What is copied was asked to stay as it is.
+    if (!strict || tensor.action === "copy") return text;
     throw new MergewrightError("a merged tensor holds NaN or infinite entries", {
       kind: "check",
       code: "values/non-finite",

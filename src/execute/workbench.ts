@@ -16,6 +16,8 @@ import type { WorkSetup, WorkTensor } from "./setup.js";
 /** Streams lie this many bytes further apart than their size: equal offsets modulo 4 KiB compete for cache ways. */
 const STAGGER = 960;
 const PAGE = 4096;
+/** Moves a buffer out of the slow alignments. */
+const SLIP_BYTES = 64;
 /** Kernels work on eight entries at once, so every buffer ends with room for seven more. */
 const LANES = 8;
 
@@ -62,7 +64,7 @@ export class Workbench {
   readonly convert: ConvertKernels;
   /** f32 result of a tile. */
   readonly floatOut: number;
-  /** The block's output in its own format. */
+  /** A block in its own format. */
   readonly blockOut: number;
   readonly #drop: DropKernel;
   readonly #sources: (ByteSource | undefined)[] = [];
@@ -93,7 +95,7 @@ export class Workbench {
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.#zeros = take((setup.tileEntries + LANES) * 4);
     this.floatOut = take((setup.tileEntries + LANES) * 4);
-    this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes);
+    this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes + 2 * SLIP_BYTES);
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
     this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
@@ -101,6 +103,11 @@ export class Workbench {
       take((setup.chunkEntries + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)),
     );
     if (next > region.address + region.bytes) throw new RangeError("a workbench does not fit into its region");
+  }
+
+  /** Where to put a block that is copied to or from `position` of a file: `blockOut`, or a little after it. */
+  blockFor(position: number): number {
+    return isSlow(position - this.blockOut) ? this.blockOut + SLIP_BYTES : this.blockOut;
   }
 
   floatsAt(address: number, count: number): Float32Array {
@@ -156,9 +163,7 @@ export class Workbench {
     const bytesPerEntry = DTYPE_BYTES[stream.dtype];
     const position = stream.offset + start * bytesPerEntry;
     const bytes = entries * bytesPerEntry;
-    // Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs.
-    const slip = (buffer - position) & (PAGE - 1);
-    const address = slip > 0 && slip < 32 ? buffer + 64 : buffer;
+    const address = isSlow(buffer - position) ? buffer + SLIP_BYTES : buffer;
     this.bytesAt(address + bytes, LANES * bytesPerEntry).fill(0);
     const into = this.bytesAt(address, bytes);
     const open = this.#sources[stream.source];
@@ -248,6 +253,12 @@ export class Workbench {
   }
 }
 
+/** Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs. */
+function isSlow(targetMinusSource: number): boolean {
+  const slip = targetMinusSource & (PAGE - 1);
+  return slip > 0 && slip < 32;
+}
+
 function pad(count: number): number {
   return Math.ceil(count / LANES) * LANES;
 }
@@ -256,7 +267,7 @@ function pad(count: number): number {
 export function workbenchBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
   const slack = 2 * PAGE;
   const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * ((tileEntries + LANES) * 4 + slack);
-  const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + slack;
+  const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const floats = (tileEntries + LANES) * 4 + slack;
   const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;
   return Math.ceil((fixed + slack + out + maxStreams * (floats + raw)) / PAGE) * PAGE;

@@ -103,14 +103,15 @@ async function finish(recipe: RecipeObject, out: string, threads: number, what: 
 
 describe("interrupted and run again", () => {
   for (const [name, recipe] of Object.entries(recipes)) {
-    const step = /guess|exact quota$/.test(name) ? 1 : 3;
+    // Odd and even numbers in turn, so that every one is met.
+    const first = Object.keys(recipes).indexOf(name) % 2;
     it(`${name}: after any number of blocks`, async () => {
-      for (let blocks = 0; ; blocks += step) {
+      for (let blocks = first; ; blocks += 2) {
         const out = folder.fresh();
-        const threads = blocks % 4 === 1 ? 2 : 1;
+        const threads = blocks % 4 === 1 || blocks % 8 === 2 ? 2 : 1;
         if (!(await interrupt(recipe, out, interruptedAfter({ blocks }), threads))) break;
-        // Every third is interrupted twice.
-        if (blocks % 3 === 2) await interrupt(recipe, out, interruptedAfter({ blocks: 2 }), threads);
+        // Every other is interrupted twice.
+        if (blocks % 4 > 1) await interrupt(recipe, out, interruptedAfter({ blocks: 2 }), threads);
         if (!fs.existsSync(out)) await finish(recipe, out, blocks % 4 === 3 ? 2 : 1, `${blocks} blocks`);
       }
     });
@@ -186,7 +187,7 @@ describe("what an interruption can leave", () => {
     const { journal } = await stopped();
     const text = fs.readFileSync(journal, "utf8");
     const last = text.lastIndexOf("\n", text.length - 2) + 1;
-    for (const cut of [last, last + 1, last + 20, text.length - 2, text.length - 1]) {
+    for (const cut of [last + 1, last + 20, text.length - 1]) {
       const { out, journal: torn } = await stopped();
       fs.writeFileSync(torn, text.slice(0, cut));
       await finish(recipe, out, 1, `cut at ${cut}`);
@@ -202,7 +203,7 @@ describe("what an interruption can leave", () => {
   });
 
   it("lines of the journal that make no sense are passed over", async () => {
-    for (const nonsense of [
+    const nonsense = [
       "",
       "{",
       "null",
@@ -212,12 +213,11 @@ describe("what an interruption can leave", () => {
       '{"unknown":1}',
       "\0\0\0\0",
       '{"block":[1,0],"writ{"block":[1,1]}',
-    ]) {
-      const { out, journal } = await stopped();
-      const [first, ...lines] = fs.readFileSync(journal, "utf8").split("\n");
-      fs.writeFileSync(journal, [first, nonsense, ...lines].join("\n"));
-      await finish(recipe, out, 1, nonsense);
-    }
+    ];
+    const { out, journal } = await stopped();
+    const [first, ...lines] = fs.readFileSync(journal, "utf8").split("\n");
+    fs.writeFileSync(journal, [first, ...nonsense, ...lines].join("\n"));
+    await finish(recipe, out, 1, "nonsense");
   });
 
   it("written blocks whose bytes were lost or changed are written again", async () => {
@@ -331,7 +331,7 @@ describe("a full disk", () => {
   for (const name of ["ties with a guess", "ties within tensors", "average"]) {
     it(`at any write of a block: ${name}`, async () => {
       const recipe = recipes[name]!;
-      for (const writes of [0, 1, 3, 6]) {
+      for (const writes of [0, 4]) {
         const out = folder.fresh();
         let left = writes;
         const platform = platformWithSink((sink) => ({
@@ -350,7 +350,7 @@ describe("a full disk", () => {
   for (const threads of [1, 2]) {
     it(`at any line of the journal: ${threads} thread${threads > 1 ? "s" : ""}`, async () => {
       const recipe = recipes["ties with a survey"]!;
-      for (const lines of [1, 2, 3, 4]) await failingJournal(recipe, lines, threads);
+      for (const lines of [threads, threads + 2]) await failingJournal(recipe, lines, threads);
     });
   }
 
