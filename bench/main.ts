@@ -7,10 +7,9 @@
  *   npm run bench -- --mergekit FILE         adds mergekit: the path of its mergekit-yaml (peers/setup.sh installs one)
  *
  * The floor is `cat` of every input plus `cp` of one model to the place of the output. Inputs are warm in the page cache,
- * outputs go to memory. Before every timed run as much memory is written and freed as the run will write, because memory
- * that a virtual machine has not touched lately comes slowly. Figures are medians over the rounds.
+ * outputs go to memory. Figures are medians over the rounds.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -89,16 +88,45 @@ function weightFiles(folders: Iterable<string>): string[] {
 
 const modelBytes = weightFiles([family[0]!]).reduce((sum, file) => sum + statSync(file).size, 0);
 
-/** Makes the machine hand over as much memory as the next run will write. */
-function touchMemory(): void {
-  const file = path.join(memory, "mergewright-bench-touch");
-  spawnSync("dd", ["if=/dev/zero", `of=${file}`, "bs=1M", `count=${Math.ceil(modelBytes / 2 ** 20)}`]);
-  rmSync(file, { force: true });
+/**
+ * Holds as much memory as a run will write and frees it in the moment the run writes its first bytes. Virtual machines
+ * give memory that has been free for a while back to their host, and get it again at a tenth of its speed; a merge that
+ * reads first and writes later would be charged for that, a copy would not.
+ */
+const POOL = `
+const fs = require("node:fs"), path = require("node:path");
+const [pool, bytes, ...folders] = process.argv.slice(1);
+const chunk = Buffer.alloc(1 << 20, 1);
+const file = fs.openSync(pool, "w");
+for (let at = 0; at < Number(bytes); at += chunk.length) fs.writeSync(file, chunk);
+const written = (folder) => {
+  try { return fs.readdirSync(folder).some((name) => fs.statSync(path.join(folder, name)).blocks > 1024); } catch { return false; }
+};
+process.stdout.write("ready");
+const timer = setInterval(() => {
+  if (!folders.some(written)) return;
+  fs.closeSync(file);
+  fs.unlinkSync(pool);
+  clearInterval(timer);
+}, 2);
+`;
+
+async function withPool<T>(work: () => T): Promise<T> {
+  const pool = path.join(memory, "mergewright-bench-pool");
+  const folders = [out, path.join(memory, `.${path.basename(out)}.mergewright-partial`)];
+  const keeper = spawn(process.execPath, ["-e", POOL, pool, String(modelBytes), ...folders], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await new Promise((resolve) => keeper.stdout.once("data", resolve));
+  try {
+    return work();
+  } finally {
+    keeper.kill();
+    rmSync(pool, { force: true });
+  }
 }
 
 function run(command: string, args: readonly string[]): { seconds: number; stdout: string } {
-  rmSync(out, { recursive: true, force: true });
-  touchMemory();
   const started = performance.now();
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 2 ** 28 });
   const seconds = (performance.now() - started) / 1000;
@@ -106,16 +134,27 @@ function run(command: string, args: readonly string[]): { seconds: number; stdou
   return { seconds, stdout };
 }
 
+/** Runs a command that writes one model to `out`. */
+function runWriting(command: string, args: readonly string[]): Promise<{ seconds: number; stdout: string }> {
+  rmSync(out, { recursive: true, force: true });
+  return withPool(() => run(command, args));
+}
+
 /** Reading every input of a row once and writing one model once. */
-function floor({ models, base }: Row): number {
+async function floor({ models, base }: Row): Promise<number> {
   const inputs = new Set(modelsOf(models));
   if (base) inputs.add(family[0]!);
   const read = run("sh", ["-c", 'cat "$@" > /dev/null', "cat", ...weightFiles(inputs)]);
-  const write = run("sh", ["-c", `mkdir -p '${out}' && cp "$@" '${out}'`, "cp", ...weightFiles([family[0]!])]);
+  const write = await runWriting("sh", [
+    "-c",
+    `mkdir -p '${out}' && cp "$@" '${out}'`,
+    "cp",
+    ...weightFiles([family[0]!]),
+  ]);
   return read.seconds + write.seconds;
 }
 
-function ours(row: Row): { seconds: number; peakMegabytes: number } {
+async function ours(row: Row): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "recipe.yaml");
   const text = {
     ...row.recipe,
@@ -125,7 +164,15 @@ function ours(row: Row): { seconds: number; peakMegabytes: number } {
   };
   writeFileSync(recipe, JSON.stringify(text));
   const threads = options.threads === undefined ? [] : ["--threads", options.threads];
-  const { seconds, stdout } = run(process.execPath, [bin, "merge", recipe, "-o", out, "--json", ...threads]);
+  const { seconds, stdout } = await runWriting(process.execPath, [
+    bin,
+    "merge",
+    recipe,
+    "-o",
+    out,
+    "--json",
+    ...threads,
+  ]);
   const { cost } = JSON.parse(stdout) as { cost: { peakMemoryBytes: number } };
   return { seconds, peakMegabytes: cost.peakMemoryBytes / 1e6 };
 }
@@ -137,14 +184,22 @@ subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 `;
 
-function theirs({ models, mergekit }: Row, command: string): { seconds: number; peakMegabytes: number } {
+async function theirs({ models, mergekit }: Row, command: string): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "mergekit.yaml");
   const { method, density } = mergekit!;
   const parameters = { weight: 1, ...(density !== undefined && { density }) };
   const entries = modelsOf(models).map((model) => ({ model, parameters }));
   const base = method === "linear" ? {} : { base_model: family[0] };
   writeFileSync(recipe, JSON.stringify({ merge_method: method, ...base, models: entries, dtype: "bfloat16" }));
-  const { seconds, stdout } = run("python3", ["-c", MEASURE, command, recipe, out, "--no-copy-tokenizer", "--quiet"]);
+  const { seconds, stdout } = await runWriting("python3", [
+    "-c",
+    MEASURE,
+    command,
+    recipe,
+    out,
+    "--no-copy-tokenizer",
+    "--quiet",
+  ]);
   return { seconds, peakMegabytes: Number(stdout.trim().split("\n").at(-1)) / 1e6 };
 }
 
@@ -157,16 +212,17 @@ function startUp(): number {
   return median(Array.from({ length: 7 }, () => run(process.execPath, [bin, "--version"]).seconds));
 }
 
-function measure(row: Row): Result {
+async function measure(row: Row): Promise<Result> {
   const floors: number[] = [];
   const runs: { seconds: number; peakMegabytes: number }[] = [];
   for (let round = 0; round < rounds; round++) {
-    floors.push(floor(row));
-    runs.push(ours(row));
+    floors.push(await floor(row));
+    runs.push(await ours(row));
   }
   const seconds = median(runs.map((each) => each.seconds));
   const floorSeconds = median(floors);
-  const peer = options.mergekit !== undefined && row.mergekit !== undefined ? theirs(row, options.mergekit) : null;
+  const peer =
+    options.mergekit !== undefined && row.mergekit !== undefined ? await theirs(row, options.mergekit) : null;
   return {
     name: row.name,
     seconds,
@@ -189,7 +245,7 @@ process.stdout.write(
 );
 const results: Result[] = [];
 for (const row of wanted) {
-  const result = measure(row);
+  const result = await measure(row);
   results.push(result);
   const { name, seconds, floorSeconds, timesFloor, peakMegabytes, mergekit } = result;
   const peer = mergekit === undefined ? "" : `${mergekit.seconds.toFixed(1)} (${mergekit.peakMegabytes.toFixed(0)})`;
