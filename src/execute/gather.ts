@@ -11,9 +11,6 @@ import { deviationOf, energyOf, mergeBlocks } from "../numbers/sums.js";
 import { crossingBin, crossingValue } from "../statistics/norm_share.js";
 import {
   binCount,
-  bracketFromSample,
-  confidence,
-  exactRank,
   INFINITY_BITS,
   isFound,
   magnitudeOf,
@@ -26,7 +23,7 @@ import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
-import type { Quota, SampleBlock, SurveyPart } from "./jobs.js";
+import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
 
 /** The tensors whose entries a statistic is taken over: all of them, or one. */
@@ -76,7 +73,7 @@ export class Gatherer {
   readonly #address: number;
   readonly #blocks: readonly Block[];
   #quotas: ReadonlyMap<number, readonly Quota[]> = new Map();
-  #samples: Promise<Uint32Array[]> | null = null;
+  #selections: Promise<readonly (Selection | null)[]> | null = null;
 
   /** @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time. */
   constructor(
@@ -115,12 +112,9 @@ export class Gatherer {
     if (Math.max(...entries) <= BLOCK_ENTRIES) return null;
     const ranks = this.#ranksOf(need, entries);
     if (ranks.some((rank) => rank === null || rank === 0)) return null;
-    const samples = await this.#sample();
-    const bits = ranks.map((rank, model) => bracketFromSample(samples[model]!, rank!, entries[model]!).guess);
-    const sure = ranks.every(
-      (rank, model) => confidence(samples[model]!, bits[model]!, rank!, entries[model]!) >= CONFIDENT,
-    );
-    if (!sure) return null;
+    const selections = await this.#select(ranks, entries);
+    if (selections.some((selection) => selection!.confidence < CONFIDENT)) return null;
+    const bits = selections.map((selection) => selection!.bracket.guess);
     return { bits, ranks: ranks as number[], entries: Math.max(...entries) };
   }
 
@@ -166,14 +160,10 @@ export class Gatherer {
     const found: (Found | null)[] = ranks.map(() => null);
     let parts: SurveyPart[] | null = null;
     if (ranks.some((rank) => rank !== null && rank > 0)) {
-      const samples = await this.#sample();
-      if (this.#total() <= BLOCK_ENTRIES) {
-        for (const [model, rank] of ranks.entries()) {
-          if (rank !== null && rank > 0) found[model] = exactRank(samples[model]!, rank);
-        }
-      } else {
-        parts = await this.#surveyUntilFound(ranks, entries, samples, found);
-      }
+      const selections = await this.#select(ranks, entries);
+      if (this.#isSmall())
+        for (const [model, selection] of selections.entries()) found[model] = selection?.found ?? null;
+      else parts = await this.#surveyUntilFound(ranks, selections, found);
     }
     const thresholds = ranks.map((rank, model) => {
       if (rank === null) return 0;
@@ -190,14 +180,10 @@ export class Gatherer {
   /** @returns the parts of the survey if they count at the thresholds found, which quotas are made of. */
   async #surveyUntilFound(
     ranks: readonly (number | null)[],
-    entries: readonly number[],
-    samples: readonly Uint32Array[],
+    selections: readonly (Selection | null)[],
     found: (Found | null)[],
   ): Promise<SurveyPart[] | null> {
-    const everything = point(0);
-    let brackets = ranks.map((rank, model) =>
-      rank === null || rank === 0 ? everything : bracketFromSample(samples[model]!, rank, entries[model]!),
-    );
+    let brackets = selections.map((selection) => selection?.bracket ?? point(0));
     for (let pass = 0; ; pass++) {
       const parts = await this.#survey(brackets);
       const next = brackets.map((bracket, model) => {
@@ -216,13 +202,41 @@ export class Gatherer {
     }
   }
 
-  /** Drawn once, for a guess and for the bracket should the guess not do. */
-  #sample(): Promise<Uint32Array[]> {
-    return (this.#samples ??= this.#drawSample());
+  /** Whether the sample is everything, so that it gives the answer itself. */
+  #isSmall(): boolean {
+    return this.#total() <= BLOCK_ENTRIES;
   }
 
-  /** A sample of each model's magnitudes; all of them, in order, where the group is a block or less. */
-  async #drawSample(): Promise<Uint32Array[]> {
+  /**
+   * What a sample says of each model's rank; `null` for a model whose rank asks for nothing. Drawn once, for a guess and
+   * for the brackets should the guess not do.
+   */
+  #select(ranks: readonly (number | null)[], entries: readonly number[]): Promise<readonly (Selection | null)[]> {
+    return (this.#selections ??= this.#drawAndSelect(ranks, entries));
+  }
+
+  async #drawAndSelect(ranks: readonly (number | null)[], entries: readonly number[]): Promise<(Selection | null)[]> {
+    const drawn = await this.#sample();
+    const wanted = [...ranks.keys()].filter((model) => ranks[model] !== null && ranks[model]! > 0);
+    const blocks = wanted.map((model) => {
+      const { address, count } = drawn[model]!;
+      return {
+        tensor: this.#group.tensors[0]!,
+        start: 0,
+        count,
+        address,
+        rank: ranks[model]!,
+        entries: entries[model]!,
+      };
+    });
+    const parts = await this.#crew.run({ job: "select", blocks, args: { complete: this.#isSmall() } });
+    const selections: (Selection | null)[] = ranks.map(() => null);
+    for (const [index, model] of wanted.entries()) selections[model] = parts[index]!;
+    return selections;
+  }
+
+  /** Puts a sample of each model's magnitudes into kernel memory; all of them where the group is a block or less. */
+  async #sample(): Promise<{ address: number; count: number }[]> {
     const total = this.#total();
     const filled = Array.from({ length: this.#models }, () => 0);
     const blocks: SampleBlock[] = [];
@@ -234,7 +248,7 @@ export class Gatherer {
       });
       blocks.push({ tensor, start, count, slots });
     };
-    if (total <= BLOCK_ENTRIES) {
+    if (this.#isSmall()) {
       for (const tensor of this.#group.tensors) take(tensor, 0, this.#tensors[tensor]!.entries);
     } else {
       const runs = this.#sampleSize / SAMPLE_RUN;
@@ -254,7 +268,7 @@ export class Gatherer {
     const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
     const buffers = filled.map((_, model) => this.#address + model * capacity);
     await this.#crew.run({ job: "sample", blocks: blocks.filter(({ count }) => count > 0), args: { buffers } });
-    return filled.map((count, model) => new Uint32Array(this.#crew.memory.buffer, buffers[model], count).slice());
+    return filled.map((count, model) => ({ address: buffers[model]!, count }));
   }
 
   #sampleCapacity(): number {

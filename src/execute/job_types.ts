@@ -2,6 +2,7 @@ import type { Relations } from "../kernels/relations/definition.js";
 import type { Arguments } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
+import type { Bracket, Found } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
 
@@ -85,6 +86,21 @@ export interface SampleBlock extends Block {
   readonly slots: readonly number[];
 }
 
+/** A model's sample in kernel memory, and the rank wanted among `entries`. */
+export interface SelectBlock extends Block {
+  readonly address: number;
+  readonly rank: number;
+  readonly entries: number;
+}
+
+/** What a sample says of a rank: the answer where the sample is complete, else where to look, and how sure it is. */
+export interface Selection {
+  readonly found: Found | null;
+  readonly bracket: Bracket;
+  /** Standard deviations between the guess and the nearest other answer. */
+  readonly confidence: number;
+}
+
 export interface MomentsArgs {
   /** Per model; `null`: everything. */
   readonly trim: readonly { readonly centre: number; readonly threshold: number }[] | null;
@@ -104,6 +120,7 @@ export interface Jobs {
   copy: { block: Block; args: null; part: WrittenBlock };
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };
+  select: { block: SelectBlock; args: { readonly complete: boolean }; part: Selection };
   survey: { block: Block; args: SurveyArgs; part: SurveyPart };
   moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };

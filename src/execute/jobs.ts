@@ -1,7 +1,7 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, reread } from "./combine_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
-import { energyBins, moments, patterns, sample, survey } from "./statistics_jobs.js";
+import { energyBins, moments, patterns, sample, select, survey } from "./statistics_jobs.js";
 
 export type * from "./job_types.js";
 
@@ -16,6 +16,7 @@ export const exactSums: { readonly [N in JobName]?: (a: Jobs[N]["part"], b: Jobs
       upper: addArrays(part.upper, b[i]!.upper),
       lower: addArrays(part.lower, b[i]!.lower),
     })),
+  sample: () => null,
   patterns: (a, b) => a.map((part, i) => addArrays(part, b[i]!)),
 };
 
@@ -31,6 +32,7 @@ export const jobs: JobTable = {
   copy,
   reread,
   sample,
+  select,
   survey,
   moments,
   energyBins,

@@ -1,7 +1,7 @@
 /** Jobs that read changes and count or sum. */
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
-import { MAX_BINS } from "../statistics/threshold.js";
+import { bracketFromSample, bracketOf, confidence, exactRank, MAX_BINS } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
 import type {
@@ -10,6 +10,8 @@ import type {
   MomentsArgs,
   SampleArgs,
   SampleBlock,
+  SelectBlock,
+  Selection,
   SurveyArgs,
   SurveyPart,
 } from "./job_types.js";
@@ -26,6 +28,21 @@ export async function sample({ work }: Bench, block: SampleBlock, { buffers }: S
     }
   });
   return null;
+}
+
+/** On a thread because it takes as long as reading the sample did. */
+export async function select(
+  { work }: Bench,
+  { address, count, rank, entries }: SelectBlock,
+  { complete }: { readonly complete: boolean },
+): Promise<Selection> {
+  const magnitudes = new Uint32Array(work.kernels.memory.buffer, address, count);
+  if (complete) {
+    const found = exactRank(magnitudes, rank);
+    return { found, bracket: bracketOf(found.bits - 1, found.bits, found.bits), confidence: Number.POSITIVE_INFINITY };
+  }
+  const bracket = bracketFromSample(magnitudes, rank, entries);
+  return { found: null, bracket, confidence: confidence(magnitudes, bracket.guess, rank, entries) };
 }
 
 export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {
