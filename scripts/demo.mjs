@@ -51,8 +51,8 @@ for (const name of recipes) {
 }
 process.stdout.write(`${table.toString()}
 
-Written to out/demo/: each a folder that loads with transformers, its tokenizer-free config and model card beside the
-weights, each task's own head under heads/. Look further:
+Written to out/demo/: each a Hugging Face folder with config, weights, model card and provenance, and each task's own head
+under heads/. Look further:
 
   node bin/mergewright.js compare --base zoo/vision/base zoo/vision/mnist zoo/vision/fashion zoo/vision/latin --exclude 'classifier.*'
   node bin/mergewright.js inspect out/demo/vision-ties --norms

@@ -56,7 +56,7 @@ async function combineBlock(
   const { args, remaining } = spendQuota(given, block.quota);
   const kernel = method.kernel(args);
   const outBytes = DTYPE_BYTES[tensor.dtype];
-  const fused = kernel !== null && remaining === null && isKernelDtype(tensor.dtype);
+  const fused = kernel !== null && isKernelDtype(tensor.dtype);
   const extras = Object.keys(tensor.extra).length > 0;
   const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
   let nonFinite = 0;
@@ -68,9 +68,11 @@ async function combineBlock(
   await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
     before(tile);
     const target = out + (tile.start - block.start) * outBytes;
-    if (fused && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
+    // Only the tile in which a quota ends is counted entry by entry.
+    const ends = remaining !== null && (!fused || !spendInTile(work, tile, args, remaining));
+    if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
     const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
-    if (remaining !== null) applyQuota(work, careful, args.columns.threshold!, remaining);
+    if (ends) applyQuota(work, careful, args.columns.threshold!, remaining);
     if (kernel === null) defineTile(work, method, careful, args, counters);
     else {
       callKernel(work, work.kernels.get(kernel, "_F32_F32"), careful, work.floatOut);
@@ -96,6 +98,35 @@ function spendQuota(args: Arguments, quota: Quota): { args: Arguments; remaining
   const remaining = quota.map((left) => (left === 0 ? null : left));
   const partial = remaining.some((left) => left !== null);
   return { args: { ...args, columns: { ...args.columns, threshold } }, remaining: partial ? remaining : null };
+}
+
+/**
+ * Spends quotas on a whole tile: sets, for the kernel, the threshold of each input with a quota to what keeps all entries
+ * equal to it, or none. @returns false, with nothing spent, where some input keeps only the first of them.
+ */
+function spendInTile(work: Workbench, tile: PreparedTile, args: Arguments, remaining: (number | null)[]): boolean {
+  const { proof, context, kernels } = work;
+  const thresholds = args.columns.threshold!;
+  const column = Object.keys(args.columns).indexOf("threshold");
+  proof.setRows(remaining.length);
+  proof.clearCounters(remaining.length);
+  for (const [row, address] of tile.inputs.entries()) {
+    proof.setPointer(row, address);
+    proof.setColumn(row, 0, thresholds[row]!);
+  }
+  proof.setTile(tile.padded, 0, tile.subtract, 0);
+  kernels.get(`count_${tile.format}`)(proof.address);
+  const padding = tile.padded - tile.count;
+  const equal = thresholds.map(
+    (threshold, row) => proof.rowCounter(row, 1) - proof.rowCounter(row, 0) - (threshold === 0 ? padding : 0),
+  );
+  const isWhole = remaining.every((left, row) => left === null || left === 0 || equal[row]! <= left);
+  for (const [row, left] of remaining.entries()) {
+    if (left === null) continue;
+    context.setColumn(row, column, left === 0 ? nextAbove(thresholds[row]!) : thresholds[row]!);
+    if (isWhole && left > 0) remaining[row] = left - equal[row]!;
+  }
+  return isWhole;
 }
 
 /** @returns whether every result is finite; only then do its output and its counters stand. */
