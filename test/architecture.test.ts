@@ -12,7 +12,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const read = (file: string) => readFileSync(path.join(root, file), "utf8");
 const sources = readdirSync(path.join(root, "src"), { recursive: true, encoding: "utf8" })
   .map((name) => name.split(path.sep).join("/"))
-  .filter((name) => name.endsWith(".ts") && !name.endsWith(".as.ts") && !/\.test\.ts$|^kernels\/(.*\/)?bench\.ts$/.test(name));
+  .filter(
+    (name) => name.endsWith(".ts") && !name.endsWith(".as.ts") && !/\.test\.ts$|^kernels\/(.*\/)?bench\.ts$/.test(name),
+  );
 
 /** The table in ARCHITECTURE.md: rooms in the order the data walks. */
 function roomsOf(document: string): string[] {

@@ -107,19 +107,21 @@ export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): F
   const { atHigh, above, atLeast, bins, seen } = counts;
   if (rank > above && rank <= atLeast) return { bits: guess, above, atLeast, guessed: true };
   if (rank <= atHigh) return bracketAround(high, LARGEST_BITS);
+  const guessBin = guess > low && guess < high ? Math.floor((guess - low) / 2 ** shift) : -1;
   let larger = atHigh;
   for (let bin = binCount(bracket) - 1; bin >= 0; bin--) {
-    const first = Math.max(low + 1, low + bin * 2 ** shift);
-    const last = Math.min(high - 1, low + (bin + 1) * 2 ** shift - 1);
-    const hasGuess = first <= guess && guess <= last;
-    const inBin = bins[bin]! + (hasGuess ? atLeast - above : 0);
-    if (rank <= larger + inBin) {
-      const only = first === last ? first : onlyValue(low + bin * 2 ** shift, seen?.[bin] ?? 0);
-      if (only === null) return bracketAround(first, last);
-      const before = larger + (hasGuess && guess > only ? atLeast - above : 0);
-      return { bits: only, above: before, atLeast: before + bins[bin]!, guessed: false };
+    const inBin = bins[bin]! + (bin === guessBin ? atLeast - above : 0);
+    if (inBin === 0 || rank > larger + inBin) {
+      larger += inBin;
+      continue;
     }
-    larger += inBin;
+    const start = low + bin * 2 ** shift;
+    const first = Math.max(low + 1, start);
+    const last = Math.min(high - 1, start + 2 ** shift - 1);
+    const only = first === last ? first : onlyValue(start, seen?.[bin] ?? 0);
+    if (only === null) return bracketAround(first, last);
+    const before = larger + (bin === guessBin && guess > only ? atLeast - above : 0);
+    return { bits: only, above: before, atLeast: before + bins[bin]!, guessed: false };
   }
   return bracketAround(0, low);
 }
