@@ -15,6 +15,11 @@ export interface Terminal {
 
 export type Colours = ReturnType<typeof pc.createColors>;
 
+/** isTTY is undefined in a pipe, which picocolors would take for "decide yourself", and colour a CI's logs. */
+function isTerminal(stream: { readonly isTTY?: boolean }): boolean {
+  return stream.isTTY === true;
+}
+
 /** @param argv without node and the program's path. */
 export function openTerminal(argv: readonly string[]): Terminal {
   const flags = new Set(argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined));
@@ -23,8 +28,8 @@ export function openTerminal(argv: readonly string[]): Terminal {
   return {
     json: flags.has("--json"),
     width: stdout.isTTY ? Math.max(40, stdout.columns || 80) : Number.POSITIVE_INFINITY,
-    out: pc.createColors(coloured && stdout.isTTY),
-    error: pc.createColors(coloured && stderr.isTTY),
+    out: pc.createColors(coloured && isTerminal(stdout)),
+    error: pc.createColors(coloured && isTerminal(stderr)),
     // A terminal without a size, as some job runners give, cannot be drawn on.
     live: stderr.isTTY && stderr.columns > 0 && process.env.TERM !== "dumb",
   };
