@@ -72,11 +72,6 @@ export class KernelContext {
     return Number(this.#view.getBigInt64(this.#rowCounter(row, index), true));
   }
 
-  /** The same eight bytes read as a 64-bit float, for kernels that sum. */
-  rowSum(row: number, index: number): number {
-    return this.#view.getFloat64(this.#rowCounter(row, index), true);
-  }
-
   #rowCounter(row: number, index: number): number {
     return FIXED_BYTES + ROW_BYTES * row + ROW_COUNTERS + 8 * index;
   }
