@@ -1,7 +1,8 @@
 /** Stored tensors as work for a crew that reads and writes nothing. */
 import { blocksOf } from "../execute/blocks.js";
-import type { BlockPart, Crew, Stage } from "../execute/crew.js";
-import type { JobName, Jobs } from "../execute/jobs.js";
+import { observed } from "../execute/crew.js";
+import type { Crew } from "../execute/crew.js";
+import type { Jobs } from "../execute/jobs.js";
 import type { Phase, Progress } from "../execute/meter.js";
 import { setupOf } from "../execute/setup.js";
 import type { WorkSetup } from "../execute/setup.js";
@@ -90,21 +91,9 @@ export function metered(
   );
   const totalBytes = tensors.reduce((sum, index) => sum + passes * setup.tensors[index]!.entries * perEntry[index]!, 0);
   let doneBytes = 0;
-  return {
-    threads: crew.threads,
-    memory: crew.memory,
-    statistics: crew.statistics,
-    close: () => crew.close(),
-    run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
-      return crew.run(stage, (parts) => {
-        progress?.(parts);
-        for (const { index } of parts) {
-          const block = stage.blocks[index];
-          if (block !== undefined) doneBytes += block.count * perEntry[block.tensor]!;
-        }
-        // A sample or a repeated pass is not in the total.
-        report({ phase, doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
-      });
-    },
-  };
+  return observed(crew, (_, blocks) => {
+    for (const block of blocks) doneBytes += block.count * perEntry[block.tensor]!;
+    // A sample or a repeated pass is not in the total.
+    report({ phase, doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+  });
 }

@@ -102,3 +102,24 @@ async function runAlone<N extends JobName>(
   });
   return inOrder(parts);
 }
+
+/** A crew that tells which blocks of a stage are done, as they are; blocks whose parts threads add up, at its end. */
+export function observed(crew: Crew, done: (job: JobName, blocks: readonly Block[]) => void): Crew {
+  return {
+    threads: crew.threads,
+    memory: crew.memory,
+    statistics: crew.statistics,
+    close: () => crew.close(),
+    async run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
+      const parts = await crew.run(stage, (some) => {
+        progress?.(some);
+        done(
+          stage.job,
+          some.flatMap(({ index }) => (index < 0 ? [] : [stage.blocks[index]!])),
+        );
+      });
+      if (exactSums[stage.job] !== undefined) done(stage.job, stage.blocks);
+      return parts;
+    },
+  };
+}

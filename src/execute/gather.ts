@@ -23,6 +23,7 @@ import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
+import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
 
@@ -402,6 +403,7 @@ export class Gatherer {
       ? Float64Array
       : { counts: Float64Array; upper: Float64Array; lower: Float64Array };
     const sums: (Part | null)[] = Array.from({ length: this.#models }, () => null);
+    const add = exactSums[job] as unknown as (a: readonly Part[], b: readonly Part[]) => Part[];
     const byInputs = new Map<string, Block[]>();
     for (const block of this.#blocks) {
       const key = this.#tensors[block.tensor]!.inputs.map(({ model }) => model).join();
@@ -413,7 +415,7 @@ export class Gatherer {
       const parts = (await this.#crew.run({ job, blocks, args })) as Part[][];
       for (const part of parts) {
         for (const [input, model] of key.split(",").map(Number).entries()) {
-          sums[model] = sums[model] === null ? part[input]! : addParts(sums[model]!, part[input]!);
+          sums[model] = sums[model] === null ? part[input]! : add([sums[model]!], [part[input]!])[0]!;
         }
       }
     }
@@ -424,19 +426,4 @@ export class Gatherer {
 /** A bracket that only counts what is above and at a value. */
 function point(bits: number): Bracket {
   return { high: bits, guess: bits, low: bits - 1, shift: 0 };
-}
-
-function addParts<P extends Float64Array | { counts: Float64Array; upper: Float64Array; lower: Float64Array }>(
-  a: P,
-  b: P,
-): P {
-  if (a instanceof Float64Array) {
-    for (let i = 0; i < a.length; i++) a[i]! += (b as Float64Array)[i]!;
-  } else {
-    const [x, y] = [a, b as Exclude<P, Float64Array>] as const;
-    addParts(x.counts, y.counts);
-    addParts(x.upper, y.upper);
-    addParts(x.lower, y.lower);
-  }
-  return a;
 }

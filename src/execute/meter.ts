@@ -2,6 +2,7 @@ import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Plan } from "../plan/types.js";
 import { blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
+import { observed } from "./crew.js";
 import type { BlockPart, Crew, Stage } from "./crew.js";
 import type { JobName } from "./jobs.js";
 import type { Journal } from "./journal.js";
@@ -46,26 +47,20 @@ export function meter(
     }
   }
   let doneBytes = 0;
+  const watched = observed(crew, (job, blocks) => {
+    for (const block of blocks) doneBytes += block.count * bytesOf(block.tensor);
+    report({ phase: PHASES[job] ?? "statistics", doneBytes, totalBytes });
+  });
   return {
-    threads: crew.threads,
-    memory: crew.memory,
-    statistics: crew.statistics,
-    close: () => crew.close(),
+    ...watched,
     run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
-      const phase = PHASES[stage.job] ?? "statistics";
+      const isWriting = stage.job === "combine" || stage.job === "assume" || stage.job === "copy";
       // Statistics, and blocks that are combined a second time, come on top.
       for (const block of stage.blocks) {
-        const isFirst = (phase === "merge" || phase === "copy") && awaited.delete(keyOf(block));
+        const isFirst = isWriting && awaited.delete(keyOf(block));
         if (!isFirst) totalBytes += block.count * bytesOf(block.tensor);
       }
-      return crew.run(stage, (parts) => {
-        progress?.(parts);
-        for (const { index } of parts) {
-          const block = stage.blocks[index];
-          if (block !== undefined) doneBytes += block.count * bytesOf(block.tensor);
-        }
-        report({ phase, doneBytes, totalBytes });
-      });
+      return watched.run(stage, progress);
     },
   };
 }
