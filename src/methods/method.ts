@@ -182,6 +182,11 @@ export interface MethodDeclaration {
   readonly inputs: "changes" | "weights";
   /** Names of the counts it makes, with their meaning for the report. */
   readonly counters: Readonly<Record<string, string>>;
+  /**
+   * One sentence on what mergekit 0.1.5 computes differently for these values and this tensor, or `null` where it
+   * computes the same; a plan shows each distinct sentence once.
+   */
+  quirk?(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): string | null;
 }
 
 /** A method that looks at one entry position at a time: out[p] from base[p], inputs[·][p] and a few numbers. */

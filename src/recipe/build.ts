@@ -98,6 +98,9 @@ function readRecipe(
     parameters: readParameters(reading, parameters, method, dialect, context.methods),
     ...rest,
     seed: rest.seed ?? context.seedDefault ?? 0,
+    compat: "none",
+    tokenizer: null,
+    chatTemplate: null,
     notes: notesOn(method, base, models),
     positions: Object.fromEntries(reading.positions),
   };

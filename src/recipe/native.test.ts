@@ -45,6 +45,9 @@ describe("a recipe", () => {
       missing: "error",
       output: { dtype: null, shardSize: 5e9 },
       seed: 0,
+      compat: "none",
+      tokenizer: null,
+      chatTemplate: null,
       notes: [],
     });
     assert.deepEqual(positions.models, { file: "recipe.yaml", line: 3, column: 1, key: "models" });

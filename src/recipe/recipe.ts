@@ -18,6 +18,11 @@ export interface Recipe {
   readonly missing: "error" | "skip";
   readonly output: OutputSettings;
   readonly seed: number;
+  readonly compat: Compat;
+  /** Vocabulary of the result, or `null`: the donor's tokenizer files are copied and no row is moved. */
+  readonly tokenizer: TokenizerWish | null;
+  /** Chat template of the result: `auto`, a built-in's name or the template itself; `null`: the tokenizer's own. */
+  readonly chatTemplate: string | null;
   /** Facts worth telling that are no errors, e.g. a base that the method does not use. One sentence each. */
   readonly notes: readonly string[];
   /**
@@ -75,3 +80,40 @@ export interface OutputSettings {
   /** Largest shard in bytes. */
   readonly shardSize: number;
 }
+
+/**
+ * Whose rules hold around the method. `none`: Mergewright's. `mergekit`: those of mergekit 0.1.5 with its defects
+ * repaired, for its recipes. `strict`: with the defects that are documented.
+ */
+export type Compat = "none" | "mergekit" | "strict";
+
+/** How the vocabulary of the result is made. */
+export interface TokenizerWish {
+  readonly source: TokenizerSource;
+  /** Exceptions for single tokens, in the order written. */
+  readonly tokens: readonly TokenWish[];
+  /** Rows of the vocabulary tensors are padded to a multiple of this, at least 1; `null`: not padded. */
+  readonly padToMultipleOf: number | null;
+}
+
+/** `union`: the base's vocabulary (else the first model's), then every unseen token of the others. */
+export type TokenizerSource =
+  | { readonly kind: "union" }
+  | { readonly kind: "base" }
+  /** A model's path or address as written. */
+  | { readonly kind: "model"; readonly model: string };
+
+export interface TokenWish {
+  readonly token: string;
+  /** Where its row comes from; `null`: as for any other token. */
+  readonly source: TokenSource | null;
+  /** Also for models that have a row of their own. */
+  readonly force: boolean;
+}
+
+export type TokenSource =
+  | { readonly kind: "zero" }
+  /** The row that this model has for the token itself. */
+  | { readonly kind: "model"; readonly model: string }
+  /** The row that this model has for another token, by its text or by its number. */
+  | { readonly kind: "model-token"; readonly model: string; readonly token: string | number };

@@ -126,6 +126,9 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
       dtype: fc.constantFrom(null, "F64" as const, "BF16" as const, "F8_E4M3" as const),
       shardSize: fc.oneof(fc.integer({ min: 1, max: 1e10 }), fc.constantFrom(5e9, 1e6, 2 ** 30, 1, 3 * 2 ** 40)),
     }),
+    compat: fc.constant("none"),
+    tokenizer: fc.constant(null),
+    chatTemplate: fc.constant(null),
     notes: fc.constant([]),
     positions: fc.constant({}),
   }) as fc.Arbitrary<Recipe>;
