@@ -1,33 +1,57 @@
 import type { Checkpoint } from "./models/model.js";
-import type { OpenInputs } from "./plan/types.js";
+import { mergedCheckpoint, mergeKey, planIntermediate } from "./plan/intermediate.js";
+import type { OpenInputs, OpenMerge } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
 
 /** Opens a checkpoint by what the user wrote: a path or an address. */
 export type OpenModel = (label: string) => Promise<Checkpoint>;
 
-/** Opens every checkpoint that a recipe names; the headers of all are read and checked. */
+/**
+ * Opens every checkpoint that a recipe names; the headers of all are read and checked. Merges that stand in the place of
+ * checkpoints are planned, equal ones once.
+ */
 export async function openInputs(recipe: Recipe, open: OpenModel): Promise<OpenInputs & { close(): Promise<void> }> {
   const opened: Checkpoint[] = [];
   const close = async () => {
     for (const checkpoint of opened) await checkpoint.close();
   };
-  const openOne = async (label: string) => {
+  const openStored = async (label: string) => {
     const checkpoint = await open(label);
     opened.push(checkpoint);
     return checkpoint;
   };
   try {
-    const base = recipe.base === null ? null : await openOne(recipe.base);
-    const models: Checkpoint[] = [];
-    for (const { model } of recipe.models) models.push(await openOne(model));
-    const extra: Record<string, Checkpoint> = {};
-    for (const [name, { value }] of Object.entries(recipe.parameters)) {
-      if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null)
-        extra[name] = await openOne(String(value));
-    }
-    return { base, models, extra, close };
+    return { ...(await openAll(recipe, openStored, new Map())), close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** @param known merges opened so far, by key. */
+async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenInputs> {
+  const merges = new Set<OpenMerge>();
+  const openOne = async (label: string) => {
+    if (!Object.hasOwn(recipe.merges, label)) return openStored(label);
+    const merge = await openMerge(recipe.merges[label]!, openStored, known);
+    for (const inner of merge.inputs.merges) merges.add(inner);
+    merges.add(merge);
+    return mergedCheckpoint(merge, label);
+  };
+  const base = recipe.base === null ? null : await openOne(recipe.base);
+  const models: Checkpoint[] = [];
+  for (const { model } of recipe.models) models.push(await openOne(model));
+  const extra: Record<string, Checkpoint> = {};
+  for (const [name, { value }] of Object.entries(recipe.parameters)) {
+    if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null)
+      extra[name] = await openOne(String(value));
+  }
+  return { base, models, extra, merges: [...merges] };
+}
+
+async function openMerge(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenMerge> {
+  const key = mergeKey(recipe);
+  const merge = known.get(key) ?? planIntermediate(recipe, await openAll(recipe, openStored, known));
+  known.set(key, merge);
+  return merge;
 }

@@ -2,13 +2,17 @@
 import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
 import type { Crew } from "./execute/crew.js";
-import { run } from "./execute/run.js";
+import { Journal } from "./execute/journal.js";
 import type { Progress } from "./execute/meter.js";
-import type { RunResult } from "./execute/run.js";
+import { run } from "./execute/run.js";
+import type { RunOptions, RunResult } from "./execute/run.js";
+import { settle } from "./execute/settle.js";
 import { setupOf } from "./execute/setup.js";
 import type { Tuning, WorkSetup } from "./execute/setup.js";
 import type { Workspace } from "./execute/workspace.js";
+import type { Method } from "./methods/method.js";
 import { makePlan } from "./plan/plan.js";
+import { storedSources } from "./plan/streams.js";
 import type { OpenInputs } from "./plan/types.js";
 import type { Plan } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
@@ -55,13 +59,20 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
     const plan = makePlan(recipe, inputs);
     const workspace = platform.openWorkspace(options.out, inputs, { force: options.force ?? false });
     try {
-      const setup = setupOf(plan, (file) => workspace.path(file), options.tuning);
-      const result = await run(plan, recipe.method, setup, workspace, {
+      const journal = new Journal(workspace, plan);
+      const runOptions: RunOptions = {
         createCrew: (setup, statisticsBytes) => platform.createCrew(setup, options.threads, statisticsBytes),
         strict: options.strict ?? false,
         ...(options.progress && { progress: options.progress }),
+      };
+      const settled = await settle(plan.merges, journal, {
+        ...runOptions,
+        findMethod: methodsOf(inputs),
+        ...(options.tuning && { tuning: options.tuning }),
       });
-      const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<number, string>();
+      const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
+      const result = await run(plan, recipe.method, setup, workspace, journal, runOptions);
+      const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
       const provenance = provenanceOf(recipe, plan, result, contents);
       await writeSideFiles(plan, inputs, workspace);
       workspace.writeWhole("README.md", encode(modelCard(recipe, plan, provenance)));
@@ -75,6 +86,12 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
   } finally {
     await inputs.close();
   }
+}
+
+/** The methods of the merges among the inputs. */
+function methodsOf({ merges }: OpenInputs): (name: string) => Method {
+  const methods = new Map(merges.map(({ recipe: { method } }) => [method.name, method]));
+  return (name) => methods.get(name)!;
 }
 
 /** The plan alone; reads headers and configs, no weights. */
@@ -98,10 +115,11 @@ async function writeSideFiles(plan: Plan, { base, models }: OpenInputs, workspac
   }
 }
 
-async function hashInputs(plan: Plan, { hashFile }: Platform): Promise<Map<number, string>> {
-  const hashes = new Map<number, string>();
-  for (const [index, { address }] of plan.sources.entries()) {
-    if (address?.kind === "file") hashes.set(index, await hashFile(address.path));
+/** By path. */
+async function hashInputs(plan: Plan, { hashFile }: Platform): Promise<Map<string, string>> {
+  const hashes = new Map<string, string>();
+  for (const { address } of storedSources(plan)) {
+    if (address?.kind === "file" && !hashes.has(address.path)) hashes.set(address.path, await hashFile(address.path));
   }
   return hashes;
 }

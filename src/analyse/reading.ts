@@ -33,6 +33,7 @@ export function readingSetup(
     skipped: [],
     files: [],
     sideFiles: [],
+    merges: [],
     warnings: [],
     estimate: { outputBytes: 0, readBytes: 0, mergedEntries: 0, passes: 1 },
     dare: null,

@@ -9,7 +9,15 @@ import { DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
-import type { AssumeArgs, CombineArgs, CombineBlock, Quota, WrittenBlock } from "./job_types.js";
+import type {
+  AssumeArgs,
+  CombineArgs,
+  CombineBlock,
+  Quota,
+  RehearseArgs,
+  Rehearsal,
+  WrittenBlock,
+} from "./job_types.js";
 import type { WorkTensor } from "./setup.js";
 import { isKernelDtype } from "./workbench.js";
 import type { PreparedTile, Workbench } from "./workbench.js";
@@ -19,11 +27,26 @@ export function combine(bench: Bench, block: CombineBlock, { args }: CombineArgs
 }
 
 export async function assume(bench: Bench, block: CombineBlock, args: AssumeArgs): Promise<WrittenBlock> {
-  const { work } = bench;
-  const { inputs } = work.setup.tensors[block.tensor]!;
-  const lead = new BigInt64Array(work.kernels.memory.buffer, args.lead, 1);
+  const lead = new BigInt64Array(bench.work.kernels.memory.buffer, args.lead, 1);
   const positive = Atomics.load(lead, 0) > 0n;
-  const guesses = args.guesses === null ? [] : inputs.map(({ model }) => args.guesses![model]!);
+  const prover = guessProver(bench.work, block, args.guesses);
+  const written = await combineBlock(bench, block, positive ? args.positive : args.negative, prover.count);
+  Atomics.add(lead, 0, BigInt(written.counters.positive! - written.counters.negative!));
+  return { ...written, proof: { ...prover.result(), positive } };
+}
+
+/** Combines a block only to count. */
+export async function rehearse(bench: Bench, block: CombineBlock, args: RehearseArgs): Promise<Rehearsal> {
+  const { work } = bench;
+  const prover = guessProver(work, block, args.guesses);
+  const { counters } = await combineInto(bench, block, args.args, work.blockOut, prover.count);
+  return { counters, ...prover.result() };
+}
+
+/** Counts the magnitudes of a block's inputs above and at or above guessed thresholds, tile by tile. */
+function guessProver(work: Workbench, block: Block, guessed: AssumeArgs["guesses"]) {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const guesses = guessed === null ? [] : inputs.map(({ model }) => guessed[model]!);
   const { proof } = work;
   proof.setRows(guesses.length);
   proof.clearCounters(guesses.length);
@@ -36,21 +59,46 @@ export async function assume(bench: Bench, block: CombineBlock, args: AssumeArgs
     work.kernels.get(`count_${format}`)(proof.address);
     padding += padded - count;
   };
-  const written = await combineBlock(bench, block, positive ? args.positive : args.negative, count);
-  Atomics.add(lead, 0, BigInt(written.counters.positive! - written.counters.negative!));
-  const above = guesses.map((_, row) => proof.rowCounter(row, 0));
-  // The padding's magnitudes are zero.
-  const atLeast = guesses.map((bits, row) => proof.rowCounter(row, 1) - (bits === 0 ? padding : 0));
-  return { ...written, proof: { above, atLeast, positive } };
+  const result = () => ({
+    above: guesses.map((_, row) => proof.rowCounter(row, 0)),
+    // The padding's magnitudes are zero.
+    atLeast: guesses.map((bits, row) => proof.rowCounter(row, 1) - (bits === 0 ? padding : 0)),
+  });
+  return { count, result };
 }
 
 async function combineBlock(
   bench: Bench,
   block: CombineBlock,
-  given: Arguments,
+  args: Arguments,
   before: (tile: PreparedTile) => void,
 ): Promise<WrittenBlock> {
-  const { work, method } = bench;
+  const { work } = bench;
+  const tensor = work.setup.tensors[block.tensor]!;
+  const { position, bytes } = placeOf(tensor, block);
+  const out = work.blockFor(position);
+  const { counters, nonFinite, nonFiniteInputs } = await combineInto(bench, block, args, out, before);
+  const digest = await write(bench, tensor.file, position, out, bytes);
+  return { digest, counters, nonFinite, nonFiniteInputs };
+}
+
+/** A block or a part of one, combined in kernel memory. */
+export interface Combined extends Omit<WrittenBlock, "digest" | "proof"> {
+  /** What is left of the block's quota behind these entries. */
+  readonly quota: Quota;
+}
+
+/**
+ * Combines a run of entries of one block.
+ * @param out where the results go: an address of kernel memory, in the tensor's format.
+ */
+export async function combineInto(
+  { work, method }: Pick<Bench, "work" | "method">,
+  block: CombineBlock,
+  given: Arguments,
+  out: number,
+  before: (tile: PreparedTile) => void,
+): Promise<Combined> {
   const tensor = work.setup.tensors[block.tensor]!;
   const changes = method.inputs === "changes";
   const { args, remaining } = spendQuota(given, block.quota);
@@ -62,8 +110,6 @@ async function combineBlock(
   let nonFinite = 0;
   let nonFiniteInputs: number[] | null = null;
   if (kernel !== null) setArguments(work, args, tensor.inputs.length);
-  const { position, bytes } = placeOf(tensor, block);
-  const out = work.blockFor(position);
 
   await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
     before(tile);
@@ -85,8 +131,9 @@ async function combineBlock(
       nonFiniteInputs = countNonFinite(work, again(false), nonFiniteInputs);
     }
   });
-  const digest = await write(bench, tensor.file, position, out, bytes);
-  return { digest, counters, nonFinite, nonFiniteInputs };
+  // Only what is counted entry by entry can have become less.
+  const quota = remaining === null ? block.quota : block.quota!.map((left, i) => remaining[i] ?? left);
+  return { counters, nonFinite, nonFiniteInputs, quota };
 }
 
 /**
@@ -232,9 +279,18 @@ function placeOf({ offset, dtype }: WorkTensor, { start, count }: Block): { posi
 export async function copy(bench: Bench, block: Block): Promise<WrittenBlock> {
   const { work } = bench;
   const tensor = work.setup.tensors[block.tensor]!;
-  const { stream } = tensor.inputs[0]!;
   const { position, bytes } = placeOf(tensor, block);
   const out = work.blockFor(position);
+  const nonFinite = await copyInto(work, block, out);
+  const digest = await write(bench, tensor.file, position, out, bytes);
+  return { digest, counters: {}, nonFinite, nonFiniteInputs: nonFinite > 0 ? [nonFinite, 0] : null };
+}
+
+/** Copies a run of entries to an address of kernel memory. @returns how many are NaN or infinite. */
+export async function copyInto(work: Workbench, block: Block, out: number): Promise<number> {
+  const tensor = work.setup.tensors[block.tensor]!;
+  const { stream } = tensor.inputs[0]!;
+  const { bytes } = placeOf(tensor, block);
   let nonFinite = 0;
   if (stream.dtype === tensor.dtype) {
     const source = await work.source(stream.source);
@@ -246,8 +302,7 @@ export async function copy(bench: Bench, block: Block): Promise<WrittenBlock> {
       nonFinite += work.narrow(tensor.dtype, tile.inputs[0]!, target, tile.count);
     });
   }
-  const digest = await write(bench, tensor.file, position, out, bytes);
-  return { digest, counters: {}, nonFinite, nonFiniteInputs: nonFinite > 0 ? [nonFinite, 0] : null };
+  return nonFinite;
 }
 
 /** @returns the digest of a block as it lies in the output file. */

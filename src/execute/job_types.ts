@@ -51,6 +51,17 @@ export interface WrittenBlock {
   readonly proof?: Proof;
 }
 
+/** A combination that is only counted. */
+export interface RehearseArgs {
+  /** The arguments under some majority of signs: counters do not depend on it. */
+  readonly args: Arguments;
+  /** As in AssumeArgs. */
+  readonly guesses: AssumeArgs["guesses"];
+}
+
+/** What a combination counts. */
+export type Rehearsal = Pick<WrittenBlock, "counters"> & Pick<Proof, "above" | "atLeast">;
+
 export interface SurveyRow {
   /** Bit patterns of magnitudes. */
   readonly high: number;
@@ -117,6 +128,7 @@ export interface EnergyBins {
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
   assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
+  rehearse: { block: CombineBlock; args: RehearseArgs; part: Rehearsal };
   copy: { block: Block; args: null; part: WrittenBlock };
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };

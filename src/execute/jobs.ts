@@ -1,5 +1,5 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
-import { assume, combine, copy, reread } from "./combine_jobs.js";
+import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { energyBins, moments, patterns, sample, select, survey } from "./statistics_jobs.js";
 
@@ -29,6 +29,7 @@ function addArrays(into: Float64Array, more: Float64Array): Float64Array {
 export const jobs: JobTable = {
   combine,
   assume,
+  rehearse,
   copy,
   reread,
   sample,

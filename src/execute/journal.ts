@@ -1,9 +1,11 @@
 import { MergewrightError } from "../errors.js";
 import type { Known } from "../methods/method.js";
 import { xxh64 } from "../numbers/checksum.js";
+import { inputStates } from "../plan/streams.js";
 import type { Plan } from "../plan/types.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
-import type { WrittenBlock } from "./jobs.js";
+import type { Gathered } from "./gather.js";
+import type { Quota, WrittenBlock } from "./jobs.js";
 import type { Workspace } from "./workspace.js";
 
 /**
@@ -31,12 +33,17 @@ export function planHash(plan: Plan): string {
   const inputs = plan.inputs.map(({ role, name, label }) => ({ role, name, label }));
   const sources = plan.sources.map(({ input, file }) => ({ input, file }));
   const files = plan.files.map(({ name, size, header }) => ({ name, size, header: xxh64(header) }));
-  const text = JSON.stringify({ ...plan, inputs, sources, files, estimate: null, warnings: null });
+  const merges = plan.merges.map((merge) => planHash(merge.plan));
+  const text = JSON.stringify({ ...plan, inputs, sources, files, merges, estimate: null, warnings: null });
   return xxh64(new TextEncoder().encode(text));
 }
 
-function inputStates({ sources }: Plan): string[] {
-  return sources.map(({ file, stamp, headerHash }) => `${file} ${stamp.size} ${stamp.version} ${headerHash}`);
+/** The statistics of a merge that is an input; see settle.ts. */
+interface SettledLine {
+  readonly settled: string;
+  readonly known: Known;
+  /** Per tensor its quotas, runs of equal ones together. */
+  readonly quotas: readonly (readonly [tensor: number, runs: readonly (readonly [quota: Quota, blocks: number])[]])[];
 }
 
 interface RedoLine {
@@ -46,6 +53,8 @@ interface RedoLine {
 export class Journal {
   readonly #workspace: Workspace;
   readonly known = new Map<string, Known>();
+  /** Of merges that are inputs, by merge and group. */
+  readonly settled = new Map<string, Gathered>();
   /** By tensor index, then block index. */
   readonly written = new Map<number, Map<number, WrittenBlock>>();
   /** Whether an earlier run's work was found. */
@@ -73,6 +82,9 @@ export class Journal {
     if ("known" in line) {
       const { known, value } = line as KnownLine;
       this.known.set(known, value);
+    } else if ("settled" in line) {
+      const { settled, known, quotas } = line as SettledLine;
+      this.settled.set(settled, { known, quotas: unpacked(quotas) });
     } else if ("block" in line) {
       const { block, written } = line as BlockLine;
       this.#keep(block[0], block[1], written);
@@ -90,6 +102,12 @@ export class Journal {
   recordKnown(key: string, value: Known): void {
     this.known.set(key, value);
     this.#workspace.record([encode({ known: key, value } satisfies KnownLine)]);
+  }
+
+  recordSettled(key: string, gathered: Gathered): void {
+    const { known, quotas } = gathered;
+    this.settled.set(key, gathered);
+    this.#workspace.record([encode({ settled: key, known, quotas: packed(quotas) } satisfies SettledLine)]);
   }
 
   recordBlocks(
@@ -142,8 +160,31 @@ function checkSame(label: string, earlier: FirstLine | null, now: FirstLine): vo
   });
 }
 
+/** Nearly all blocks of a tensor have one of two quotas. */
+function packed(quotas: Gathered["quotas"]): SettledLine["quotas"] {
+  return [...quotas].map(([tensor, blocks]) => {
+    const runs: [Quota, number][] = [];
+    let last = "";
+    for (const quota of blocks) {
+      const text = JSON.stringify(quota);
+      if (runs.length > 0 && text === last) runs.at(-1)![1]++;
+      else runs.push([quota, 1]);
+      last = text;
+    }
+    return [tensor, runs];
+  });
+}
+
+function unpacked(quotas: SettledLine["quotas"]): Gathered["quotas"] {
+  return new Map(
+    quotas.map(([tensor, runs]) => {
+      return [tensor, runs.flatMap(([quota, blocks]) => Array.from({ length: blocks }, () => quota))];
+    }),
+  );
+}
+
 /** JSON has no infinity; thresholds can be infinite. */
-function encode(line: KnownLine | BlockLine): string {
+function encode(line: KnownLine | SettledLine | BlockLine): string {
   return JSON.stringify(line, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
 }
 

@@ -1,4 +1,5 @@
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import { streamsOf } from "../plan/streams.js";
 import type { Plan } from "../plan/types.js";
 import { blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
@@ -6,6 +7,7 @@ import { observed } from "./crew.js";
 import type { BlockPart, Crew, Stage } from "./crew.js";
 import type { JobName } from "./jobs.js";
 import type { Journal } from "./journal.js";
+import type { WorkSetup } from "./setup.js";
 
 export type Phase = "statistics" | "merge" | "copy" | "check";
 
@@ -23,6 +25,30 @@ const PHASES: Readonly<Partial<Record<JobName, Phase>>> = {
   reread: "check",
 };
 
+/** A crew that reports how much has been read of the merged tensors for statistics, in passes of unknown number. */
+export function meterStatistics(
+  crew: Crew,
+  { tensors }: WorkSetup,
+  report: ((progress: Progress) => void) | undefined,
+): Crew {
+  if (report === undefined) return crew;
+  const bytesOf = ({ tensor, count }: Block) =>
+    streamsOf(tensors[tensor]!).reduce((sum, { dtype }) => sum + DTYPE_BYTES[dtype] * count, 0);
+  let totalBytes = 0;
+  let doneBytes = 0;
+  const watched = observed(crew, (_, blocks) => {
+    for (const block of blocks) doneBytes += bytesOf(block);
+    report({ phase: "statistics", doneBytes, totalBytes });
+  });
+  return {
+    ...watched,
+    run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
+      for (const block of stage.blocks) totalBytes += bytesOf(block);
+      return watched.run(stage, progress);
+    },
+  };
+}
+
 /** A crew that reports how far the work is. Bytes of statistics passes are added to the total as they come. */
 export function meter(
   crew: Crew,
@@ -32,9 +58,8 @@ export function meter(
 ): Crew {
   if (report === undefined) return crew;
   const bytesOf = (tensor: number) => {
-    const { base, inputs, extra, dtype } = plan.tensors[tensor]!;
-    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
-    return streams.reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[dtype]);
+    const planned = plan.tensors[tensor]!;
+    return streamsOf(planned).reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[planned.dtype]);
   };
   let totalBytes = 0;
   const awaited = new Set<string>();

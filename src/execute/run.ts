@@ -9,7 +9,7 @@ import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, statisticsBytes } from "./gather.js";
 import type { Gathered, Guess } from "./gather.js";
 import type { CombineBlock, WrittenBlock } from "./jobs.js";
-import { Journal } from "./journal.js";
+import type { Journal } from "./journal.js";
 import { meter } from "./meter.js";
 import type { Progress } from "./meter.js";
 import type { WorkSetup } from "./setup.js";
@@ -46,15 +46,18 @@ export interface RunResult {
 /** Groups that are worked on at the same time where statistics are per tensor: the next is read while one ends. */
 const LANES = 3;
 
-/** Executes a plan into a workspace, whose files and journal then hold the result; `commit` is the caller's. */
+/**
+ * Executes a plan into a workspace, whose files and journal then hold the result; `commit` is the caller's.
+ * @param journal of the workspace, opened for the plan.
+ */
 export async function run(
   plan: Plan,
   method: Method,
   setup: WorkSetup,
   workspace: Workspace,
+  journal: Journal,
   options: RunOptions,
 ): Promise<RunResult> {
-  const journal = new Journal(workspace, plan);
   for (const { name, size, header } of plan.files) workspace.allocate(name, size, header);
   const models = plan.inputs.filter(({ role }) => role === "model").length;
   const { scope, lanes, laneBytes } = statisticsLayout(plan, method);
@@ -96,9 +99,9 @@ interface MergeGroup {
 }
 
 /** The lead, an i64, and what keeps the memory after it aligned. */
-const LEAD_BYTES = 64;
+export const LEAD_BYTES = 64;
 
-function guessedKnown({ bits, entries }: Guess): Known {
+export function guessedKnown({ bits, entries }: Guess): Known {
   return { threshold: { thresholds: bits.map((pattern) => magnitudeOf(pattern)), kept: bits.map(() => 0), entries } };
 }
 
@@ -153,7 +156,7 @@ class Execution {
   async #mergeGroup(group: MergeGroup): Promise<void> {
     const { own, merged, scope, address } = group;
     const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
-    const settings = this.#groupSettings(own);
+    const settings = groupSettings(this.plan, own, this.models);
     const need = this.method.needs(settings, {});
     const gatherer = new Gatherer(
       this.crew,
@@ -168,7 +171,9 @@ class Execution {
     if (known === null) {
       const isNew = !this.journal.known.has(`statistics:${key}`);
       const guess = isNew && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
-      if (guess !== null) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
+      // What is taken over the survivors of the trim needs their thresholds first.
+      const isEnough = guess !== null && this.method.needs(settings, guessedKnown(guess)) === null;
+      if (isEnough) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
       if (known === null) {
         if (isNew) gathered = await this.#gather(gatherer, settings, key);
         const majority = (this.method.majority?.(settings) ?? null) !== null;
@@ -240,19 +245,6 @@ class Execution {
       }
     }
     return { above, atLeast, votes };
-  }
-
-  /** Settings with one entry per model of the plan; a model that a tensor lacks takes them from one that has it. */
-  #groupSettings(tensors: readonly number[]): Settings {
-    const planned = tensors.map((index) => this.plan.tensors[index]!);
-    const models = Array.from({ length: this.models }, (_, model) => {
-      for (const { inputs, settings } of planned) {
-        const at = inputs.findIndex((input) => input.model === model);
-        if (at >= 0) return settings!.models[at]!;
-      }
-      return planned[0]!.settings!.global;
-    });
-    return { global: planned[0]!.settings!.global, models };
   }
 
   async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
@@ -370,8 +362,21 @@ class Execution {
   }
 }
 
+/** Settings with one entry per model of the plan; a model that a tensor lacks takes them from one that has it. */
+export function groupSettings(plan: Plan, tensors: readonly number[], models: number): Settings {
+  const planned = tensors.map((index) => plan.tensors[index]!);
+  const own = Array.from({ length: models }, (_, model) => {
+    for (const { inputs, settings } of planned) {
+      const at = inputs.findIndex((input) => input.model === model);
+      if (at >= 0) return settings!.models[at]!;
+    }
+    return planned[0]!.settings!.global;
+  });
+  return { global: planned[0]!.settings!.global, models: own };
+}
+
 /** The statistics of a group, reduced to the models that a tensor has. */
-function knownFor(known: Known, { inputs }: PlannedTensor): Known {
+export function knownFor(known: Known, { inputs }: PlannedTensor): Known {
   const pick = (values: readonly number[]) => inputs.map(({ model }) => values[model]!);
   const { threshold, votes, moments, energy } = known;
   const share = known["norm-share"];
@@ -386,7 +391,7 @@ function knownFor(known: Known, { inputs }: PlannedTensor): Known {
   };
 }
 
-async function eachInLanes<T>(
+export async function eachInLanes<T>(
   items: readonly T[],
   lanes: number,
   work: (item: T, lane: number) => Promise<void>,

@@ -3,8 +3,10 @@ import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { StreamKey } from "../numbers/random.js";
 import { streamKey } from "../numbers/random.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
-import type { Plan, PlannedTensor, Stream } from "../plan/types.js";
+import { streamsOf } from "../plan/streams.js";
+import type { Plan, Stream } from "../plan/types.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
+import type { CombineArgs, Quota } from "./job_types.js";
 
 /** What a thread must know to work on blocks; plain data that can be posted. */
 export interface WorkSetup {
@@ -22,6 +24,23 @@ export interface WorkSetup {
   readonly maxStreams: number;
   /** Largest number of bytes of an entry, over inputs and outputs. */
   readonly maxEntryBytes: number;
+  /** Merges that sources stand for; each after those that it reads. */
+  readonly merges: readonly WorkMerge[];
+}
+
+/** A merge whose tensors are computed where they are read. */
+export interface WorkMerge extends Settled {
+  readonly key: string;
+  /** Without files, which it never writes, and with no merges of its own: the outermost setup lists all. */
+  readonly setup: WorkSetup;
+}
+
+/** All that is needed to combine any run of a merge's entries. */
+export interface Settled {
+  /** Per tensor; `null` for one that is copied. */
+  readonly args: readonly (CombineArgs | null)[];
+  /** For an exact quota: per tensor index and block of it. */
+  readonly quotas: ReadonlyMap<number, readonly Quota[]>;
 }
 
 export interface WorkSource {
@@ -58,25 +77,38 @@ export interface Tuning {
 
 /** Entries of a kernel call: long enough to hide the call, short enough for the second-level cache. */
 const TILE_ENTRIES = 16_384;
+/** Entries that a merge among the inputs reads at once: threads have buffers for each such merge. */
+const MERGED_CHUNK_ENTRIES = 65_536;
 /** A thread's input buffers stay below this; more models are read in shorter chunks. */
 const READ_BUDGET = 8 * 1024 * 1024;
 
 /**
  * What the threads need of a plan.
  * @param path of an output file of the plan.
+ * @param settled by key: what is known of the merges among the inputs. Those that are missing cannot be read; their
+ * buffers are planned nevertheless.
  */
-export function setupOf(plan: Plan, path: (file: string) => string, tuning: Tuning = {}): WorkSetup {
+export function setupOf(
+  plan: Plan,
+  path: (file: string) => string,
+  tuning: Tuning = {},
+  settled: ReadonlyMap<string, Settled> = new Map(),
+): WorkSetup {
+  const merges = plan.merges.map(({ key, plan: inner }): WorkMerge => {
+    const { args, quotas } = settled.get(key) ?? { args: [], quotas: new Map() };
+    const setup = workOf({ ...inner, files: [] }, (file) => file, tuning, MERGED_CHUNK_ENTRIES);
+    return { key, args, quotas, setup };
+  });
+  return { ...workOf(plan, path, tuning, BLOCK_ENTRIES), merges };
+}
+
+function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {
   const models = plan.inputs.filter(({ role }) => role === "model");
-  const streamsOf = ({ base, inputs, extra }: PlannedTensor) => [
-    ...inputs.map(({ stream }) => stream),
-    ...(base === null ? [] : [base]),
-    ...Object.values(extra),
-  ];
   const maxStreams = Math.max(1, ...plan.tensors.map((tensor) => streamsOf(tensor).length));
   const dtypes = plan.tensors.flatMap((tensor) => [tensor.dtype, ...streamsOf(tensor).map(({ dtype }) => dtype)]);
   const maxEntryBytes = Math.max(1, ...new Set(dtypes.map((dtype) => DTYPE_BYTES[dtype])));
   const tileEntries = tuning.tileEntries ?? TILE_ENTRIES;
-  let chunkEntries = BLOCK_ENTRIES;
+  let chunkEntries = mostChunkEntries;
   while (chunkEntries > tileEntries && chunkEntries * maxEntryBytes * maxStreams > READ_BUDGET) chunkEntries /= 2;
   return {
     method: plan.method,
@@ -102,5 +134,6 @@ export function setupOf(plan: Plan, path: (file: string) => string, tuning: Tuni
     chunkEntries: tuning.chunkEntries ?? chunkEntries,
     maxStreams,
     maxEntryBytes,
+    merges: [],
   };
 }

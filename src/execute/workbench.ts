@@ -263,8 +263,13 @@ function pad(count: number): number {
   return Math.ceil(count / LANES) * LANES;
 }
 
-/** Bytes of kernel memory a workbench needs. */
-export function workbenchBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
+/** Bytes of kernel memory that a thread needs: for its workbench and for those of the merges among the inputs. */
+export function workbenchBytes(setup: WorkSetup): number {
+  return setup.merges.reduce((bytes, merge) => bytes + ownBytes(merge.setup), ownBytes(setup));
+}
+
+/** Bytes of kernel memory of one workbench. */
+export function ownBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
   const slack = 2 * PAGE;
   const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * ((tileEntries + LANES) * 4 + slack);
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;

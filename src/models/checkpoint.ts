@@ -288,13 +288,22 @@ interface Config {
 /** What Python's json module writes for numbers that JSON does not have. */
 const PYTHON_NUMBER = /-?\bInfinity\b|\bNaN\b/g;
 
+/** The values are looked at for a few known keys only; the text itself is carried over as it is. */
+function withoutPythonNumbers(text: string): string {
+  return text.replaceAll(PYTHON_NUMBER, "null");
+}
+
+/** The values of a config that is known to be one. */
+export function configValues(text: string): Readonly<Record<string, unknown>> {
+  return JSON.parse(withoutPythonNumbers(text)) as Readonly<Record<string, unknown>>;
+}
+
 async function readConfig(folder: Folder): Promise<Config | null> {
   if (!folder.listing.files.some(({ name }) => name === "config.json")) return null;
   const wrong = (summary: string, details: Partial<ErrorDetails> = {}) =>
     defect(folder, "checkpoint/config", summary, { where: { file: `${folder.label}/config.json` }, ...details });
   const text = decodeText(await folder.access.readWhole("config.json", LIMITS.config), wrong);
-  // The values are looked at for a few known keys only; the text itself is carried over as it is.
-  const config = parseJson(text.replaceAll(PYTHON_NUMBER, "null"), wrong);
+  const config = parseJson(withoutPythonNumbers(text), wrong);
   if (!isObject(config)) {
     throw wrong("config.json does not hold an object", { expected: "{…}", advice: "download config.json again" });
   }

@@ -1,4 +1,5 @@
 import type { SafetensorsHeader, TensorEntry } from "../formats/safetensors/types.js";
+import type { Dtype } from "../numbers/dtypes.js";
 import type { ByteSource } from "../sources/source.js";
 
 /** One weight file of a checkpoint. */
@@ -13,6 +14,11 @@ export interface Shard {
 export interface StoredTensor extends TensorEntry {
   /** Index into `Checkpoint.shards`. */
   readonly shard: number;
+  /**
+   * The format of a result that keeps this tensor's format, where it is not `dtype`: a merge that is an input hands its
+   * tensors on in F32 and would be written in another format.
+   */
+  readonly finalDtype?: Dtype;
 }
 
 /** A file that travels with the weights: tokenizer, configs, templates. Read whole; never executed. */

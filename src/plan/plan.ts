@@ -2,19 +2,34 @@ import { MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
 import type { Method, Need } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
-import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { stringifyRecipe } from "../recipe/write.js";
+import { entryCosts } from "./streams.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
-import type { OpenInputs, Plan, PlannedFile, PlannedInput, PlannedSource, PlannedTensor } from "./types.js";
+import type {
+  OpenInputs,
+  OpenMerge,
+  Plan,
+  PlannedFile,
+  PlannedInput,
+  PlannedMerge,
+  PlannedSource,
+  PlannedTensor,
+} from "./types.js";
+
+export interface PlanOptions {
+  /** False for a merge that is only an input: one file without separate heads, merged tensors in F32. Default true. */
+  readonly isWritten?: boolean;
+}
 
 /**
  * Makes the plan from the recipe and the headers; reads no weights.
  * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range
  */
-export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
+export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }: PlanOptions = {}): Plan {
   const list = listInputs(recipe, open);
   const sources: PlannedSource[] = [];
   const firstSource = new Map<Checkpoint, number>();
@@ -28,6 +43,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
   checkPatterns(recipe, open);
   const accounted = accountTensors({
     recipe,
+    isWritten,
     ...open,
     streamOf: (checkpoint, { shard, offset, dtype }) => ({
       source: firstSource.get(checkpoint)! + shard,
@@ -37,8 +53,12 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
-  const placed = place(accounted, recipe);
+  const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY);
   const passes = checkNeeds(recipe, merged);
+  const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
+    return { key, dialect: inner.dialect, recipe: stringifyRecipe(inner), plan };
+  });
+  const statisticsBytes = open.merges.reduce((sum, merge) => sum + statisticsReads(merge), 0);
   return {
     method: recipe.method.name,
     inputs: list.map(
@@ -49,10 +69,11 @@ export function makePlan(recipe: Recipe, open: OpenInputs): Plan {
     skipped: accounted.skipped,
     files: placed.files,
     sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
+    merges,
     warnings: [...recipe.notes, ...warnOfInputs(recipe, open), ...accounted.warnings],
     estimate: {
       outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
-      readBytes: readBytes(placed.tensors, passes),
+      readBytes: readBytes({ sources, merges }, placed.tensors, passes) + statisticsBytes,
       mergedEntries: merged.reduce((sum, { entries, tiedTo }) => sum + (tiedTo === null ? entries : 0), 0),
       passes,
     },
@@ -93,7 +114,7 @@ interface Placed {
 }
 
 /** Gives every tensor its file and its bytes. */
-function place({ backbone, heads }: Accounted, recipe: Recipe): Placed {
+function place({ backbone, heads }: Accounted, recipe: Recipe, shardSize: number): Placed {
   const tensors: PlannedTensor[] = [];
   const files: PlannedFile[] = [];
   const indexes: { name: string; text: string }[] = [];
@@ -109,9 +130,9 @@ function place({ backbone, heads }: Accounted, recipe: Recipe): Placed {
     }
     if (shards.index !== null) indexes.push({ name: folder + shards.index.name, text: shards.index.text });
   };
-  add("", backbone, recipe.output.shardSize);
+  add("", backbone, shardSize);
   for (const { model, tensors: group } of heads) {
-    if (group.length > 0) add(`heads/${recipe.models[model]!.name}/`, group, recipe.output.shardSize);
+    if (group.length > 0) add(`heads/${recipe.models[model]!.name}/`, group, shardSize);
   }
   return { tensors, files, indexes };
 }
@@ -158,18 +179,19 @@ function unevenNeed(recipe: Recipe, tensor: string): MergewrightError {
   });
 }
 
-function readBytes(tensors: readonly PlannedTensor[], passes: number): number {
-  let sum = 0;
-  for (const { action, entries, inputs, base, extra, length } of tensors) {
-    if (action === "copy") {
-      sum += length;
-      continue;
-    }
-    const streams = [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
-    const perEntry = streams.reduce((bytes, stream) => bytes + DTYPE_BYTES[stream.dtype], 0);
-    sum += entries * perEntry * passes;
-  }
-  return sum;
+function readBytes(plan: Pick<Plan, "sources" | "merges">, tensors: readonly PlannedTensor[], passes: number): number {
+  const cost = entryCosts(plan);
+  return tensors.reduce((sum, tensor) => {
+    const { action, entries } = tensor;
+    return sum + entries * cost(tensor) * (action === "copy" ? 1 : passes);
+  }, 0);
+}
+
+/** Bytes read for what must be known of a merge before its entries can be handed on; a majority takes a pass. */
+function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: OpenMerge): number {
+  const { settings } = tensors.find(({ action }) => action === "merge")!;
+  const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;
+  return (estimate.readBytes / estimate.passes) * (estimate.passes - 1 + votes);
 }
 
 function warnOfInputs(recipe: Recipe, { base, models }: OpenInputs): string[] {

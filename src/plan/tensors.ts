@@ -6,6 +6,7 @@ import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import { dropsFor, isExcluded, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { isMerged } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 
 /** A planned tensor before it has a place in a file. */
@@ -30,11 +31,13 @@ interface Context {
   /** Checkpoints named by parameters, by role. */
   readonly extra: Readonly<Record<string, Checkpoint>>;
   readonly streamOf: StreamOf;
+  /** False for a merge that is only an input; see PlanOptions. */
+  readonly isWritten: boolean;
 }
 
 /** Decides what happens to every tensor of every input. */
 export function accountTensors(context: Context): Accounted {
-  const { recipe, base, models } = context;
+  const { recipe, base, models, isWritten } = context;
   const reference = base ?? models[0]!;
   const tied = tiesOf(reference, models);
   const warnings: string[] = [];
@@ -53,7 +56,7 @@ export function accountTensors(context: Context): Accounted {
   }
   const skipped = models.flatMap((model, index) => skippedOf(context, model, index, tied));
   warnings.push(...warnOfSkipped(skipped), ...warnOfNarrowing(context, backbone));
-  return { backbone, heads: recipe.heads === "separate" ? headsOf(context) : [], skipped, warnings };
+  return { backbone, heads: isWritten && recipe.heads === "separate" ? headsOf(context) : [], skipped, warnings };
 }
 
 interface Ties {
@@ -99,7 +102,7 @@ function copyOf({ base, models, streamOf }: Context, tensor: StoredTensor, reaso
 }
 
 function mergeOf(context: Context, tensor: StoredTensor, tied: Ties, warnings: string[]): Unplaced {
-  const { recipe, base, models, extra, streamOf } = context;
+  const { recipe, base, models, extra, streamOf, isWritten } = context;
   const { name, shape } = tensor;
   const inputs: { model: number; stream: Stream }[] = [];
   const lacking: string[] = [];
@@ -143,7 +146,7 @@ function mergeOf(context: Context, tensor: StoredTensor, tied: Ties, warnings: s
     name,
     shape,
     entries,
-    dtype: recipe.output.dtype ?? tensor.dtype,
+    dtype: recipe.output.dtype ?? (isWritten ? (tensor.finalDtype ?? tensor.dtype) : "F32"),
     action: "merge",
     reason: reasons.join("; "),
     base: base !== null && needsBase(recipe.method) ? streamOf(base, tensor) : null,
@@ -247,14 +250,14 @@ function warnOfSkipped(skipped: readonly SkippedTensor[]): string[] {
   });
 }
 
-function warnOfNarrowing({ recipe }: Context, tensors: readonly Unplaced[]): string[] {
+function warnOfNarrowing({ recipe, models }: Context, tensors: readonly Unplaced[]): string[] {
   const merged = tensors.filter(({ action }) => action === "merge");
   const isWide = ({ base, inputs }: Unplaced) =>
     [base, ...inputs.map(({ stream }) => stream)].some((s) => s?.dtype === "F64");
   const wide = merged.filter(isWide).length;
   const bytes = (dtype: Dtype) => DTYPE_BYTES[dtype];
   const narrowed = merged.filter(({ dtype, inputs }) =>
-    inputs.some(({ stream }) => bytes(stream.dtype) > bytes(dtype)),
+    inputs.some(({ model, stream }) => bytes(stream.dtype) > bytes(dtype) && !isMerged(models[model]!)),
   );
   return [
     ...(wide > 0 ? [`${wide} tensors are F64; their entries are rounded to f32 before merging`] : []),

@@ -2,6 +2,7 @@ import type { Dtype } from "../numbers/dtypes.js";
 import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { Settings } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
+import type { Recipe } from "../recipe/recipe.js";
 
 /** The checkpoints that a recipe names, opened. */
 export interface OpenInputs {
@@ -10,6 +11,17 @@ export interface OpenInputs {
   readonly models: readonly Checkpoint[];
   /** By role: checkpoints named by parameters. */
   readonly extra: Readonly<Record<string, Checkpoint>>;
+  /** The merges among the inputs and among the inputs of those, each once and after those that it reads. */
+  readonly merges: readonly OpenMerge[];
+}
+
+/** A merge whose result is an input: opened and planned, never written. */
+export interface OpenMerge {
+  /** Equal for equal recipes. */
+  readonly key: string;
+  readonly recipe: Recipe;
+  readonly inputs: OpenInputs;
+  readonly plan: Plan;
 }
 
 /** What will happen, complete and inspectable, made from the recipe and the headers alone. Plain data. */
@@ -26,11 +38,23 @@ export interface Plan {
   readonly files: readonly PlannedFile[];
   /** Small files: where each comes from, or its text. */
   readonly sideFiles: readonly PlannedSideFile[];
+  /** Merges that are inputs, or inputs of those; each once and after those that it reads. */
+  readonly merges: readonly PlannedMerge[];
   readonly warnings: readonly string[];
   readonly estimate: Estimate;
   /** DARE's rule for survivors; `null` without DARE. */
   readonly dare: { readonly rescale: boolean } | null;
   readonly seed: number;
+}
+
+/** A merge that is read tile by tile and never written. */
+export interface PlannedMerge {
+  /** As in the addresses of the sources that it stands behind. */
+  readonly key: string;
+  readonly dialect: string;
+  /** Canonical YAML. */
+  readonly recipe: string;
+  readonly plan: Plan;
 }
 
 /** A small file of the output: copied from an input, or written with this text. */

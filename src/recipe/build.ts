@@ -2,8 +2,8 @@
 
 import type { Where } from "../errors.js";
 import type { Method } from "../methods/method.js";
-import { Issues, nearest, oneOf, quote } from "./issues.js";
-import { readModels, samePath } from "./models.js";
+import { Issues, nearest, oneOf, quote, within } from "./issues.js";
+import { mergeLabel, readModels, samePath } from "./models.js";
 import { DROP, readParameters, readSetting } from "./parameters.js";
 import type { DareSettings, Heads, OutputSettings, Recipe, RecipeModel } from "./recipe.js";
 import { type Entry, entryOf, type Node } from "./tree.js";
@@ -23,6 +23,7 @@ import {
   readSize,
   wrongType,
 } from "./values.js";
+import { stringifyRecipe } from "./write.js";
 
 export interface RecipeContext {
   /** For messages. */
@@ -47,6 +48,9 @@ const KEYS = [
   "output",
   "allow_duplicates",
 ] as const;
+const OUTPUT_KEYS: readonly string[] = ["dtype", "shard_size"];
+/** A merge that is an input has no files. */
+const NESTED_OUTPUT_KEYS: readonly string[] = ["dtype"];
 const HEADS: readonly Heads[] = ["base", "separate"];
 const MISSING: readonly Recipe["missing"][] = ["error", "skip"];
 /** Shards of the size that model hubs use. */
@@ -54,12 +58,74 @@ const SHARD_SIZE = 5e9;
 
 /** @throws a MergewrightError that names everything wrong with the recipe. */
 export function buildRecipe(root: Node, context: RecipeContext): Recipe {
-  const reading: Reading = { issues: new Issues(), positions: new Map() };
+  const issues = new Issues();
+  const recipe = readWhole(issues, root, context, OUTPUT_KEYS, textsIn(root));
+  issues.throwIfAny();
+  return recipe!;
+}
+
+/** @param texts every scalar of the file, none of which the label of a merge may equal. */
+function readWhole(
+  issues: Issues,
+  root: Node,
+  context: RecipeContext,
+  outputKeys: readonly string[],
+  texts: ReadonlySet<string>,
+): Recipe | null {
+  const merges = new Map<string, Recipe>();
+  const reading: Reading = {
+    issues,
+    positions: new Map(),
+    readMerge(entry, path) {
+      const where = note(reading, path, entry.where);
+      const seedDefault = seedOf(root) ?? context.seedDefault;
+      const inner = { ...context, ...(seedDefault !== undefined && { seedDefault }) };
+      const recipe = readWhole(issues.within(where.key ?? path), entry.node, inner, NESTED_OUTPUT_KEYS, texts);
+      return recipe === null ? undefined : labelOf(merges, recipeWithin(path, recipe), entry.node, texts);
+    },
+  };
   note(reading, "", root.where);
   const entries = readEntries(reading, root, "", { known: KEYS, advise: (key) => adviseKey(key, root, context) });
-  const recipe = entries === null ? null : readRecipe(reading, entries, root.where, context);
-  reading.issues.throwIfAny();
-  return recipe!;
+  return entries === null ? null : readRecipe(reading, entries, root.where, context, outputKeys, merges);
+}
+
+function textsIn(node: Node): Set<string> {
+  const texts = new Set<string>();
+  const visit = (part: Node): void => {
+    if (part.kind === "scalar") texts.add(part.text);
+    else if (part.kind === "list") part.items.forEach(visit);
+    else part.entries.forEach(({ node: inner }) => visit(inner));
+  };
+  visit(node);
+  return texts;
+}
+
+/** The seed holds for the merges inside too, unless they name their own. */
+function seedOf(root: Node): number | undefined {
+  const node = entryOf(root, "seed")?.node;
+  return node?.kind === "scalar" && typeof node.value === "number" && node.value >= 0 ? node.value : undefined;
+}
+
+/** A merge as part of a recipe: its places are told from the whole's beginning. */
+function recipeWithin(path: string, recipe: Recipe): Recipe {
+  const positions = Object.entries(recipe.positions).map(([key, where]) => [key, within(path, where)] as const);
+  const merges = Object.entries(recipe.merges).map(([label, inner]) => [label, recipeWithin(path, inner)] as const);
+  return { ...recipe, positions: Object.fromEntries(positions), merges: Object.fromEntries(merges) };
+}
+
+/** Equal merges share a label; no label equals a path of the recipe. */
+function labelOf(merges: Map<string, Recipe>, recipe: Recipe, node: Node, texts: ReadonlySet<string>): string {
+  const text = stringifyRecipe(recipe);
+  const stem = mergeLabel(node);
+  for (let count = 1; ; count++) {
+    const label = count === 1 ? stem : `${stem}-${count}`;
+    const known = merges.get(label);
+    if (known === undefined && !texts.has(label)) {
+      merges.set(label, recipe);
+      return label;
+    }
+    if (known !== undefined && stringifyRecipe(known) === text) return label;
+  }
 }
 
 function readRecipe(
@@ -67,6 +133,8 @@ function readRecipe(
   entries: Map<string, Entry>,
   where: Where,
   context: RecipeContext,
+  outputKeys: readonly string[],
+  merges: ReadonlyMap<string, Recipe>,
 ): Recipe | null {
   const { method, dialect } = readMethod(reading, entries, where, context);
   const read = <Value>(key: string, reader: (entry: Entry) => Value): Value | undefined => {
@@ -85,22 +153,24 @@ function readRecipe(
     exclude: read("exclude", ({ node }) => readExclude(reading, node)) ?? [],
     heads: read("heads", ({ node }) => readChoice(reading, HEADS, node, "heads")) ?? "base",
     missing: read("missing", ({ node }) => readChoice(reading, MISSING, node, "missing")) ?? "error",
-    output: readOutput(reading, entries.get("output")),
+    output: readOutput(reading, entries.get("output"), outputKeys),
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
     dare: readDare(reading, entries.get("dare"), method, models),
   };
   if (method === null) return null;
+  const settings = readParameters(reading, parameters, method, dialect, context.methods);
   return {
     method,
     dialect,
     base,
     models,
-    parameters: readParameters(reading, parameters, method, dialect, context.methods),
+    parameters: settings,
     ...rest,
     seed: rest.seed ?? context.seedDefault ?? 0,
     compat: "none",
     tokenizer: null,
     chatTemplate: null,
+    merges: Object.fromEntries(merges),
     notes: notesOn(method, base, models),
     positions: Object.fromEntries(reading.positions),
   };
@@ -232,9 +302,10 @@ function readExclude(reading: Reading, node: Node): readonly string[] {
   });
 }
 
-function readOutput(reading: Reading, entry: Entry | undefined): OutputSettings {
+function readOutput(reading: Reading, entry: Entry | undefined, known: readonly string[]): OutputSettings {
   if (entry !== undefined) note(reading, "output", entry.where);
-  const entries = entry && readEntries(reading, entry.node, "output", { known: ["dtype", "shard_size"] });
+  const advise = (key: string) => (key === "shard_size" ? "remove it: this merge is not written" : undefined);
+  const entries = entry && readEntries(reading, entry.node, "output", { known, advise });
   const dtype = entries?.get("dtype");
   const size = entries?.get("shard_size");
   if (dtype !== undefined) note(reading, "output.dtype", dtype.where);

@@ -1,7 +1,7 @@
 /** Collects what is wrong with a recipe, so that one run reports all of it; and the words for saying it. */
 
 import leven from "leven";
-import { type ErrorDetails, MergewrightError } from "../errors.js";
+import { type ErrorDetails, MergewrightError, type Where } from "../errors.js";
 import type { Node } from "./tree.js";
 
 /** Beyond this, a report helps nobody. */
@@ -30,6 +30,11 @@ export class Issues {
     this.#more++;
   }
 
+  /** What is found in a part of the recipe: told with the place of that part before each key. */
+  within(path: string): Issues {
+    return new IssuesWithin(this, path);
+  }
+
   /** One error for all: code, place and first line are those of the first in the file. */
   throwIfAny(): void {
     const [first, ...others] = this.#errors.toSorted(byPlace);
@@ -39,6 +44,34 @@ export class Issues {
     first.message = [first.message, ...more].join("\n\n");
     throw first;
   }
+}
+
+class IssuesWithin extends Issues {
+  readonly #whole: Issues;
+  readonly #path: string;
+
+  constructor(whole: Issues, path: string) {
+    super();
+    this.#whole = whole;
+    this.#path = path;
+  }
+
+  override get full(): boolean {
+    return this.#whole.full;
+  }
+
+  override add(summary: string, details: IssueDetails): void {
+    this.#whole.add(summary, { ...details, where: within(this.#path, details.where ?? {}) });
+  }
+
+  override count(): void {
+    this.#whole.count();
+  }
+}
+
+/** A place inside a part of a recipe, as a place of the whole. */
+export function within(path: string, where: Where): Where {
+  return { ...where, key: where.key === undefined ? path : `${path}.${where.key}` };
 }
 
 export function issue(summary: string, details: IssueDetails): MergewrightError {

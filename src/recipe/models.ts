@@ -4,11 +4,11 @@ import type { Method } from "../methods/method.js";
 import { quote, show } from "./issues.js";
 import { DROP, readModelSetting, readSetting } from "./parameters.js";
 import type { ModelSetting, RecipeModel } from "./recipe.js";
-import { type Entry, entryOf, type Node } from "./tree.js";
+import { type Entry, entryOf, list, type Node } from "./tree.js";
 import { join, note, outOfRange, placed, readEntries, readLocation, type Reading, wrongType } from "./values.js";
 
 /** Keys of a model that are no parameters. */
-export const MODEL_KEYS: readonly string[] = ["model", "name", "parameters", "drop"];
+export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "parameters", "drop"];
 /** A name is also a folder's: heads/<name>/. */
 const NAME = /^(?=.*[^.])[\p{L}\p{M}\p{N}._+@=~()-]{1,100}$/u;
 const NO_NAME = /[^\p{L}\p{M}\p{N}._+@=~()-]/gu;
@@ -59,21 +59,37 @@ function readModel(
     method === null ? node.entries.map(({ key }) => key) : [...MODEL_KEYS, ...Object.keys(method.parameters)];
   const entries = readEntries(reading, node, path, { known, advise: adviseModelKey })!;
   const modelEntry = entries.get("model");
-  if (modelEntry === undefined) {
-    reading.issues.add(`${path} names no model`, {
-      code: "recipe/missing-key",
+  const mergeEntry = entries.get("merge");
+  if ((modelEntry === undefined) === (mergeEntry === undefined)) {
+    const none = modelEntry === undefined;
+    reading.issues.add(none ? `${path} names no model` : `${path} is both a model and a merge`, {
+      code: none ? "recipe/missing-key" : "recipe/syntax",
       where: placed(node.where, path),
-      expected: "model: path or address",
+      expected: "model: path or address, or merge: a recipe",
     });
   }
   readName(reading, entries.get("name"), path);
   const parameters = method === null ? {} : readModelParameters(reading, entries, method, path);
   const dropEntry = entries.get("drop");
   const drop = dropEntry && readSetting(reading, "drop", DROP, dropEntry, join(path, "drop"));
-  if (modelEntry === undefined) return null;
-  note(reading, join(path, "model"), modelEntry.where);
-  const model = readLocation(reading, modelEntry.node, join(path, "model"));
+  const model = readOrigin(reading, modelEntry, mergeEntry, path);
   return model === undefined ? null : { model, name, parameters, drop: drop ?? null };
+}
+
+/** The path of a model, or the label of the merge that it is. */
+function readOrigin(
+  reading: Reading,
+  model: Entry | undefined,
+  merge: Entry | undefined,
+  path: string,
+): string | undefined {
+  if (merge !== undefined) {
+    note(reading, join(path, "model"), merge.where);
+    return reading.readMerge(merge, join(path, "merge"));
+  }
+  if (model === undefined) return undefined;
+  note(reading, join(path, "model"), model.where);
+  return readLocation(reading, model.node, join(path, "model"));
 }
 
 function adviseModelKey(key: string): string | undefined {
@@ -131,7 +147,7 @@ export function modelNames(models: Node): string[] {
   const next = new Map<string, number>();
   return models.items.map((item, index) => {
     if (given[index] !== null) return given[index]!;
-    const stem = nameOfPath(textOf(item) ?? textOf(entryOf(item, "model")?.node) ?? "");
+    const stem = nameOfPath(textOf(item) ?? originText(item) ?? "");
     let name = stem;
     let count = next.get(sameName(stem)) ?? 2;
     while (taken.has(sameName(name))) name = `${stem}-${count++}`;
@@ -139,6 +155,24 @@ export function modelNames(models: Node): string[] {
     taken.add(sameName(name));
     return name;
   });
+}
+
+/** What a model's name is made of: its path, or the label of the merge that it is. */
+function originText(item: Node): string | undefined {
+  const model = entryOf(item, "model")?.node;
+  const merge = entryOf(item, "merge")?.node ?? entryOf(model, "merge")?.node;
+  return merge === undefined ? textOf(model) : mergeLabel(merge);
+}
+
+/** Longer lists of names are told by their number. */
+const LONGEST_LABEL = 60;
+
+/** A merge in a few words, e.g. `ties(math+code)`; of an unchecked recipe too. */
+export function mergeLabel(recipe: Node): string {
+  const method = textOf(entryOf(recipe, "method")?.node)?.split("/")[0] ?? "merge";
+  const names = modelNames(entryOf(recipe, "models")?.node ?? list([], recipe.where));
+  const joined = names.join("+");
+  return `${method}(${joined.length <= LONGEST_LABEL ? joined : `${names.length}-models`})`;
 }
 
 function givenName(item: Node): string | null {

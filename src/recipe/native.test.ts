@@ -48,6 +48,7 @@ describe("a recipe", () => {
       compat: "none",
       tokenizer: null,
       chatTemplate: null,
+      merges: {},
       notes: [],
     });
     assert.deepEqual(positions.models, { file: "recipe.yaml", line: 3, column: 1, key: "models" });

@@ -3,7 +3,7 @@
 import type { Method, Parameter } from "../methods/method.js";
 import { nearest, quote } from "./issues.js";
 import type { ModelSetting, PatternValue, Setting } from "./recipe.js";
-import type { Dictionary, Entry, Node } from "./tree.js";
+import { type Dictionary, type Entry, entryOf, type Node } from "./tree.js";
 import { join, note, placed, readEntries, readPattern, readValue, type Reading, wrongType } from "./values.js";
 
 /** DARE's pre-step, declared like a method's parameter. */
@@ -75,7 +75,8 @@ export function readSetting(
 ): ModelSetting | undefined {
   note(reading, path, entry.where);
   const { node } = entry;
-  if (node.kind !== "dictionary") {
+  const isMerge = parameter.type === "checkpoint" && entryOf(node, "merge") !== undefined;
+  if (node.kind !== "dictionary" || isMerge) {
     const value = readValue(reading, parameter, node, path);
     return value === undefined ? undefined : { value, patterns: [] };
   }

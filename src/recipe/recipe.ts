@@ -23,6 +23,11 @@ export interface Recipe {
   readonly tokenizer: TokenizerWish | null;
   /** Chat template of the result: `auto`, a built-in's name or the template itself; `null`: the tokenizer's own. */
   readonly chatTemplate: string | null;
+  /**
+   * Merges whose results are inputs and are never written, by label: `base`, a model or a parameter that names a
+   * checkpoint holds the label in place of a path. Equal merges have one label.
+   */
+  readonly merges: Readonly<Record<string, Recipe>>;
   /** Facts worth telling that are no errors, e.g. a base that the method does not use. One sentence each. */
   readonly notes: readonly string[];
   /**
@@ -34,7 +39,7 @@ export interface Recipe {
 }
 
 export interface RecipeModel {
-  /** Path or address as written. */
+  /** Path or address as written, or the label of a merge in `Recipe.merges`. */
   readonly model: string;
   /** Short unique name: the last path part, with `-2`, `-3` … where it repeats. */
   readonly name: string;

@@ -5,12 +5,14 @@ import type { NumberParameter, Parameter, ParameterValue } from "../methods/meth
 import { DTYPE_OF_RECIPE_NAME, type FloatDtype } from "../numbers/dtypes.js";
 import { compileGlob, GlobError } from "./glob.js";
 import { type IssueDetails, type Issues, nearest, oneOf, quote, show } from "./issues.js";
-import { type Dictionary, type Entry, type Node, readDecimal, type Scalar } from "./tree.js";
+import { type Dictionary, type Entry, entryOf, type Node, readDecimal, type Scalar } from "./tree.js";
 
 /** What a file says about other places of itself is collected here while it is read. */
 export interface Reading {
   readonly issues: Issues;
   readonly positions: Map<string, Where>;
+  /** Reads a merge that stands in the place of a path. @returns its label, or `undefined` after an issue. */
+  readonly readMerge: (entry: Entry, path: string) => string | undefined;
 }
 
 /** A place with its key path; a flag brings its own key. */
@@ -184,9 +186,11 @@ export function readFlag(reading: Reading, node: Node, path: string): boolean | 
   return wrongType(reading, node, path, "true or false", meant === undefined ? undefined : `write ${meant}`);
 }
 
-/** A path or address. Numbers are taken as written, since folders may be called 2024. */
+/** A path or address, or `{merge: recipe}`. Numbers are taken as written, since folders may be called 2024. */
 export function readLocation(reading: Reading, node: Node, path: string): string | undefined {
   const expected = "a path or address";
+  const merge = node.kind === "dictionary" && node.entries.length === 1 ? entryOf(node, "merge") : undefined;
+  if (merge !== undefined) return reading.readMerge(merge, join(path, "merge"));
   if (node.kind !== "scalar" || node.value === null) return wrongType(reading, node, path, expected);
   if (typeof node.value === "boolean")
     return wrongType(reading, node, path, expected, `write "${node.text}" in quotes`);

@@ -130,6 +130,7 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
     tokenizer: fc.constant(null),
     chatTemplate: fc.constant(null),
     notes: fc.constant([]),
+    merges: fc.constant({}),
     positions: fc.constant({}),
   }) as fc.Arbitrary<Recipe>;
 });

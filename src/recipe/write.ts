@@ -8,14 +8,22 @@ import { SIZE_UNITS } from "./values.js";
 
 /** Parses back to an equal recipe (positions apart). */
 export function stringifyRecipe(recipe: Recipe): string {
-  const { method, dialect, base, models, parameters, dare, exclude, heads, missing, seed, output } = recipe;
-  const contents = map([
+  return new Document(recipeNode(recipe, true), { version: "1.2", schema: "core" }).toString({
+    lineWidth: 0,
+    flowCollectionPadding: false,
+  });
+}
+
+/** @param isWritten the result becomes files; not so for a merge that is an input. */
+function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
+  const { method, dialect, base, models, dare, exclude, heads, missing, seed, output, merges } = recipe;
+  return map([
     ["method", method.name],
     ...(dialect === "" ? [] : [["dialect", dialect] as const]),
-    ["base", base],
-    ["models", sequence(models.map(modelNode))],
+    ["base", base === null ? null : originNode(base, merges)],
+    ["models", sequence(models.map((model) => modelNode(model, merges)))],
     ...(hasDuplicates(models) ? [["allow_duplicates", true] as const] : []),
-    ["parameters", settingsNode(parameters)],
+    ["parameters", parametersNode(recipe)],
     [
       "dare",
       dare === null
@@ -33,14 +41,25 @@ export function stringifyRecipe(recipe: Recipe): string {
       "output",
       map([
         ["dtype", dtypeName(output.dtype)],
-        ["shard_size", sizeText(output.shardSize)],
+        ...(isWritten ? [["shard_size", sizeText(output.shardSize)] as const] : []),
       ]),
     ],
   ]);
-  return new Document(contents, { version: "1.2", schema: "core" }).toString({
-    lineWidth: 0,
-    flowCollectionPadding: false,
-  });
+}
+
+/** A path, or the merge that a label stands for. */
+function originNode(label: string, merges: Recipe["merges"]): unknown {
+  return Object.hasOwn(merges, label) ? map([["merge", recipeNode(merges[label]!, false)]]) : label;
+}
+
+/** Parameters that name checkpoints may name merges. */
+function parametersNode({ parameters, method, merges }: Recipe): YAMLMap {
+  return map(
+    Object.entries(parameters).map(([name, setting]) => {
+      const isLabel = method.parameters[name]?.type === "checkpoint" && typeof setting.value === "string";
+      return [name, isLabel ? originNode(setting.value, merges) : settingNode(setting)];
+    }),
+  );
 }
 
 /** Built node by node: an object would sort pattern keys that look like numbers to the front. */
@@ -62,9 +81,9 @@ function toNode(value: unknown): YAMLMap | YAMLSeq | Scalar {
   return value instanceof YAMLMap || value instanceof YAMLSeq ? value : new Scalar(value);
 }
 
-function modelNode({ model, name, parameters, drop }: RecipeModel): YAMLMap {
+function modelNode({ model, name, parameters, drop }: RecipeModel, merges: Recipe["merges"]): YAMLMap {
   return map([
-    ["model", model],
+    Object.hasOwn(merges, model) ? ["merge", recipeNode(merges[model]!, false)] : ["model", model],
     ["name", name],
     ...(Object.keys(parameters).length === 0 ? [] : [["parameters", settingsNode(parameters)] as const]),
     ...(drop === null ? [] : [["drop", settingNode(drop)] as const]),

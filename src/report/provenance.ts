@@ -2,7 +2,7 @@ import { keyOf, placeOf } from "../analyse/recorded.js";
 import type { RunResult } from "../execute/run.js";
 import { planHash } from "../execute/journal.js";
 import { xxh64 } from "../numbers/checksum.js";
-import type { Plan } from "../plan/types.js";
+import type { Plan, PlannedMerge, PlannedSource } from "../plan/types.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { VERSION } from "../version.js";
@@ -47,7 +47,11 @@ export interface ProvenanceInput {
     /** SHA-256 of the whole file, as `sha256:…`; only where it was asked for. */
     readonly content?: string;
   }[];
+  /** For a merge that was read without being written; it has no files of its own. */
+  readonly merge?: ProvenanceMerge;
 }
+
+export type ProvenanceMerge = Pick<Provenance, "plan" | "method" | "dialect" | "seed" | "recipe" | "inputs">;
 
 export interface ProvenanceCounts {
   readonly tensors: { readonly merged: number; readonly copied: number; readonly skipped: number };
@@ -58,12 +62,12 @@ export interface ProvenanceCounts {
   readonly nonFinite: number;
 }
 
-/** @param contents hashes of whole input files, by index in `plan.sources`. */
+/** @param contents hashes of whole input files, by path. */
 export function provenanceOf(
   recipe: Recipe,
   plan: Plan,
   result: RunResult,
-  contents: ReadonlyMap<number, string>,
+  contents: ReadonlyMap<string, string>,
 ): Provenance {
   const models = plan.inputs.filter(({ role }) => role === "model");
   const { kept } = result;
@@ -76,25 +80,7 @@ export function provenanceOf(
     dialect: recipe.dialect,
     seed: recipe.seed,
     recipe: stringifyRecipe(recipe),
-    inputs: plan.inputs.map(({ role, name, label }, input) => ({
-      role,
-      name,
-      model: label,
-      files: plan.sources.flatMap((source, index) => {
-        if (source.input !== input) return [];
-        const { file, stamp, headerHash } = source;
-        const content = contents.get(index);
-        return [
-          {
-            file: baseName(file),
-            bytes: stamp.size,
-            modified: stamp.version,
-            header: headerHash,
-            ...(content && { content }),
-          },
-        ];
-      }),
-    })),
+    inputs: inputsOf(plan, plan.merges, contents),
     outputs: plan.files.map(({ name, size, header }) => ({ file: name, bytes: size, header: xxh64(header) })),
     sideFiles: plan.sideFiles.map((file) => {
       return { file: file.name, ...("text" in file && { checksum: xxh64(new TextEncoder().encode(file.text)) }) };
@@ -109,6 +95,41 @@ export function provenanceOf(
     },
     skipped: plan.skipped,
     warnings: [...plan.warnings, ...result.warnings],
+  };
+}
+
+function inputsOf(plan: Plan, merges: Plan["merges"], contents: ReadonlyMap<string, string>): ProvenanceInput[] {
+  return plan.inputs.map(({ role, name, label }, input): ProvenanceInput => {
+    const own = plan.sources.filter((source) => source.input === input);
+    const address = own[0]?.address;
+    const isMerge = address?.kind === "merge";
+    return {
+      role,
+      name,
+      model: label,
+      files: isMerge ? [] : own.map((source) => fileOf(source, contents)),
+      ...(isMerge && { merge: mergeOf(merges.find(({ key }) => key === address.key)!, merges, contents) }),
+    };
+  });
+}
+
+function mergeOf(
+  { dialect, recipe, plan }: PlannedMerge,
+  merges: Plan["merges"],
+  contents: ReadonlyMap<string, string>,
+): ProvenanceMerge {
+  const { method, seed } = plan;
+  return { plan: planHash(plan), method, dialect, seed, recipe, inputs: inputsOf(plan, merges, contents) };
+}
+
+function fileOf({ file, stamp, headerHash, address }: PlannedSource, contents: ReadonlyMap<string, string>) {
+  const content = address?.kind === "file" ? contents.get(address.path) : undefined;
+  return {
+    file: baseName(file),
+    bytes: stamp.size,
+    modified: stamp.version,
+    header: headerHash,
+    ...(content && { content }),
   };
 }
 

@@ -11,7 +11,9 @@ export interface SourceStamp {
 /** How another thread can open the same source; `null` where that is impossible (a Blob, a buffer). */
 export type SourceAddress =
   | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "http"; readonly url: string; readonly headers: Readonly<Record<string, string>> };
+  | { readonly kind: "http"; readonly url: string; readonly headers: Readonly<Record<string, string>> }
+  /** Computed from other sources; `key` names a merge of the plan (plan/intermediate.ts). */
+  | { readonly kind: "merge"; readonly key: string };
 
 export interface ByteSource {
   /** For messages: the path or address as the user gave it. */

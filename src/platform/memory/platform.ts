@@ -5,8 +5,9 @@
 import { MergewrightError } from "../../errors.js";
 import { soloCrew } from "../../execute/crew.js";
 import type { Bench } from "../../execute/bench.js";
-import type { WorkSetup } from "../../execute/setup.js";
-import { Workbench, workbenchBytes } from "../../execute/workbench.js";
+import type { WorkSource } from "../../execute/setup.js";
+import { openWorkbench } from "../../execute/open_workbench.js";
+import { workbenchBytes } from "../../execute/workbench.js";
 import type { Workspace } from "../../execute/workspace.js";
 import { createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
 import type { Platform } from "../../merge.js";
@@ -53,8 +54,10 @@ export function memoryPlatform(models: Readonly<Record<string, ModelFiles>>): Me
       const bytes = workbenchBytes(setup);
       const memory = createMemory(PAGE_BYTES + statisticsBytes + bytes, false);
       const region = { address: PAGE_BYTES + statisticsBytes, bytes };
-      const open = (index: number) => openSource(setup, index, sources);
-      const work = new Workbench(setup, loadKernels(memory), region, open);
+      const work = openWorkbench(setup, loadKernels(memory), region, {
+        openStored: (source) => openSource(source, sources),
+        findMethod: (name) => findMethod(name)!,
+      });
       const bench: Bench = {
         work,
         method: findMethod(setup.method)!,
@@ -72,13 +75,12 @@ export function memoryPlatform(models: Readonly<Record<string, ModelFiles>>): Me
 }
 
 async function openSource(
-  setup: WorkSetup,
-  index: number,
+  { label, address, stamp }: WorkSource,
   sources: ReadonlyMap<string, ByteSource>,
 ): Promise<ByteSource> {
-  const { label, address, stamp } = setup.sources[index]!;
   const known = sources.get(label);
-  if (known !== undefined) return known;
+  // The inputs stay open for the next crew.
+  if (known !== undefined) return { ...known, close: () => {} };
   const { httpSource } = await import("../../sources/http.js");
   if (address?.kind !== "http") throw new RangeError(`${label} is not open`);
   return httpSource(address.url, { headers: address.headers, label, stamp });

@@ -1,4 +1,4 @@
-import { Workbench } from "../../execute/workbench.js";
+import { openWorkbench } from "../../execute/open_workbench.js";
 import type { Bench } from "../../execute/bench.js";
 import type { WorkSetup } from "../../execute/setup.js";
 import type { Kernels } from "../../kernels/load.js";
@@ -18,7 +18,10 @@ export function openBench(
   kernels: Kernels,
   region: { readonly address: number; readonly bytes: number },
 ): OpenBench {
-  const work = new Workbench(setup, kernels, region, (index) => openAddress(setup.sources[index]!));
+  const work = openWorkbench(setup, kernels, region, {
+    openStored: openAddress,
+    findMethod: (name) => findMethod(name)!,
+  });
   const sinks: (ByteSink | undefined)[] = [];
   const written: (ByteSource | undefined)[] = [];
   return {

@@ -40,9 +40,11 @@ function folderOf(label: string): FolderAccess {
 }
 
 /** An output inside an input would be read as part of it the next time, or overwrite it. */
-function refuseInsideInput(out: string, { base, models, extra }: OpenInputs): void {
+function refuseInsideInput(out: string, inputs: OpenInputs): void {
   const target = realPath(path.resolve(out));
-  for (const { location, label } of [...(base === null ? [] : [base]), ...models, ...Object.values(extra)]) {
+  const named = [inputs, ...inputs.merges.map((merge) => merge.inputs)];
+  const checkpoints = named.flatMap(({ base, models, extra }) => [base ?? [], models, Object.values(extra)].flat());
+  for (const { location, label } of checkpoints) {
     if (location === "" || !path.isAbsolute(location)) continue;
     const relative = path.relative(location, target);
     if (relative !== "" && (relative.startsWith("..") || path.isAbsolute(relative))) continue;

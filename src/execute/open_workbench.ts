@@ -1,0 +1,44 @@
+import type { Kernels } from "../kernels/load.js";
+import type { Method } from "../methods/method.js";
+import type { ByteSource } from "../sources/source.js";
+import { MergedSource } from "./merged_source.js";
+import type { WorkSetup, WorkSource } from "./setup.js";
+import { ownBytes, Workbench } from "./workbench.js";
+
+/** What a thread takes from its platform. */
+export interface ThreadPlatform {
+  /** Opens a stored source: a file, an address, what is in memory. */
+  readonly openStored: (source: WorkSource) => ByteSource | Promise<ByteSource>;
+  readonly findMethod: (name: string) => Method;
+}
+
+/**
+ * The workbench of one thread. Sources that are computed are made here, one case per kind of address; all others are the
+ * platform's.
+ * @param region `workbenchBytes(setup)` bytes of kernel memory that belong to this thread alone.
+ */
+export function openWorkbench(
+  setup: WorkSetup,
+  kernels: Kernels,
+  region: { readonly address: number; readonly bytes: number },
+  { openStored, findMethod }: ThreadPlatform,
+): Workbench {
+  const merged = new Map<string, MergedSource>();
+  const open = (source: WorkSource) => {
+    const { address } = source;
+    return address?.kind === "merge" ? merged.get(address.key)! : openStored(source);
+  };
+  let next = region.address;
+  const make = (own: WorkSetup) => {
+    const bytes = ownBytes(own);
+    const address = next;
+    next += bytes;
+    if (next > region.address + region.bytes) throw new RangeError("the workbenches do not fit into their region");
+    return new Workbench(own, kernels, { address, bytes }, (index) => open(own.sources[index]!));
+  };
+  const work = make(setup);
+  for (const merge of setup.merges) {
+    merged.set(merge.key, new MergedSource(merge, make(merge.setup), findMethod(merge.setup.method)));
+  }
+  return work;
+}

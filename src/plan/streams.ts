@@ -1,0 +1,50 @@
+/** What a plan reads: streams of stored files, and streams of merges that are made of such. */
+import type { Checkpoint } from "../models/model.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { Plan, PlannedSource, PlannedTensor, Stream } from "./types.js";
+
+type Streams = Pick<PlannedTensor, "inputs" | "base" | "extra">;
+
+/** Everything that is read for a tensor. */
+export function streamsOf({ inputs, base, extra }: Streams): Stream[] {
+  return [...inputs.map(({ stream }) => stream), ...Object.values(extra), ...(base === null ? [] : [base])];
+}
+
+/** Whether a checkpoint is a merge that is never written. */
+export function isMerged({ shards }: Checkpoint): boolean {
+  return shards[0]?.source.address?.kind === "merge";
+}
+
+/** Weight files that are read for a plan, those of the merges among its inputs included. */
+export function storedSources({ sources, merges }: Plan): PlannedSource[] {
+  const isStored = ({ address }: PlannedSource) => address?.kind !== "merge";
+  return [...merges.flatMap(({ plan }) => plan.sources.filter(isStored)), ...sources.filter(isStored)];
+}
+
+/** What the stored inputs of a plan are at the moment, one line each. */
+export function inputStates(plan: Plan): string[] {
+  return storedSources(plan).map(
+    ({ file, stamp, headerHash }) => `${file} ${stamp.size} ${stamp.version} ${headerHash}`,
+  );
+}
+
+/** A function that gives the bytes read from stored inputs for one entry of a tensor of the plan's output. */
+export function entryCosts(plan: Pick<Plan, "sources" | "merges">): (tensor: Streams) => number {
+  /** Per merge: by the position of a tensor. */
+  const known = new Map<string, ReadonlyMap<number, number>>();
+  const costsOf = (key: string) => {
+    let costs = known.get(key);
+    if (costs === undefined) {
+      const merge = plan.merges.find((candidate) => candidate.key === key)!.plan;
+      const cost = entryCosts(merge);
+      costs = new Map(merge.tensors.map((tensor) => [tensor.offset, cost(tensor)]));
+      known.set(key, costs);
+    }
+    return costs;
+  };
+  const streamCost = ({ source, offset, dtype }: Stream) => {
+    const { address } = plan.sources[source]!;
+    return address?.kind === "merge" ? costsOf(address.key).get(offset)! : DTYPE_BYTES[dtype];
+  };
+  return (tensor) => streamsOf(tensor).reduce((bytes, stream) => bytes + streamCost(stream), 0);
+}
