@@ -13,12 +13,18 @@ const entries = readdirSync(folder)
   })
   .sort((a, b) => a.file.localeCompare(b.file));
 
+const list = `export const methods: readonly Method[] = [`;
+const names = entries.map(({ identifier }) => identifier);
+const short = `${list}${names.join(", ")}];`;
+// As the formatter has it: in one line where it fits.
+const listed = short.length <= 120 ? short : `${list}\n${names.map((name) => `  ${name},\n`).join("")}];`;
+
 const text = `// Written by scripts/catalogue.mjs from the files beside it; not to be edited.
 import type { Method } from "./method.js";
 ${entries.map(({ identifier, file }) => `import { ${identifier} } from "./${file}";`).join("\n")}
 
 /** Every merge method, sorted by file name. */
-export const methods: readonly Method[] = [${entries.map(({ identifier }) => identifier).join(", ")}];
+${listed}
 
 export function findMethod(name: string): Method | undefined {
   return methods.find((method) => method.name === name);

@@ -4,6 +4,8 @@ import type {
   MomentsNeed,
   Need,
   NormShareNeed,
+  OverlapNeed,
+  OverlapValue,
   ThresholdNeed,
   ThresholdValue,
 } from "../methods/method.js";
@@ -136,6 +138,8 @@ export class Gatherer {
         return this.#energy(need);
       case "norm-share":
         return this.#normShare(need);
+      case "overlap":
+        return this.#overlap(need);
     }
   }
 
@@ -374,6 +378,15 @@ export class Gatherer {
 
   async #energy({ trim }: EnergyNeed) {
     return { energy: (await this.#blockMoments(trim)).map((part) => energyOf(part)) };
+  }
+
+  async #overlap({ thresholds }: OverlapNeed): Promise<OverlapValue> {
+    const parts = await this.#crew.run({ job: "overlap", blocks: this.#blocks, args: { thresholds } });
+    const total = (count: "shared" | "unique") =>
+      thresholds.map((_, model) =>
+        parts.reduce((sum, part, index) => sum + (part[count][this.#inputOf(index, model)] ?? 0), 0),
+      );
+    return { shared: total("shared"), unique: total("unique") };
   }
 
   async #normShare({ shares }: NormShareNeed): Promise<ThresholdValue> {

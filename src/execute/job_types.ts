@@ -124,6 +124,17 @@ export interface EnergyBins {
   readonly lower: Float64Array;
 }
 
+export interface OverlapArgs {
+  /** Per model of the group. */
+  readonly thresholds: readonly number[];
+}
+
+/** Per input of the block's tensor: active entries that another input shares, and those that none does. */
+export interface OverlapPart {
+  readonly shared: readonly number[];
+  readonly unique: readonly number[];
+}
+
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
@@ -137,6 +148,7 @@ export interface Jobs {
   moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
   patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };
+  overlap: { block: Block; args: OverlapArgs; part: OverlapPart };
   scan: { block: Block; args: null; part: ScanPart };
   relations: { block: Block; args: RelationsArgs; part: Relations };
   examine: { block: Block; args: null; part: StoredBlock };

@@ -1,7 +1,7 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
-import { energyBins, moments, patterns, sample, select, survey } from "./statistics_jobs.js";
+import { energyBins, moments, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
 
 export type * from "./job_types.js";
 
@@ -38,6 +38,7 @@ export const jobs: JobTable = {
   moments,
   energyBins,
   patterns,
+  overlap,
   scan,
   relations,
   examine,

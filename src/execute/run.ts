@@ -378,7 +378,7 @@ export function groupSettings(plan: Plan, tensors: readonly number[], models: nu
 /** The statistics of a group, reduced to the models that a tensor has. */
 export function knownFor(known: Known, { inputs }: PlannedTensor): Known {
   const pick = (values: readonly number[]) => inputs.map(({ model }) => values[model]!);
-  const { threshold, votes, moments, energy } = known;
+  const { threshold, votes, moments, energy, overlap } = known;
   const share = known["norm-share"];
   return {
     ...(threshold && {
@@ -387,6 +387,7 @@ export function knownFor(known: Known, { inputs }: PlannedTensor): Known {
     ...(votes && { votes }),
     ...(moments && { moments: { ...moments, mean: pick(moments.mean), deviation: pick(moments.deviation) } }),
     ...(energy && { energy: { energy: pick(energy.energy) } }),
+    ...(overlap && { overlap: { shared: pick(overlap.shared), unique: pick(overlap.unique) } }),
     ...(share && { "norm-share": { ...share, thresholds: pick(share.thresholds), kept: pick(share.kept) } }),
   };
 }

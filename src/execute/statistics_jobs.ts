@@ -8,6 +8,8 @@ import type {
   CombineBlock,
   EnergyBins,
   MomentsArgs,
+  OverlapArgs,
+  OverlapPart,
   SampleArgs,
   SampleBlock,
   SelectBlock,
@@ -105,6 +107,23 @@ export async function moments(
     }
   }
   return values.map((entries) => momentsOf(entries));
+}
+
+/** Counts active entries by how many inputs are active there. Thresholds are above 0, so padding is never active. */
+export async function overlap({ work }: Bench, block: Block, { thresholds }: OverlapArgs): Promise<OverlapPart> {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const { context } = work;
+  context.setRows(inputs.length);
+  context.clearCounters(inputs.length);
+  for (const [row, { model }] of inputs.entries()) context.setColumn(row, 0, thresholds[model]!);
+  await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
+    for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
+    // Nothing else needs the buffer of results while statistics are made.
+    context.setTile(tile.padded, 0, tile.subtract, 0, work.floatOut);
+    work.kernels.get(`overlap_count_${tile.format}`)(context.address);
+  });
+  const counted = (index: number) => inputs.map((_, row) => context.rowCounter(row, index));
+  return { shared: counted(0), unique: counted(1) };
 }
 
 const BINS = 32_768;

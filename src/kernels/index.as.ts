@@ -10,3 +10,8 @@ export * from "./checksum/kernel.as";
 export * from "./random/kernel.as";
 export * from "./relations/kernel.as";
 export * from "./finite/kernel.as";
+export * from "./nearswap/kernel.as";
+export * from "./magmax/kernel.as";
+export * from "./consensus/kernel.as";
+export * from "./overlap/kernel.as";
+export * from "./train_difference/kernel.as";

@@ -1,11 +1,35 @@
 // Written by scripts/catalogue.mjs from the files beside it; not to be edited.
 import type { Method } from "./method.js";
+import { addDifference } from "./add_difference.js";
 import { average } from "./average.js";
+import { consensus } from "./consensus.js";
+import { linear } from "./linear.js";
+import { localizeAndStitch } from "./localize_and_stitch.js";
+import { magmax } from "./magmax.js";
+import { nearswap } from "./nearswap.js";
+import { passthrough } from "./passthrough.js";
+import { ram } from "./ram.js";
+import { ramplusTl } from "./ramplus_tl.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
+import { trainDifference } from "./train_difference.js";
 
 /** Every merge method, sorted by file name. */
-export const methods: readonly Method[] = [average, taskArithmetic, ties];
+export const methods: readonly Method[] = [
+  addDifference,
+  average,
+  consensus,
+  linear,
+  localizeAndStitch,
+  magmax,
+  nearswap,
+  passthrough,
+  ram,
+  ramplusTl,
+  taskArithmetic,
+  ties,
+  trainDifference,
+];
 
 export function findMethod(name: string): Method | undefined {
   return methods.find((method) => method.name === name);

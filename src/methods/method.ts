@@ -54,7 +54,7 @@ export interface Settings {
 }
 
 /** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
-export type Need = ThresholdNeed | MomentsNeed | EnergyNeed | NormShareNeed;
+export type Need = ThresholdNeed | MomentsNeed | EnergyNeed | NormShareNeed | OverlapNeed;
 
 /** Over which entries a statistic is taken: all merged entries of a model, or one tensor. */
 export type Scope = "model" | "tensor";
@@ -92,6 +92,14 @@ export interface NormShareNeed {
   readonly shares: readonly number[];
 }
 
+/** How many active entries each model shares with others and how many it has alone, exactly. */
+export interface OverlapNeed {
+  readonly statistic: "overlap";
+  readonly scope: Scope;
+  /** Per model, above 0: a change is active unless its magnitude is smaller (NaN is active). */
+  readonly thresholds: readonly number[];
+}
+
 /** Which entries of a change survive: those with |change − centre| ≥ threshold (NaN always survives). */
 export interface Trim {
   readonly centre: number;
@@ -124,6 +132,14 @@ export interface EnergyValue {
   readonly energy: readonly number[];
 }
 
+/** Arrays are per model. */
+export interface OverlapValue {
+  /** Active entries in which another model is active, too. */
+  readonly shared: readonly number[];
+  /** Active entries in which no other model is. */
+  readonly unique: readonly number[];
+}
+
 /** The statistics of one tensor (scope `tensor`) or of all (scope `model`); arrays are per model in recipe order. */
 export interface Known {
   readonly threshold?: ThresholdValue;
@@ -131,6 +147,7 @@ export interface Known {
   readonly moments?: MomentsValue;
   readonly energy?: EnergyValue;
   readonly "norm-share"?: ThresholdValue;
+  readonly overlap?: OverlapValue;
 }
 
 /** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { combine } from "../../test/laws/support/combine.js";
+import { settingsOf } from "../../test/laws/support/twin.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 
 const base = [10, -4, 0, 0.25];
@@ -26,6 +27,7 @@ describe("task arithmetic", () => {
         ["paper", 0.3],
         ["no-validation", 0.4],
         ["mergekit", 1],
+        ["mergekit-strict", 1],
       ],
     );
     const [first] = combine(taskArithmetic, [0], [[1], [1]], {});
@@ -37,6 +39,20 @@ describe("task arithmetic", () => {
     const [a, b, c] = [[1], [4], [2]];
     const own = [{ weight: 1 }, { weight: -1 }, { weight: 1 }];
     assert.deepEqual(combine(taskArithmetic, [0], [b, a, c], one, own), [5]);
+  });
+
+  it("normalize divides by the sum of the weights", () => {
+    const own = [{ weight: 3 }, { weight: 1 }];
+    assert.deepEqual(combine(taskArithmetic, base, changes, { lambda: 1, normalize: true }, own), [11.5, -5, 2, 2.25]);
+    const settings = (given: Readonly<Record<string, string | boolean>>) =>
+      settingsOf(taskArithmetic, { lambda: 1, normalize: true, ...given }, [{ weight: 1 }, { weight: -1 }]);
+    assert.match(taskArithmetic.check!(settings({}))!, /sum to zero/);
+    assert.equal(taskArithmetic.check!(settings({ normalize: false })), null);
+    assert.match(taskArithmetic.quirk!(settings({}), { name: "w", shape: [4] })!, /does not normalize/);
+    assert.equal(taskArithmetic.check!(settings({ zero_sum: "undivided" })), null);
+    const undivided = { lambda: 1, normalize: true, zero_sum: "undivided" };
+    const opposite = [{ weight: 1 }, { weight: -1 }];
+    assert.deepEqual(combine(taskArithmetic, base, changes, undivided, opposite), [8, -8, -8, 8.25]);
   });
 
   it("lambda 0 leaves the base; a base of minus zero becomes zero", () => {

@@ -1,4 +1,4 @@
-import type { Arguments, Tile, TileMethod } from "./method.js";
+import type { Arguments, Tile, TileMethod, Values } from "./method.js";
 
 const { fround } = Math;
 
@@ -11,12 +11,23 @@ export const taskArithmetic: TileMethod = {
 A sum, not a mean: lambda = 1/n with equal weights gives simple averaging. Addition: weights 1. Negation (forgetting):
 a weight of -1. Analogy "A is to B as C is to D": weights B 1, A -1, C 1. The released code's default is lambda = 0.3;
 0.4 is the value quoted for use without validation data. Accuracy over lambda is unimodal with a cliff: search it on
-validation data when there is any.`,
+validation data when there is any.
+
+With \`normalize\` the sum is divided by the sum of the weights. Weights that sum to zero are then refused, unless
+\`zero_sum: undivided\` leaves their sum as it is, which mergekit does below 1e-8.`,
   base: "required",
   models: { min: 1 },
   parameters: {
     lambda: { type: "number", default: 0.3, per: "tensor", meaning: "scale of the merged change" },
     weight: { type: "number", default: 1, per: "model", meaning: "strength of a model; negative to subtract its task" },
+    normalize: { type: "flag", default: false, per: "recipe", meaning: "divide by the sum of the weights" },
+    zero_sum: {
+      type: "choice",
+      default: "refuse",
+      per: "recipe",
+      choices: { refuse: "an error", undivided: "the sum is not divided where the weights sum to less than 1e-8" },
+      meaning: "what normalize does with weights that sum to zero",
+    },
   },
   dialects: {
     paper: { meaning: "the released code: lambda 0.3", values: { lambda: 0.3 } },
@@ -25,6 +36,10 @@ validation data when there is any.`,
       values: { lambda: 0.4 },
     },
     mergekit: { meaning: "lambda 1, strength through the weights", values: { lambda: 1 } },
+    "mergekit-strict": {
+      meaning: "the same, and weights that sum to zero are not normalized",
+      values: { lambda: 1, zero_sum: "undivided" },
+    },
   },
   inputs: "changes",
   grain: "tile",
@@ -32,9 +47,20 @@ validation data when there is any.`,
 
   needs: () => null,
 
+  check({ global, models }) {
+    if (!global.normalize || global.zero_sum === "undivided" || !isZero(weightSum(models))) return null;
+    return "the weights sum to zero, so the sum cannot be divided by them; change a weight or set normalize: false";
+  },
+
+  quirk({ global, models }) {
+    if (!global.normalize || !isZero(weightSum(models))) return null;
+    return "where the weights sum to less than 1e-8, mergekit does not normalize (zero_sum: undivided)";
+  },
+
   bind(settings): Arguments {
+    const sum = settings.global.normalize ? weightSum(settings.models) : 1;
     return {
-      scalars: { lambda: fround(Number(settings.global.lambda)) },
+      scalars: { lambda: fround(Number(settings.global.lambda) / (isZero(sum) ? 1 : sum)) },
       columns: { weight: settings.models.map((model) => fround(Number(model.weight))) },
     };
   },
@@ -51,3 +77,11 @@ validation data when there is any.`,
 
   kernel: () => "arithmetic",
 };
+
+function weightSum(models: readonly Values[]): number {
+  return models.reduce((sum, model) => sum + Number(model.weight), 0);
+}
+
+function isZero(sum: number): boolean {
+  return Math.abs(sum) < 1e-8;
+}

@@ -165,6 +165,7 @@ function needKeys(method: Method, settings: NonNullable<Unplaced["settings"]>): 
     const parts: unknown[] = [need.statistic, need.scope];
     if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001));
     if (need.statistic === "norm-share") parts.push(need.shares[i]);
+    if (need.statistic === "overlap") parts.push(need.thresholds[i]);
     return JSON.stringify(parts);
   });
 }
