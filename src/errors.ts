@@ -33,6 +33,7 @@ export type ErrorCode =
   | "checkpoint/config"
   | "checkpoint/no-weights"
   | "plan/missing-tensor"
+  | "plan/layers"
   | "plan/shape"
   | "plan/dtype"
   | "plan/nothing-to-merge"

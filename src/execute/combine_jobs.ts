@@ -293,7 +293,7 @@ export async function copyInto(work: Workbench, block: Block, out: number): Prom
   const { stream } = tensor.inputs[0]!;
   const { bytes } = placeOf(tensor, block);
   let nonFinite = 0;
-  if (stream.dtype === tensor.dtype) {
+  if (stream.dtype === tensor.dtype && stream.round === undefined) {
     const source = await work.source(stream.source);
     await source.read(stream.offset + block.start * DTYPE_BYTES[stream.dtype], work.bytesAt(out, bytes));
     if (isFloat(stream.dtype)) nonFinite = finiteKernel(work.kernels)(stream.dtype, out, block.count);

@@ -72,6 +72,8 @@ export class Workbench {
   readonly #raw: number[];
   readonly #floats: number[];
   readonly #zeros: number;
+  /** A tile in the format that inputs are rounded to. */
+  readonly #rounded: number;
 
   /** @param region bytes of kernel memory that belong to this thread alone; see `workbenchBytes`. */
   constructor(
@@ -94,6 +96,7 @@ export class Workbench {
     this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.#zeros = take((setup.tileEntries + LANES) * 4);
+    this.#rounded = take((setup.tileEntries + LANES) * 4);
     this.floatOut = take((setup.tileEntries + LANES) * 4);
     this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes + 2 * SLIP_BYTES);
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
@@ -122,6 +125,8 @@ export class Workbench {
   nativeFormat(tensor: WorkTensor): KernelDtype | null {
     const first = tensor.inputs[0]?.stream.dtype;
     if (first === undefined || !isKernelDtype(first) || tensor.drop !== null) return null;
+    const streams = [...tensor.inputs.map(({ stream }) => stream), ...(tensor.base === null ? [] : [tensor.base])];
+    if (streams.some(({ round }) => round !== undefined)) return null;
     const same = tensor.inputs.every(({ stream }) => stream.dtype === first);
     return same && (tensor.base === null || tensor.base.dtype === first) ? first : null;
   }
@@ -207,11 +212,11 @@ export class Workbench {
     let base = this.#zeros;
     if (tensor.base !== null) {
       base = this.#floats[models]!;
-      this.#widen(tensor.base.dtype, addresses[models]!, at, base, padded);
+      this.#widen(tensor.base, addresses[models]!, at, base, padded);
     }
     const inputs = tensor.inputs.map(({ stream }, index) => {
       const target = this.#floats[index]!;
-      this.#widen(stream.dtype, addresses[index]!, at, target, padded);
+      this.#widen(stream, addresses[index]!, at, target, padded);
       if (changes) this.convert.change(target, base, target, padded);
       const drop = changes ? tensor.drop?.[index] : undefined;
       if (drop !== undefined) this.#drop(target, count, start, drop.key, drop.drop, drop.rescale);
@@ -219,9 +224,9 @@ export class Workbench {
     });
     const extra: Record<string, number> = {};
     let slot = models + (tensor.base === null ? 0 : 1);
-    for (const [role, { dtype }] of Object.entries(tensor.extra)) {
+    for (const [role, stream] of Object.entries(tensor.extra)) {
       const target = this.#floats[slot]!;
-      this.#widen(dtype, addresses[slot]!, at, target, padded);
+      this.#widen(stream, addresses[slot]!, at, target, padded);
       if (changes) this.convert.change(target, base, target, padded);
       extra[role] = target;
       slot++;
@@ -230,8 +235,14 @@ export class Workbench {
     return { start, count, padded, format: "F32", subtract, add: base, inputs, extra };
   }
 
-  #widen(dtype: Dtype, address: number, at: number, target: number, count: number): void {
-    const source = address + at * DTYPE_BYTES[dtype];
+  #widen({ dtype, round }: Stream, address: number, at: number, target: number, count: number): void {
+    this.#widenFrom(dtype, address + at * DTYPE_BYTES[dtype], target, count);
+    if (round === undefined) return;
+    this.narrow(round, target, this.#rounded, count);
+    this.#widenFrom(round, this.#rounded, target, count);
+  }
+
+  #widenFrom(dtype: Dtype, source: number, target: number, count: number): void {
     if (isKernelDtype(dtype)) this.convert.widen(dtype)(source, target, count);
     else widen(dtype as FloatDtype, this.bytesAt(source, count * DTYPE_BYTES[dtype]), this.floatsAt(target, count));
   }
@@ -271,7 +282,7 @@ export function workbenchBytes(setup: WorkSetup): number {
 /** Bytes of kernel memory of one workbench. */
 export function ownBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
   const slack = 2 * PAGE;
-  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 2 * ((tileEntries + LANES) * 4 + slack);
+  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((tileEntries + LANES) * 4 + slack);
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const floats = (tileEntries + LANES) * 4 + slack;
   const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;

@@ -47,6 +47,16 @@ export function isFloat(dtype: Dtype): dtype is FloatDtype {
   return dtype.startsWith("F") || dtype === "BF16";
 }
 
+/** Bits of exponent and of mantissa: a format holds the values of another that has more of neither. */
+export const FLOAT_BITS: Readonly<Record<FloatDtype, { readonly exponent: number; readonly mantissa: number }>> = {
+  F64: { exponent: 11, mantissa: 52 },
+  F32: { exponent: 8, mantissa: 23 },
+  F16: { exponent: 5, mantissa: 10 },
+  BF16: { exponent: 8, mantissa: 7 },
+  F8_E4M3: { exponent: 4, mantissa: 3 },
+  F8_E5M2: { exponent: 5, mantissa: 2 },
+};
+
 /** Names as recipes and config.json use them, on the left; safetensors' names on the right. */
 export const DTYPE_OF_RECIPE_NAME: Readonly<Record<string, FloatDtype>> = {
   float64: "F64",

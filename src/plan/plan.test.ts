@@ -1,26 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { MergewrightError } from "../errors.js";
-import { layoutHeader } from "../formats/safetensors/index.js";
-import type { TensorSpec } from "../formats/safetensors/layout.js";
 import { openInputs } from "../inputs.js";
 import { openCheckpoint } from "../models/checkpoint.js";
 import { memoryFolder } from "../models/folder.js";
 import { readRecipe } from "../recipes.js";
 import type { RecipeObject } from "../recipes.js";
+import { files, type Tensors } from "./fixtures.test.js";
 import { makePlan } from "./plan.js";
 import type { Plan } from "./types.js";
-
-type Tensors = Readonly<Record<string, readonly [dtype: TensorSpec["dtype"], ...shape: number[]]>>;
-
-/** A checkpoint of zeros: a plan reads headers alone. */
-function files(tensors: Tensors, config: Record<string, unknown> = {}): Record<string, Uint8Array> {
-  const specs = Object.entries(tensors).map(([name, [dtype, ...shape]]) => ({ name, dtype, shape }));
-  const { header, fileSize } = layoutHeader(specs);
-  const bytes = new Uint8Array(fileSize);
-  bytes.set(header);
-  return { "model.safetensors": bytes, "config.json": new TextEncoder().encode(JSON.stringify(config)) };
-}
 
 async function planOf(recipe: RecipeObject, models: Record<string, Record<string, Uint8Array>>): Promise<Plan> {
   const open = await openInputs(readRecipe(recipe), (label) => openCheckpoint(label, memoryFolder(models[label]!)));

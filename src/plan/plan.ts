@@ -1,7 +1,9 @@
-import { MergewrightError } from "../errors.js";
+import { describePlace, MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
 import type { Method, Need } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
+import { FLOAT_BITS, isFloat } from "../numbers/dtypes.js";
+import type { Dtype } from "../numbers/dtypes.js";
 import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
@@ -9,6 +11,7 @@ import { entryCosts } from "./streams.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
+import { type Wanted, wantedTensors } from "./wanted.js";
 import type {
   OpenInputs,
   OpenMerge,
@@ -40,15 +43,18 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
       sources.push({ input, file: label, address, stamp, headerHash: header.hash });
     }
   }
-  checkPatterns(recipe, open);
+  const wanted = wantedTensors(recipe, open);
+  const unmatched = checkPatterns(recipe, open, wanted.tensors);
   const accounted = accountTensors({
     recipe,
     isWritten,
     ...open,
+    wanted: wanted.tensors,
     streamOf: (checkpoint, { shard, offset, dtype }) => ({
       source: firstSource.get(checkpoint)! + shard,
       offset,
       dtype,
+      ...(roundsTo(recipe, dtype) && { round: recipe.input.dtype! }),
     }),
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
@@ -70,7 +76,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
     files: placed.files,
     sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
     merges,
-    warnings: [...recipe.notes, ...warnOfInputs(recipe, open), ...accounted.warnings],
+    warnings: [...recipe.notes, ...unmatched, ...warnOfInputs(recipe, open), ...accounted.warnings],
     estimate: {
       outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
       readBytes: readBytes({ sources, merges }, placed.tensors, passes) + statisticsBytes,
@@ -91,11 +97,23 @@ function listInputs({ models: entries }: Recipe, { base, models, extra }: OpenIn
   ];
 }
 
-/** A pattern that matches nothing is a mistake, not a wish. */
-function checkPatterns(recipe: Recipe, { base, models }: OpenInputs): void {
-  const names = new Set([base, ...models].flatMap((checkpoint) => [...(checkpoint?.tensors.keys() ?? [])]));
+/** Whether `input.dtype` changes entries of this format: it cannot hold all of their values. */
+function roundsTo({ input: { dtype } }: Recipe, stored: Dtype): boolean {
+  if (dtype === null || dtype === stored || !isFloat(stored)) return false;
+  const { exponent, mantissa } = FLOAT_BITS[dtype];
+  return FLOAT_BITS[stored].exponent > exponent || FLOAT_BITS[stored].mantissa > mantissa;
+}
+
+/**
+ * A pattern that matches nothing is a mistake, not a wish. In recipes of mergekit, which say nothing about it, it is a
+ * warning.
+ */
+function checkPatterns(recipe: Recipe, { base, models }: OpenInputs, wanted: readonly Wanted[]): string[] {
+  const stored = [base, ...models].flatMap((checkpoint) => [...(checkpoint?.tensors.keys() ?? [])]);
+  const names = new Set([...stored, ...wanted.map(({ name }) => name)]);
   const unmatched = unmatchedPatterns(recipe, names);
-  if (unmatched.length > 0) throw unmatchedPattern(unmatched[0]!, names);
+  if (unmatched.length > 0 && recipe.compat === "none") throw unmatchedPattern(unmatched[0]!, names);
+  return unmatched.map(({ pattern, where }) => `${describePlace(where)}: ${pattern} matches no tensor`);
 }
 
 function nothingToMerge(recipe: Recipe): MergewrightError {

@@ -1,13 +1,14 @@
 import { MergewrightError } from "../errors.js";
-import type { Method } from "../methods/method.js";
+import type { Method, Settings } from "../methods/method.js";
 import { tiedGroups } from "../models/families.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
-import type { Dtype } from "../numbers/dtypes.js";
-import { dropsFor, isExcluded, settingsFor, whereOf } from "../recipe/pattern.js";
+import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
+import { dropsFor, isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { isMerged } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
+import { inFileOrder, type Wanted } from "./wanted.js";
 
 /** A planned tensor before it has a place in a file. */
 export type Unplaced = Omit<PlannedTensor, "file" | "offset" | "length">;
@@ -33,210 +34,347 @@ interface Context {
   readonly streamOf: StreamOf;
   /** False for a merge that is only an input; see PlanOptions. */
   readonly isWritten: boolean;
+  /** The tensors of the result, in its order. */
+  readonly wanted: readonly Wanted[];
 }
 
 /** Decides what happens to every tensor of every input. */
 export function accountTensors(context: Context): Accounted {
-  const { recipe, base, models, isWritten } = context;
-  const reference = base ?? models[0]!;
-  const tied = tiesOf(reference, models);
-  const warnings: string[] = [];
-  const excluded = new Set<string>();
-  const backbone: Unplaced[] = [];
-  for (const tensor of inFileOrder(reference)) {
-    if (isExcluded(recipe, tensor.name)) {
-      excluded.add(tensor.name);
-      if (recipe.heads === "base")
-        backbone.push(copyOf(context, tensor, "excluded by the recipe; copied from the base"));
-    } else if (!isFloat(tensor.dtype)) {
-      backbone.push(copyOf(context, tensor, `${tensor.dtype} is not merged; copied from the base`));
-    } else {
-      backbone.push(mergeOf(context, tensor, tied, warnings));
+  const { recipe, models, isWritten } = context;
+  const work = new Accounting(context);
+  const backbone = context.wanted.flatMap((wanted) => work.decide(wanted) ?? []);
+  const skipped = work.skipped();
+  const warnings = [...work.warnings, ...warnOfSkipped(skipped), ...warnOfNarrowing(context, backbone)];
+  const heads = isWritten && recipe.heads === "separate" ? models.map((_, model) => work.headOf(model)) : [];
+  return { backbone, heads, skipped, warnings };
+}
+
+/** A checkpoint's copy of a tensor. */
+interface Found {
+  readonly checkpoint: Checkpoint;
+  /** Index, or -1 for the recipe's base. */
+  readonly model: number;
+  readonly tensor: StoredTensor;
+}
+
+class Accounting {
+  readonly warnings: string[] = [];
+  readonly #context: Context;
+  readonly #ties: Ties;
+  /** What reaches the result, per checkpoint. */
+  readonly #used = new Map<Checkpoint, Set<string>>();
+
+  constructor(context: Context) {
+    this.#context = context;
+    this.#ties = new Ties(context.recipe, context.base === null ? context.models : [context.base, ...context.models]);
+  }
+
+  /** `null`: it has no place in the result. */
+  decide(wanted: Wanted): Unplaced | null {
+    const { recipe } = this.#context;
+    const { name } = wanted;
+    const reference = this.#referenceOf(wanted);
+    if (reference === null) return null;
+    if (isExcluded(recipe, name)) {
+      return recipe.heads === "base"
+        ? this.#copy(name, reference, "excluded by the recipe; copied from the base")
+        : null;
     }
+    if (wanted.copy !== null) return this.#copy(name, reference, wanted.copy);
+    const { dtype, shape } = reference.tensor;
+    if (!isFloat(dtype)) return this.#copy(name, reference, `${dtype} is not merged; copied from the base`);
+    if (entriesOf(shape) === 0) return this.#copy(name, reference, "it has no entries; copied from the base");
+    return this.#merge(wanted, reference);
   }
-  const skipped = models.flatMap((model, index) => skippedOf(context, model, index, tied));
-  warnings.push(...warnOfSkipped(skipped), ...warnOfNarrowing(context, backbone));
-  return { backbone, heads: isWritten && recipe.heads === "separate" ? headsOf(context) : [], skipped, warnings };
-}
 
-interface Ties {
-  readonly primaryOf: ReadonlyMap<string, string>;
-  readonly groupOf: ReadonlyMap<string, readonly string[]>;
-}
-
-/** By the reference's config, over the names of all: a copy that only some models store has its group too. */
-function tiesOf(reference: Checkpoint, models: readonly Checkpoint[]): Ties {
-  const primaryOf = new Map<string, string>();
-  const groupOf = new Map<string, readonly string[]>();
-  const names = new Set([reference, ...models].flatMap(({ tensors }) => [...tensors.keys()]));
-  for (const { primary, aliases } of tiedGroups(reference.config, names)) {
-    const group = [primary, ...aliases];
-    for (const name of group) groupOf.set(name, group);
-    const present = group.filter((name) => reference.tensors.has(name));
-    for (const name of present.slice(1)) primaryOf.set(name, present[0]!);
+  /** Each model's own excluded tensors. */
+  headOf(model: number): { readonly model: number; readonly tensors: readonly Unplaced[] } {
+    const checkpoint = this.#context.models[model]!;
+    const tensors = inFileOrder(checkpoint)
+      .filter(({ name }) => isExcluded(this.#context.recipe, name))
+      .map((tensor) => {
+        const reason = "excluded by the recipe; the model's own, written beside the merge";
+        return this.#copy(tensor.name, { checkpoint, model, tensor }, reason);
+      });
+    return { model, tensors };
   }
-  return { primaryOf, groupOf };
-}
 
-/** By shard and position, so that a merge reads its inputs from front to back. */
-function inFileOrder(checkpoint: Checkpoint): StoredTensor[] {
-  return [...checkpoint.tensors.values()].sort((a, b) => a.shard - b.shard || a.offset - b.offset);
-}
+  skipped(): SkippedTensor[] {
+    const { recipe, base, models } = this.#context;
+    const skipped = models.flatMap((model, index) => this.#skippedOf(model, recipe.models[index]!.name));
+    return base === null ? skipped : [...this.#unusedOf(base), ...skipped];
+  }
 
-function copyOf({ base, models, streamOf }: Context, tensor: StoredTensor, reason: string): Unplaced {
-  const reference = base ?? models[0]!;
-  return {
-    name: tensor.name,
-    shape: tensor.shape,
-    entries: entriesOf(tensor.shape),
-    dtype: tensor.dtype,
-    action: "copy",
-    reason: base === null ? reason.replace("the base", "the first model") : reason,
-    base: null,
-    inputs: [{ model: base === null ? 0 : -1, stream: streamOf(reference, tensor) }],
-    extra: {},
-    settings: null,
-    drop: null,
-    tiedTo: null,
-  };
-}
-
-function mergeOf(context: Context, tensor: StoredTensor, tied: Ties, warnings: string[]): Unplaced {
-  const { recipe, base, models, extra, streamOf, isWritten } = context;
-  const { name, shape } = tensor;
-  const inputs: { model: number; stream: Stream }[] = [];
-  const lacking: string[] = [];
-  for (const [index, model] of models.entries()) {
-    const found = findTensor(model, name, tied);
-    if (found === null) {
-      if (recipe.missing === "error") throw missingTensor(context, model, index, name);
-      lacking.push(recipe.models[index]!.name);
-      continue;
+  /** The base's copy, or the first member's that there is. */
+  #referenceOf({ base, members }: Wanted): Found | null {
+    const places = base === null ? members : [base, ...members];
+    for (const place of places) {
+      const found = this.#find(place.model, place.name);
+      if (found !== null) return found;
     }
-    checkAgainst(context, tensor, found, model, index);
-    inputs.push({ model: index, stream: streamOf(model, found) });
+    return null;
   }
-  if (inputs.length === 0) return copyOf(context, tensor, "no model has it; copied from the base");
-  const entries = entriesOf(shape);
-  if (entries === 0) return copyOf(context, tensor, "it has no entries; copied from the base");
-  const indices = inputs.map(({ model }) => model);
-  const settings = settingsFor(recipe, name, indices);
-  const fault = recipe.method.check?.(settings) ?? null;
-  if (fault !== null) {
+
+  #find(model: number, name: string): Found | null {
+    const checkpoint = model === -1 ? this.#context.base! : this.#context.models[model]!;
+    const tensor = this.#ties.find(checkpoint, name);
+    return tensor === null ? null : { checkpoint, model, tensor };
+  }
+
+  #stream({ checkpoint, tensor }: Found): Stream {
+    const used = this.#used.get(checkpoint) ?? new Set<string>();
+    this.#used.set(checkpoint, used.add(tensor.name));
+    return this.#context.streamOf(checkpoint, tensor);
+  }
+
+  #copy(name: string, found: Found, reason: string): Unplaced {
+    const { recipe } = this.#context;
+    const { shape, dtype } = found.tensor;
+    const source = found.model === -1 ? "the base" : found.model === 0 ? "the first model" : found.checkpoint.label;
+    return {
+      name,
+      shape,
+      entries: entriesOf(shape),
+      dtype: recipe.compat !== "none" && isFloat(dtype) ? (recipe.output.dtype ?? dtype) : dtype,
+      action: "copy",
+      reason: reason.replace("the base", source),
+      base: null,
+      inputs: [{ model: found.model, stream: this.#stream(found) }],
+      extra: {},
+      settings: null,
+      drop: null,
+      tiedTo: null,
+    };
+  }
+
+  #merge(wanted: Wanted, reference: Found): Unplaced {
+    const { recipe, isWritten } = this.#context;
+    const { name } = wanted;
+    const base = wanted.base === null ? null : this.#find(wanted.base.model, wanted.base.name);
+    const { found, places, lacking } = this.#members(wanted, reference);
+    const alone = this.#alone(wanted, base, found);
+    if (alone !== null) return alone;
+    if (lacking.length > 0) this.warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);
+    const place = { ...wanted, members: places };
+    const settings = settingsFor(recipe, place);
+    this.#check(settings, name);
+    const tiedTo = this.#ties.primaryOf.get(name) ?? null;
+    const reasons = [
+      ...(lacking.length > 0 ? [`not in ${lacking.join(", ")} (missing: skip)`] : []),
+      ...(tiedTo === null ? [] : [`tied to ${tiedTo}; counted once`]),
+    ];
+    const all = [...(base === null ? [] : [base]), ...found];
+    return {
+      name,
+      shape: reference.tensor.shape,
+      entries: entriesOf(reference.tensor.shape),
+      dtype: recipe.output.dtype ?? (isWritten ? this.#dtypeOf(reference, all) : "F32"),
+      action: "merge",
+      reason: reasons.join("; "),
+      base: base !== null && needsBase(recipe.method) ? this.#stream(base) : null,
+      inputs: found.map((one) => ({ model: one.model, stream: this.#stream(one) })),
+      extra: this.#extra(name, reference),
+      settings,
+      drop: dropsFor(recipe, place),
+      tiedTo,
+    };
+  }
+
+  #dtypeOf({ tensor }: Found, all: readonly Found[]): Dtype {
+    return this.#context.recipe.compat === "none" ? (tensor.finalDtype ?? tensor.dtype) : promoted(all);
+  }
+
+  /** The members that have a tensor, and the names of those that lack it. */
+  #members({ name, members }: Wanted, reference: Found) {
+    const { recipe, models } = this.#context;
+    const found: Found[] = [];
+    const places: PlaceMember[] = [];
+    const lacking: string[] = [];
+    for (const member of members) {
+      const one = this.#find(member.model, member.name);
+      if (one === null) {
+        if (recipe.missing === "error") throw this.#missing(models[member.model]!, member.model, name);
+        lacking.push(recipe.models[member.model]!.name);
+        continue;
+      }
+      this.#checkAgainst(reference, one, name);
+      found.push(one);
+      places.push(member);
+    }
+    return { found, places, lacking };
+  }
+
+  /** What becomes of a tensor that too few checkpoints have; `null`: enough have it. */
+  #alone({ name, base: wantedBase }: Wanted, base: Found | null, found: readonly Found[]): Unplaced | null {
+    const { method } = this.#context.recipe;
+    if (base !== null && found.length === 0) return this.#copy(name, base, "no model has it; copied from the base");
+    const baseless = wantedBase !== null && base === null && needsBase(method);
+    if (!baseless && found.length >= method.models.min) return null;
+    const [only, ...others] = found;
+    if (others.length === 0 && (method.models.max === 1 || !baseless)) {
+      const from = base ?? only!;
+      if (base !== null) this.warnings.push(`${name} is the base's: too few models have it for ${method.name}`);
+      return this.#copy(name, from, "too few models have it; copied from the base");
+    }
+    throw this.#missing(this.#context.base ?? this.#context.models[0]!, -1, name);
+  }
+
+  #check(settings: Settings, tensor: string): void {
+    const { recipe } = this.#context;
+    const fault = recipe.method.check?.(settings) ?? null;
+    if (fault === null) return;
     throw new MergewrightError(fault, {
       kind: "request",
       code: "recipe/out-of-range",
-      where: { ...whereOf(recipe, "parameters"), tensor: name },
+      where: { ...whereOf(recipe, "parameters"), tensor },
     });
   }
-  const extraStreams: Record<string, Stream> = {};
-  for (const [role, checkpoint] of Object.entries(extra)) {
-    const found = findTensor(checkpoint, name, tied);
-    if (found === null) throw missingTensor(context, checkpoint, -1, name);
-    checkAgainst(context, tensor, found, checkpoint, -1);
-    extraStreams[role] = streamOf(checkpoint, found);
+
+  #extra(name: string, reference: Found): Record<string, Stream> {
+    const streams: Record<string, Stream> = {};
+    for (const [role, checkpoint] of Object.entries(this.#context.extra)) {
+      const tensor = this.#ties.find(checkpoint, name);
+      if (tensor === null) throw this.#missing(checkpoint, -1, name);
+      const found = { checkpoint, model: -1, tensor };
+      this.#checkAgainst(reference, found, name);
+      streams[role] = this.#stream(found);
+    }
+    return streams;
   }
-  const tiedTo = tied.primaryOf.get(name) ?? null;
-  const reasons = [
-    ...(lacking.length > 0 ? [`not in ${lacking.join(", ")} (missing: skip)`] : []),
-    ...(tiedTo === null ? [] : [`tied to ${tiedTo}; counted once`]),
-  ];
-  if (lacking.length > 0) warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);
-  return {
-    name,
-    shape,
-    entries,
-    dtype: recipe.output.dtype ?? (isWritten ? (tensor.finalDtype ?? tensor.dtype) : "F32"),
-    action: "merge",
-    reason: reasons.join("; "),
-    base: base !== null && needsBase(recipe.method) ? streamOf(base, tensor) : null,
-    inputs,
-    extra: extraStreams,
-    settings,
-    drop: dropsFor(recipe, name, indices),
-    tiedTo,
-  };
+
+  #missing(checkpoint: Checkpoint, index: number, name: string): MergewrightError {
+    const { recipe, base } = this.#context;
+    return new MergewrightError(
+      `a tensor of ${base === null ? "the first model" : "the base"} is missing in ${checkpoint.label}`,
+      {
+        kind: "request",
+        code: "plan/missing-tensor",
+        where: { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: name },
+        advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
+      },
+    );
+  }
+
+  #checkAgainst({ tensor: wanted }: Found, { tensor: found, checkpoint, model }: Found, name: string): void {
+    const { recipe } = this.#context;
+    const where = { ...(model >= 0 && whereOf(recipe, `models.${model}`)), tensor: name };
+    if (!isFloat(found.dtype)) {
+      throw new MergewrightError(`a tensor of ${checkpoint.label} has a format that cannot be merged`, {
+        kind: "request",
+        code: "plan/dtype",
+        where,
+        expected: `floating point, as the base's ${wanted.dtype}`,
+        found: found.dtype,
+        advice: "dequantise the model first, or exclude the tensor",
+      });
+    }
+    if (wanted.shape.length === found.shape.length && wanted.shape.every((size, axis) => size === found.shape[axis]))
+      return;
+    throw new MergewrightError(`a tensor of ${checkpoint.label} has another shape`, {
+      kind: "request",
+      code: "plan/shape",
+      where,
+      expected: `[${wanted.shape.join(", ")}]`,
+      found: `[${found.shape.join(", ")}]`,
+      advice:
+        "exclude it (exclude: [pattern]); for a classification head, heads: separate keeps each model's own beside the merge",
+    });
+  }
+
+  #skippedOf(model: Checkpoint, label: string): SkippedTensor[] {
+    const { recipe, base, models } = this.#context;
+    if (recipe.layout !== null) return this.#unusedOf(model);
+    const reference = base ?? models[0]!;
+    const used = this.#used.get(model);
+    return inFileOrder(model).flatMap(({ name }) => {
+      if (isExcluded(recipe, name)) {
+        if (recipe.heads === "separate") return [];
+        return [{ model: label, name, reason: "excluded by the recipe" }];
+      }
+      const stored = reference.tensors.get(name);
+      if (stored !== undefined) {
+        if (isFloat(stored.dtype)) return [];
+        return [{ model: label, name, reason: `${stored.dtype} is taken from the base` }];
+      }
+      if (recipe.compat !== "none" && used?.has(name) === true) return [];
+      const twin = this.#ties.groupOf(reference, name).find((other) => reference.tensors.has(other));
+      if (twin !== undefined) return [{ model: label, name, reason: `tied to ${twin}, which stands for it` }];
+      return [{ model: label, name, reason: base === null ? "not in the first model" : "not in the base" }];
+    });
+  }
+
+  /** With a layout: what no slice takes. */
+  #unusedOf(checkpoint: Checkpoint): SkippedTensor[] {
+    const { recipe, base, models } = this.#context;
+    if (recipe.layout === null) return [];
+    const label = checkpoint === base ? "base" : recipe.models[models.indexOf(checkpoint)]!.name;
+    const used = this.#used.get(checkpoint);
+    return inFileOrder(checkpoint)
+      .filter(({ name }) => used?.has(name) !== true)
+      .map(({ name }) => ({ model: label, name, reason: "in no slice of the recipe" }));
+  }
+}
+
+/** Which tensors are one and the same. */
+class Ties {
+  /** Alias to the tensor that stands for it. */
+  readonly primaryOf = new Map<string, string>();
+  readonly #groups = new Map<Checkpoint, ReadonlyMap<string, readonly string[]>>();
+  readonly #own: boolean;
+  readonly #reference: Checkpoint;
+
+  /**
+   * By the reference's config, over the names of all: a copy that only some models store has its group too. In recipes of
+   * mergekit every checkpoint's own config counts, and only what all of them share is one.
+   */
+  constructor({ compat }: Recipe, checkpoints: readonly Checkpoint[]) {
+    this.#reference = checkpoints[0]!;
+    this.#own = compat !== "none";
+    const names = new Set(checkpoints.flatMap(({ tensors }) => [...tensors.keys()]));
+    for (const checkpoint of this.#own ? checkpoints : checkpoints.slice(0, 1)) {
+      const groups = new Map<string, readonly string[]>();
+      for (const { primary, aliases } of tiedGroups(checkpoint.config, names)) {
+        const group = [primary, ...aliases];
+        for (const name of group) groups.set(name, group);
+      }
+      this.#groups.set(checkpoint, groups);
+    }
+    const shared = [...this.#groups.values()];
+    for (const group of new Set(shared[0]!.values())) {
+      const present = group.filter((name) => this.#reference.tensors.has(name));
+      const isCommon = (name: string) => shared.every((groups) => groups.get(name)?.includes(present[0]!) === true);
+      for (const name of present.slice(1)) if (isCommon(name)) this.primaryOf.set(name, present[0]!);
+    }
+  }
+
+  groupOf(checkpoint: Checkpoint, name: string): readonly string[] {
+    const groups = this.#groups.get(this.#own ? checkpoint : this.#reference) ?? this.#groups.get(this.#reference);
+    return groups!.get(name) ?? [];
+  }
+
+  /** A checkpoint's own copy, or the copy of a tensor that it is tied to. */
+  find(checkpoint: Checkpoint, name: string): StoredTensor | null {
+    const own = checkpoint.tensors.get(name);
+    if (own !== undefined) return own;
+    for (const other of this.groupOf(checkpoint, name)) {
+      const stored = checkpoint.tensors.get(other);
+      if (stored !== undefined) return stored;
+    }
+    return null;
+  }
 }
 
 function needsBase(method: Method): boolean {
   return method.inputs === "changes";
 }
 
-/** A model's own copy, or the copy of a tensor that it is tied to. */
-function findTensor(model: Checkpoint, name: string, { groupOf }: Ties): StoredTensor | null {
-  const own = model.tensors.get(name);
-  if (own !== undefined) return own;
-  for (const other of groupOf.get(name) ?? []) {
-    const stored = model.tensors.get(other);
-    if (stored !== undefined) return stored;
-  }
-  return null;
-}
-
-function missingTensor({ recipe, base }: Context, model: Checkpoint, index: number, name: string): MergewrightError {
-  return new MergewrightError(
-    `a tensor of ${base === null ? "the first model" : "the base"} is missing in ${model.label}`,
-    {
-      kind: "request",
-      code: "plan/missing-tensor",
-      where: { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: name },
-      advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
-    },
-  );
-}
-
-function checkAgainst(
-  { recipe }: Context,
-  wanted: StoredTensor,
-  found: StoredTensor,
-  model: Checkpoint,
-  index: number,
-): void {
-  const where = { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: wanted.name };
-  if (!isFloat(found.dtype)) {
-    throw new MergewrightError(`a tensor of ${model.label} has a format that cannot be merged`, {
-      kind: "request",
-      code: "plan/dtype",
-      where,
-      expected: `floating point, as the base's ${wanted.dtype}`,
-      found: found.dtype,
-      advice: "dequantise the model first, or exclude the tensor",
-    });
-  }
-  if (wanted.shape.length === found.shape.length && wanted.shape.every((size, axis) => size === found.shape[axis]))
-    return;
-  throw new MergewrightError(`a tensor of ${model.label} has another shape`, {
-    kind: "request",
-    code: "plan/shape",
-    where,
-    expected: `[${wanted.shape.join(", ")}]`,
-    found: `[${found.shape.join(", ")}]`,
-    advice:
-      "exclude it (exclude: [pattern]); for a classification head, heads: separate keeps each model's own beside the merge",
-  });
-}
-
-function skippedOf(
-  { recipe, base, models }: Context,
-  model: Checkpoint,
-  index: number,
-  { groupOf }: Ties,
-): SkippedTensor[] {
-  const reference = base ?? models[0]!;
-  const label = recipe.models[index]!.name;
-  return inFileOrder(model).flatMap(({ name }) => {
-    if (isExcluded(recipe, name)) {
-      if (recipe.heads === "separate") return [];
-      return [{ model: label, name, reason: "excluded by the recipe" }];
-    }
-    const stored = reference.tensors.get(name);
-    if (stored !== undefined) {
-      return isFloat(stored.dtype) ? [] : [{ model: label, name, reason: `${stored.dtype} is taken from the base` }];
-    }
-    const twin = groupOf.get(name)?.find((other) => reference.tensors.has(other));
-    if (twin !== undefined) return [{ model: label, name, reason: `tied to ${twin}, which stands for it` }];
-    return [{ model: label, name, reason: base === null ? "not in the first model" : "not in the base" }];
-  });
+/** The format that holds the values of all. */
+function promoted(all: readonly Found[]): FloatDtype {
+  const dtypes = new Set(all.map(({ tensor }) => (tensor.finalDtype ?? tensor.dtype) as FloatDtype));
+  if (dtypes.size === 1) return [...dtypes][0]!;
+  if (dtypes.has("F64")) return "F64";
+  if (dtypes.has("F32") || (dtypes.has("F16") && dtypes.has("BF16"))) return "F32";
+  return dtypes.has("F16") ? "F16" : "BF16";
 }
 
 function warnOfSkipped(skipped: readonly SkippedTensor[]): string[] {
@@ -265,17 +403,4 @@ function warnOfNarrowing({ recipe, models }: Context, tensors: readonly Unplaced
       ? [`${narrowed.length} tensors are stored in fewer bits than in some model; set output.dtype to keep them`]
       : []),
   ];
-}
-
-/** Each model's own excluded tensors. */
-function headsOf(context: Context): { model: number; tensors: Unplaced[] }[] {
-  return context.models.map((model, index) => ({
-    model: index,
-    tensors: inFileOrder(model)
-      .filter(({ name }) => isExcluded(context.recipe, name))
-      .map((tensor) => ({
-        ...copyOf(context, tensor, "excluded by the recipe; the model's own, written beside the merge"),
-        inputs: [{ model: index, stream: context.streamOf(model, tensor) }],
-      })),
-  }));
 }

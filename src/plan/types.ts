@@ -1,4 +1,4 @@
-import type { Dtype } from "../numbers/dtypes.js";
+import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { Settings } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
@@ -85,6 +85,8 @@ export interface Stream {
   /** First byte in the file. */
   readonly offset: number;
   readonly dtype: Dtype;
+  /** Format to which entries are rounded before anything else is done with them; absent: taken as stored. */
+  readonly round?: FloatDtype;
 }
 
 export interface PlannedTensor {

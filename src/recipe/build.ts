@@ -1,11 +1,23 @@
 /** From the tree of a recipe to the recipe: every key checked, defaults filled in, method and dialect resolved. */
 
 import type { Where } from "../errors.js";
-import type { Method } from "../methods/method.js";
+import type { Method, Parameter } from "../methods/method.js";
+import type { FloatDtype } from "../numbers/dtypes.js";
 import { Issues, nearest, oneOf, quote, within } from "./issues.js";
+import { readLayout } from "./layout.js";
 import { mergeLabel, readModels, samePath } from "./models.js";
 import { DROP, readParameters, readSetting } from "./parameters.js";
-import type { DareSettings, Heads, OutputSettings, Recipe, RecipeModel } from "./recipe.js";
+import type {
+  Compat,
+  DareSettings,
+  Heads,
+  InputSettings,
+  Layout,
+  OutputSettings,
+  Recipe,
+  RecipeModel,
+} from "./recipe.js";
+import { readTokenizer } from "./tokenizer.js";
 import { type Entry, entryOf, type Node } from "./tree.js";
 import {
   isNothing,
@@ -39,19 +51,26 @@ const KEYS = [
   "dialect",
   "base",
   "models",
+  "slices",
+  "modules",
   "parameters",
   "dare",
   "exclude",
   "heads",
   "missing",
   "seed",
+  "input",
   "output",
+  "tokenizer",
+  "chat_template",
+  "compat",
   "allow_duplicates",
 ] as const;
 const OUTPUT_KEYS: readonly string[] = ["dtype", "shard_size"];
 /** A merge that is an input has no files. */
 const NESTED_OUTPUT_KEYS: readonly string[] = ["dtype"];
 const HEADS: readonly Heads[] = ["base", "separate"];
+const COMPATS: readonly Compat[] = ["none", "mergekit", "strict"];
 const MISSING: readonly Recipe["missing"][] = ["error", "skip"];
 /** Shards of the size that model hubs use. */
 const SHARD_SIZE = 5e9;
@@ -136,44 +155,86 @@ function readRecipe(
   outputKeys: readonly string[],
   merges: ReadonlyMap<string, Recipe>,
 ): Recipe | null {
-  const { method, dialect } = readMethod(reading, entries, where, context);
+  const { method: named, dialect } = readMethod(reading, entries, where, context);
   const read = <Value>(key: string, reader: (entry: Entry) => Value): Value | undefined => {
     const entry = entries.get(key);
     if (entry === undefined) return undefined;
     note(reading, key, entry.where);
     return reader(entry);
   };
+  const compat = read("compat", ({ node }) => readChoice(reading, COMPATS, node, "compat")) ?? "none";
+  const method = named === null || compat === "none" ? named : varied(named);
   const base = readBase(reading, entries.get("base"), method, where);
   const duplicates = read("allow_duplicates", ({ node }) => readFlag(reading, node, "allow_duplicates")) ?? false;
-  const modelsEntry = entries.get("models");
-  if (modelsEntry === undefined) missingKey(reading, "models", where, "a list of models");
-  const models = modelsEntry === undefined ? [] : readModels(reading, modelsEntry, method, duplicates);
+  const { models, layout } = readMembers(reading, entries, where, method, base, duplicates);
   const parameters = read("parameters", ({ node }) => node);
   const rest = {
     exclude: read("exclude", ({ node }) => readExclude(reading, node)) ?? [],
     heads: read("heads", ({ node }) => readChoice(reading, HEADS, node, "heads")) ?? "base",
     missing: read("missing", ({ node }) => readChoice(reading, MISSING, node, "missing")) ?? "error",
+    input: readInput(reading, entries.get("input")),
     output: readOutput(reading, entries.get("output"), outputKeys),
+    tokenizer: read("tokenizer", (entry) => readTokenizer(reading, entry, "tokenizer")) ?? null,
+    chatTemplate: read("chat_template", ({ node }) => readTemplate(reading, node)) ?? null,
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
     dare: readDare(reading, entries.get("dare"), method, models),
   };
   if (method === null) return null;
   const settings = readParameters(reading, parameters, method, dialect, context.methods);
   return {
-    method,
+    method: named!,
     dialect,
     base,
     models,
+    layout,
+    compat,
+    mergekit: null,
     parameters: settings,
     ...rest,
     seed: rest.seed ?? context.seedDefault ?? 0,
-    compat: "none",
-    tokenizer: null,
-    chatTemplate: null,
     merges: Object.fromEntries(merges),
-    notes: notesOn(method, base, models),
+    notes: compat === "none" ? notesOn(method, base, models) : [],
     positions: Object.fromEntries(reading.positions),
   };
+}
+
+/** mergekit lets every parameter differ between tensors. */
+export function varied(method: Method): Method {
+  const parameters = Object.entries(method.parameters).map(([name, parameter]): [string, Parameter] => [
+    name,
+    parameter.per === "recipe" && parameter.type !== "checkpoint" ? { ...parameter, per: "tensor" } : parameter,
+  ]);
+  return { ...method, parameters: Object.fromEntries(parameters) };
+}
+
+/** One of `models`, `slices` and `modules`. */
+function readMembers(
+  reading: Reading,
+  entries: Map<string, Entry>,
+  where: Where,
+  method: Method | null,
+  base: string | null,
+  duplicates: boolean,
+): { models: RecipeModel[]; layout: Layout | null } {
+  const [entry, second] = ["models", "slices", "modules"].flatMap((key) => entries.get(key) ?? []);
+  if (entry === undefined) missingKey(reading, "models", where, "a list of models");
+  if (second !== undefined) {
+    reading.issues.add(`${entry!.key} and ${second.key} do not go together`, {
+      code: "recipe/models",
+      where: placed(second.where, second.key),
+      expected: "one of models, slices and modules",
+      advice: "name the models inside the slices",
+    });
+  }
+  if (entry === undefined || second !== undefined) return { models: [], layout: null };
+  if (entry.key === "models") return { models: readModels(reading, entry, method, duplicates), layout: null };
+  return method === null ? { models: [], layout: null } : readLayout(reading, entry, method, base);
+}
+
+function readTemplate(reading: Reading, node: Node): string | undefined {
+  if (node.kind === "scalar" && typeof node.value === "string" && node.text.trim() !== "") return node.text;
+  if (isNothing(node)) return undefined;
+  return wrongType(reading, node, "chat_template", "auto, the name of a template, or the template itself");
 }
 
 function adviseKey(key: string, root: Node, { methods }: RecipeContext): string | undefined {
@@ -302,19 +363,28 @@ function readExclude(reading: Reading, node: Node): readonly string[] {
   });
 }
 
+function readInput(reading: Reading, entry: Entry | undefined): InputSettings {
+  if (entry !== undefined) note(reading, "input", entry.where);
+  const entries = entry && readEntries(reading, entry.node, "input", { known: ["dtype"] });
+  return { dtype: readFormat(reading, entries?.get("dtype"), "input.dtype") };
+}
+
 function readOutput(reading: Reading, entry: Entry | undefined, known: readonly string[]): OutputSettings {
   if (entry !== undefined) note(reading, "output", entry.where);
   const advise = (key: string) => (key === "shard_size" ? "remove it: this merge is not written" : undefined);
   const entries = entry && readEntries(reading, entry.node, "output", { known, advise });
-  const dtype = entries?.get("dtype");
   const size = entries?.get("shard_size");
-  if (dtype !== undefined) note(reading, "output.dtype", dtype.where);
   if (size !== undefined) note(reading, "output.shard_size", size.where);
-  const keeps = dtype === undefined || isNothing(dtype.node);
   return {
-    dtype: keeps ? null : (readDtype(reading, dtype.node, "output.dtype") ?? null),
+    dtype: readFormat(reading, entries?.get("dtype"), "output.dtype"),
     shardSize: (size && readSize(reading, size.node, "output.shard_size")) ?? SHARD_SIZE,
   };
+}
+
+function readFormat(reading: Reading, entry: Entry | undefined, path: string): FloatDtype | null {
+  if (entry === undefined) return null;
+  note(reading, path, entry.where);
+  return isNothing(entry.node) ? null : (readDtype(reading, entry.node, path) ?? null);
 }
 
 function readDare(

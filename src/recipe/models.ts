@@ -97,7 +97,7 @@ function adviseModelKey(key: string): string | undefined {
 }
 
 /** Flat beside `model:` or under `parameters:`, but each once. */
-function readModelParameters(
+export function readModelParameters(
   reading: Reading,
   entries: Map<string, Entry>,
   method: Method,

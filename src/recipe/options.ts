@@ -224,6 +224,13 @@ function removeDare(root: Dictionary, where: Where): Dictionary {
 
 function assignToModel(root: Dictionary, assignment: Assignment): Dictionary {
   const entry = entryOf(root, "models");
+  if (entry === undefined && (entryOf(root, "slices") ?? entryOf(root, "modules")) !== undefined) {
+    throw issue("a flag sets no value of one model in a recipe with slices", {
+      code: "usage",
+      where: assignment.where,
+      advice: "write it in the recipe, beside the model in its slice",
+    });
+  }
   if (entry?.node.kind !== "list") return root;
   const index = findModel(entry.node, assignment);
   const items = entry.node.items.map((item, at) => (at === index ? setInModel(item, assignment) : item));

@@ -2,9 +2,21 @@
 
 import type { Method, Parameter } from "../methods/method.js";
 import { nearest, quote } from "./issues.js";
-import type { ModelSetting, PatternValue, Setting } from "./recipe.js";
+import type { Where } from "../errors.js";
+import type { ModelSetting, PatternValue, Setting, SettingValue } from "./recipe.js";
 import { type Dictionary, type Entry, entryOf, type Node } from "./tree.js";
-import { join, note, placed, readEntries, readPattern, readValue, type Reading, wrongType } from "./values.js";
+import {
+  isNothing,
+  join,
+  note,
+  outOfRange,
+  placed,
+  readEntries,
+  readPattern,
+  readValue,
+  type Reading,
+  wrongType,
+} from "./values.js";
 
 /** DARE's pre-step, declared like a method's parameter. */
 export const DROP: Parameter = {
@@ -37,9 +49,43 @@ export function readParameters(
     const fallback = Object.hasOwn(values, name) ? values[name]! : parameter.default;
     const entry = given?.get(name);
     const setting = entry && readSetting(reading, name, parameter, entry, join("parameters", name));
-    return [name, { value: setting?.value ?? fallback, patterns: setting?.patterns ?? [] }];
+    const value = setting?.value === undefined ? fallback : setting.value;
+    return [name, { value, patterns: setting?.patterns ?? [] }];
   });
   return Object.fromEntries(settings);
+}
+
+/** Settings that override the recipe's for a part of the result. */
+export function readBlock(
+  reading: Reading,
+  node: Node,
+  path: string,
+  { parameters }: Method,
+): Record<string, ModelSetting> {
+  const given = readEntries(reading, node, path, {
+    known: Object.keys(parameters),
+    noun: "parameter",
+    code: "recipe/unknown-parameter",
+  });
+  const settings: [string, ModelSetting][] = [];
+  for (const [name, entry] of given ?? []) {
+    const parameter = parameters[name]!;
+    if (parameter.per === "recipe") {
+      refusePerTensor(reading, name, placed(entry.where, join(path, name)));
+      continue;
+    }
+    const setting = readSetting(reading, name, parameter, entry, join(path, name));
+    if (setting !== undefined) settings.push([name, setting]);
+  }
+  return Object.fromEntries(settings);
+}
+
+function refusePerTensor({ issues }: Reading, name: string, where: Where): void {
+  issues.add(`${name} cannot differ between tensors`, {
+    code: "recipe/pattern",
+    where,
+    advice: `give ${name} a single value`,
+  });
 }
 
 function adviseParameter(key: string, method: Method, methods: readonly Method[]): string | undefined {
@@ -77,14 +123,14 @@ export function readSetting(
   const { node } = entry;
   const isMerge = parameter.type === "checkpoint" && entryOf(node, "merge") !== undefined;
   if (node.kind !== "dictionary" || isMerge) {
-    const value = readValue(reading, parameter, node, path);
+    const value = readSettingValue(reading, name, parameter, node, path);
     return value === undefined ? undefined : { value, patterns: [] };
   }
   const parts = readEntries(reading, node, path, { known: ["value", "patterns"] });
   const valueEntry = parts?.get("value");
   const patternsEntry = parts?.get("patterns");
   if (node.entries.length === 0) wrongType(reading, node, path, "a value, or a map with value, patterns or both");
-  const value = valueEntry && readValue(reading, parameter, valueEntry.node, join(path, "value"));
+  const value = valueEntry && readOwnValue(reading, name, parameter, valueEntry, join(path, "value"));
   const patterns = patternsEntry && readPatterns(reading, name, parameter, patternsEntry, join(path, "patterns"));
   return { ...(value !== undefined && { value }), patterns: patterns ?? [] };
 }
@@ -97,22 +143,51 @@ function readPatterns(
   path: string,
 ): readonly PatternValue[] {
   if (parameter.per === "recipe") {
-    reading.issues.add(`${name} cannot differ between tensors`, {
-      code: "recipe/pattern",
-      where: placed(entry.where, path),
-      advice: `give ${name} a single value`,
-    });
+    refusePerTensor(reading, name, placed(entry.where, path));
     return [];
   }
   if (entry.node.kind !== "dictionary") {
     wrongType(reading, entry.node, path, 'a map from pattern to value, e.g. {"*.mlp.*": 0.5}');
     return [];
   }
-  return readPatternValues(reading, parameter, entry.node, path);
+  return readPatternValues(reading, name, parameter, entry.node, path);
+}
+
+/** `value:` beside patterns; a number may be `null` there: what no pattern matches must get it elsewhere. */
+function readOwnValue(
+  reading: Reading,
+  name: string,
+  parameter: Parameter,
+  { node }: Entry,
+  path: string,
+): SettingValue | undefined {
+  if (isNothing(node) && parameter.type !== "checkpoint") return null;
+  return readSettingValue(reading, name, parameter, node, path);
+}
+
+/** One value, or a list of them: a gradient from the first layer to the last. */
+function readSettingValue(
+  reading: Reading,
+  name: string,
+  parameter: Parameter,
+  node: Node,
+  path: string,
+): SettingValue | undefined {
+  if (node.kind !== "list" || parameter.type === "checkpoint") return readValue(reading, parameter, node, path);
+  if (parameter.per === "recipe") {
+    refusePerTensor(reading, name, placed(node.where, path));
+    return undefined;
+  }
+  if (node.items.length === 0) {
+    return outOfRange(reading, node, path, "at least one value: a gradient runs from the first layer to the last");
+  }
+  const values = node.items.map((item, index) => readValue(reading, parameter, item, join(path, index)));
+  return values.every((value) => value !== undefined && value !== null) ? values : undefined;
 }
 
 function readPatternValues(
   reading: Reading,
+  name: string,
   parameter: Parameter,
   { entries }: Dictionary,
   path: string,
@@ -122,7 +197,7 @@ function readPatternValues(
     const shown = `${path}.${quote(key)}`;
     note(reading, join(path, index), placed(where, shown));
     const pattern = readPattern(reading, key, where, shown);
-    const value = readValue(reading, parameter, node, shown);
+    const value = readSettingValue(reading, name, parameter, node, shown);
     if (pattern !== undefined && value !== undefined) values.push({ pattern, value });
   });
   return values;

@@ -5,6 +5,7 @@ import { context, trimmer } from "./fakes.test.js";
 import { parseRecipe } from "./native.js";
 import {
   dropsFor,
+  flatPlace,
   isExcluded,
   patternsOf,
   settingsFor,
@@ -40,7 +41,7 @@ const PLAINLY: Readonly<Record<string, (name: string) => boolean>> = {
 };
 
 function densities(name: string) {
-  return settingsFor(recipe, name, [0, 1, 2, 3]).models.map(({ density }) => density);
+  return settingsFor(recipe, flatPlace(name, 0, [0, 1, 2, 3])).models.map(({ density }) => density);
 }
 
 describe("settingsFor", () => {
@@ -52,15 +53,15 @@ describe("settingsFor", () => {
   });
 
   it("gives every parameter, globally and per model, for the models asked for", () => {
-    const { global, models } = settingsFor(recipe, "b.b", [3, 0]);
+    const { global, models } = settingsFor(recipe, flatPlace("b.b", 0, [3, 0]));
     assert.deepEqual(Object.keys(global), Object.keys(trimmer.parameters));
     assert.deepEqual(models, [{ ...global, density: 0.75 }, global]);
   });
 
   it("goes the same way for DARE", () => {
-    assert.deepEqual(dropsFor(recipe, "a.w", [0, 1, 2]), [0.2, 0.7, 0.2]);
-    assert.deepEqual(dropsFor(recipe, "b.w", [0, 1, 2]), [0.6, 0.7, 1]);
-    assert.equal(dropsFor({ ...recipe, dare: null }, "a.w", [0]), null);
+    assert.deepEqual(dropsFor(recipe, flatPlace("a.w", 0, [0, 1, 2])), [0.2, 0.7, 0.2]);
+    assert.deepEqual(dropsFor(recipe, flatPlace("b.w", 0, [0, 1, 2])), [0.6, 0.7, 1]);
+    assert.equal(dropsFor({ ...recipe, dare: null }, flatPlace("a.w", 0, [0])), null);
   });
 
   it("obeys the law of precedence for any combination", () => {
@@ -86,7 +87,7 @@ describe("settingsFor", () => {
         };
         const first = (one: typeof global) => one.patterns.find(({ pattern }) => PLAINLY[pattern]!(name))?.value;
         const expected = first(model) ?? model.value ?? first(global) ?? global.value ?? -1;
-        const settings = settingsFor(made, name, [0]);
+        const settings = settingsFor(made, flatPlace(name, 0, [0]));
         assert.equal(settings.models[0]!.density, expected);
         assert.equal(settings.global.density, first(global) ?? global.value ?? -1);
         assert.equal(valueFor(made.parameters.density, name), settings.global.density);

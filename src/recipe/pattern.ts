@@ -1,10 +1,10 @@
 /** Which value of a recipe holds for which tensor, and which patterns a recipe contains. */
 
 import { MergewrightError, type Where } from "../errors.js";
-import type { ParameterValue, Settings, Values } from "../methods/method.js";
+import type { Parameter, ParameterValue, Settings, Values } from "../methods/method.js";
 import { compileGlob, type Glob } from "./glob.js";
 import { nearest, quote } from "./issues.js";
-import type { ModelSetting, Recipe, Setting } from "./recipe.js";
+import { type Gradient, isGradient, type ModelSetting, type Recipe, type SettingValue } from "./recipe.js";
 
 /** Enough for any recipe; a planner asks for the same few patterns at every tensor. */
 const MOST_COMPILED = 2000;
@@ -26,48 +26,131 @@ export function isExcluded(recipe: Pick<Recipe, "exclude">, tensorName: string):
   return recipe.exclude.some((pattern) => matches(pattern, tensorName));
 }
 
+type Block = Readonly<Record<string, ModelSetting>>;
+
+/** What settings depend on of a tensor of the result. */
+export interface Place {
+  /** Of the tensor in the result. */
+  readonly name: string;
+  /** From 0 at the first layer to 1 at the last. */
+  readonly t: number;
+  /** Values of the slice and of the module, the stronger first; empty without a layout. */
+  readonly blocks: readonly Block[];
+  readonly members: readonly PlaceMember[];
+}
+
+export interface PlaceMember {
+  /** Index into `Recipe.models`. */
+  readonly model: number;
+  /** Of the tensor in the model. */
+  readonly name: string;
+  /** Values of the member of a slice; stronger than the model's. */
+  readonly own: Block;
+}
+
+/** The place of a tensor in a recipe without a layout. */
+export function flatPlace(name: string, t: number, models: readonly number[]): Place {
+  return { name, t, blocks: [], members: models.map((model) => ({ model, name, own: {} })) };
+}
+
 /** The value of the first pattern that matches, else the setting's own. */
-export function valueFor(setting: Setting, tensorName: string): ParameterValue;
-export function valueFor(setting: ModelSetting, tensorName: string): ParameterValue | undefined;
-export function valueFor({ value, patterns }: ModelSetting, tensorName: string): ParameterValue | undefined {
+export function valueFor({ value, patterns }: ModelSetting, tensorName: string): SettingValue | undefined {
   const match = patterns.find(({ pattern }) => matches(pattern, tensorName));
   return match === undefined ? value : match.value;
 }
 
-/**
- * The values for one tensor, for the models that have it: model pattern, then model value, then global pattern, then
- * global value (which is the dialect's or the parameter's default where the recipe is silent).
- */
-export function settingsFor(recipe: Recipe, tensorName: string, modelIndices: readonly number[]): Settings {
-  const global = valuesFor(recipe.parameters, tensorName);
-  const models = modelIndices.map((index) => ({
-    ...global,
-    ...valuesFor(recipe.models[index]!.parameters, tensorName),
-  }));
-  return { global, models };
+/** The value of a gradient at `t`, as f64. */
+export function gradientAt(gradient: Gradient, t: number): ParameterValue {
+  const at = t * (gradient.length - 1);
+  const index = Math.floor(at);
+  const low = gradient[index]!;
+  if (typeof low !== "number") return low;
+  const share = at - index;
+  return (1 - share) * low + share * Number(gradient[Math.min(index + 1, gradient.length - 1)]);
 }
 
-function valuesFor(settings: Readonly<Record<string, ModelSetting>>, tensorName: string): Values {
-  const values: [string, ParameterValue][] = [];
-  for (const [name, setting] of Object.entries(settings)) {
-    const value = valueFor(setting, tensorName);
-    if (value !== undefined) values.push([name, value]);
+/**
+ * The values for one tensor, for the models that have it. The first that exists: model pattern, model value, pattern
+ * and value of the slice, of the module, global pattern, global value (which is the dialect's or the parameter's
+ * default where the recipe is silent).
+ * @throws recipe/missing-key where nothing gives a number, recipe/out-of-range where a gradient misses whole numbers.
+ */
+export function settingsFor(recipe: Recipe, place: Place): Settings {
+  const { name, t, blocks } = place;
+  const shared = [...blocks, recipe.parameters];
+  const read = (members: PlaceMember | null): Values => {
+    const values: [string, ParameterValue][] = [];
+    for (const parameter of Object.keys(recipe.parameters)) {
+      const declared = recipe.method.parameters[parameter]!;
+      const found = settingFor(recipe, members, parameter) ?? firstOf(shared, parameter, name);
+      const value = isGradient(found) ? gradientAt(found, t) : (found ?? null);
+      if (!isWhole(declared, value)) throw missedInteger(recipe, parameter, name, value);
+      if (value === null && members !== null && declared.type !== "checkpoint") {
+        throw missingValue(recipe, parameter, name, members);
+      }
+      values.push([parameter, value]);
+    }
+    return Object.fromEntries(values);
+  };
+  const global = read(null);
+  for (const [parameter, value] of Object.entries(global)) {
+    const { per, type } = recipe.method.parameters[parameter]!;
+    if (value === null && per !== "model" && type !== "checkpoint") {
+      throw missingValue(recipe, parameter, name, null);
+    }
   }
-  return Object.fromEntries(values);
+  return { global, models: place.members.map(read) };
+}
+
+function settingFor({ models }: Recipe, member: PlaceMember | null, parameter: string): SettingValue | undefined {
+  if (member === null) return undefined;
+  return firstOf([member.own, models[member.model]!.parameters], parameter, member.name);
+}
+
+function firstOf(blocks: readonly Block[], parameter: string, name: string): SettingValue | undefined {
+  for (const block of blocks) {
+    const setting = block[parameter];
+    const value = setting && valueFor(setting, name);
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+function isWhole(declared: Parameter, value: ParameterValue): boolean {
+  return declared.type !== "number" || declared.integer !== true || value === null || Number.isInteger(value);
+}
+
+function missedInteger(recipe: Recipe, parameter: string, tensor: string, value: ParameterValue): MergewrightError {
+  return new MergewrightError(`the gradient of ${parameter} misses the whole numbers`, {
+    kind: "request",
+    code: "recipe/out-of-range",
+    where: { ...whereOf(recipe, `parameters.${parameter}`), tensor },
+    expected: "a whole number at every layer",
+    found: String(value),
+    advice: `give ${parameter} a single value, or values by patterns`,
+  });
+}
+
+function missingValue(recipe: Recipe, parameter: string, tensor: string, member: PlaceMember | null): MergewrightError {
+  const of = member === null ? "" : ` of ${recipe.models[member.model]!.name}`;
+  const path = member === null ? `parameters.${parameter}` : `models.${member.model}.parameters.${parameter}`;
+  return new MergewrightError(`nothing gives the ${parameter}${of} a value for a tensor`, {
+    kind: "request",
+    code: "recipe/missing-key",
+    where: { ...whereOf(recipe, path), tensor },
+    expected: `a value of ${parameter} that holds for every tensor`,
+    advice: `add ${parameter} to the recipe's parameters: it holds wherever nothing else does`,
+  });
 }
 
 /** DARE's drop per model for one tensor, by the same precedence; `null` without DARE. */
-export function dropsFor(
-  recipe: Recipe,
-  tensorName: string,
-  modelIndices: readonly number[],
-): readonly number[] | null {
+export function dropsFor(recipe: Recipe, place: Place): readonly number[] | null {
   const { dare, models } = recipe;
   if (dare === null) return null;
-  const global = valueFor(dare.drop, tensorName);
-  return modelIndices.map((index) => {
-    const { drop } = models[index]!;
-    return Number((drop && valueFor(drop, tensorName)) ?? global);
+  return place.members.map(({ model, name }) => {
+    const { drop } = models[model]!;
+    const found = (drop && valueFor(drop, name)) ?? valueFor(dare.drop, place.name);
+    return Number(isGradient(found) ? gradientAt(found, place.t) : found);
   });
 }
 
@@ -92,12 +175,22 @@ export function patternsOf(recipe: Recipe): readonly PatternUse[] {
   const add = (pattern: string, path: string) => uses.push({ pattern, path, where: whereOf(recipe, path) });
   const addSetting = (setting: ModelSetting | null, path: string) =>
     setting?.patterns.forEach(({ pattern }, index) => add(pattern, `${path}.patterns.${index}`));
-  for (const [name, setting] of Object.entries(recipe.parameters)) addSetting(setting, `parameters.${name}`);
+  const addBlock = (block: Block, path: string) => {
+    for (const [name, setting] of Object.entries(block)) addSetting(setting, `${path}.${name}`);
+  };
+  addBlock(recipe.parameters, "parameters");
   recipe.models.forEach((model, index) => {
-    for (const [name, setting] of Object.entries(model.parameters)) {
-      addSetting(setting, `models.${index}.parameters.${name}`);
-    }
+    addBlock(model.parameters, `models.${index}.parameters`);
     addSetting(model.drop, `models.${index}.drop`);
+  });
+  recipe.layout?.modules.forEach((module, index) => {
+    addBlock(module.parameters, `layout.${index}.parameters`);
+    module.slices.forEach((slice, at) => {
+      addBlock(slice.parameters, `layout.${index}.slices.${at}.parameters`);
+      slice.members.forEach((member, place) =>
+        addBlock(member.parameters, `layout.${index}.slices.${at}.members.${place}.parameters`),
+      );
+    });
   });
   addSetting(recipe.dare?.drop ?? null, "dare.drop");
   recipe.exclude.forEach((pattern, index) => add(pattern, `exclude.${index}`));

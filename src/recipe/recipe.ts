@@ -8,7 +8,10 @@ export interface Recipe {
   /** Name of the dialect whose values were taken. */
   readonly dialect: string;
   readonly base: string | null;
+  /** Every checkpoint taking part but the base, each once. */
   readonly models: readonly RecipeModel[];
+  /** Which tensors of which layers make the result; `null`: every tensor from those of its name. */
+  readonly layout: Layout | null;
   /** Global values by parameter name; every parameter of the method (and of the pre-steps) is present. */
   readonly parameters: Readonly<Record<string, Setting>>;
   /** DARE before a task-vector method, or `null`. */
@@ -16,6 +19,7 @@ export interface Recipe {
   readonly exclude: readonly string[];
   readonly heads: Heads;
   readonly missing: "error" | "skip";
+  readonly input: InputSettings;
   readonly output: OutputSettings;
   readonly seed: number;
   readonly compat: Compat;
@@ -28,6 +32,8 @@ export interface Recipe {
    * checkpoint holds the label in place of a path. Equal merges have one label.
    */
   readonly merges: Readonly<Record<string, Recipe>>;
+  /** The text of a mergekit recipe, which goes into its result as mergekit_config.yml; `null` for any other recipe. */
+  readonly mergekit: string | null;
   /** Facts worth telling that are no errors, e.g. a base that the method does not use. One sentence each. */
   readonly notes: readonly string[];
   /**
@@ -49,22 +55,72 @@ export interface RecipeModel {
   readonly drop: ModelSetting | null;
 }
 
-/** A value, with exceptions for tensors whose name matches a glob pattern; the first match wins. */
+/**
+ * A value, with exceptions for tensors whose name matches a glob pattern; the first match wins. A number that is `null`
+ * is no value: a tensor for which nothing else gives one is an error.
+ */
 export interface Setting {
-  readonly value: ParameterValue;
+  readonly value: SettingValue;
   readonly patterns: readonly PatternValue[];
 }
 
 /** A model's own setting; without `value`, tensors that match no pattern follow the global setting. */
 export interface ModelSetting {
-  readonly value?: ParameterValue;
+  readonly value?: SettingValue;
   readonly patterns: readonly PatternValue[];
 }
 
 export interface PatternValue {
   readonly pattern: string;
-  readonly value: ParameterValue;
+  readonly value: SettingValue;
 }
+
+/** One value, or a gradient over the layers. */
+export type SettingValue = ParameterValue | Gradient;
+
+/**
+ * Values from the first layer to the last, at least one: numbers are joined by straight lines, anything else holds
+ * until the next begins.
+ */
+export type Gradient = readonly (number | boolean | string)[];
+
+export function isGradient(value: SettingValue | undefined): value is Gradient {
+  return Array.isArray(value);
+}
+
+/** A result put together from layers. Tensors that no module covers are copied. */
+export interface Layout {
+  readonly modules: readonly LayoutModule[];
+}
+
+/** A part of a network with a stack of layers of its own. */
+export interface LayoutModule {
+  /** Beginning of its tensors' names, without the dot behind; "": the whole network. */
+  readonly prefix: string;
+  /** At least one. What lies before the layers comes from the first, what lies behind them from the last. */
+  readonly slices: readonly Slice[];
+  readonly parameters: Readonly<Record<string, ModelSetting>>;
+}
+
+/** A run of layers of the result, from a run of equal length of each member. */
+export interface Slice {
+  /** `null`: without a base. `model`: index into `Recipe.models`, or -1 for the recipe's base. */
+  readonly base: { readonly model: number; readonly layers: LayerRange } | null;
+  readonly members: readonly Member[];
+  /** Values for this slice; weaker than a member's own, stronger than the module's and the recipe's. */
+  readonly parameters: Readonly<Record<string, ModelSetting>>;
+}
+
+export interface Member {
+  /** Index into `Recipe.models`; each at most once in a slice. */
+  readonly model: number;
+  readonly layers: LayerRange;
+  /** Patterns are those of the model's own tensor names, which differ from the result's where layers move. */
+  readonly parameters: Readonly<Record<string, ModelSetting>>;
+}
+
+/** First layer and the one behind the last, from 0 on; `null`: all layers. */
+export type LayerRange = readonly [from: number, to: number] | null;
 
 export interface DareSettings {
   /** Share of entries dropped, [0, 1]. */
@@ -79,8 +135,16 @@ export interface DareSettings {
  */
 export type Heads = "base" | "separate";
 
+export interface InputSettings {
+  /** Entries are first rounded to this format where they are stored with more precision; `null`: taken as stored. */
+  readonly dtype: FloatDtype | null;
+}
+
 export interface OutputSettings {
-  /** `null`: each tensor keeps the base's (without one: the first model's) dtype. */
+  /**
+   * `null`: each tensor keeps the base's (without one: the first model's) dtype; in a recipe of mergekit the one that
+   * holds all its inputs' values.
+   */
   readonly dtype: FloatDtype | null;
   /** Largest shard in bytes. */
   readonly shardSize: number;

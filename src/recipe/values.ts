@@ -152,7 +152,7 @@ export function describeRange({ min, max, integer }: Pick<NumberParameter, "min"
 }
 
 function adviseNumber(node: Node): string | undefined {
-  if (node.kind === "list") return "use one number; values for some tensors go under patterns:";
+  if (node.kind === "list") return "use one number";
   if (node.kind !== "scalar") return undefined;
   if (typeof node.value === "boolean") return `write ${node.value ? 1 : 0} if you mean the number`;
   const percent = /^\s*(\d+(?:\.\d+)?)\s*%\s*$/.exec(node.text);

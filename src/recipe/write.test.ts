@@ -5,7 +5,7 @@ import type { Parameter, ParameterValue } from "../methods/method.js";
 import { buildRecipe } from "./build.js";
 import { context, methods } from "./fakes.test.js";
 import { parseRecipe } from "./native.js";
-import type { Recipe } from "./recipe.js";
+import type { Recipe, SettingValue, TokenizerWish } from "./recipe.js";
 import { stringifyRecipe } from "./write.js";
 import { readYaml } from "./yaml.js";
 
@@ -79,15 +79,51 @@ function value(parameter: Parameter): fc.Arbitrary<ParameterValue> {
 
 function setting(
   parameter: Parameter,
-): fc.Arbitrary<{ value: ParameterValue; patterns: { pattern: string; value: ParameterValue }[] }> {
-  const patterns = fc.uniqueArray(fc.record({ pattern, value: value(parameter) }), {
+): fc.Arbitrary<{ value: SettingValue; patterns: { pattern: string; value: SettingValue }[] }> {
+  const patterns = fc.uniqueArray(fc.record({ pattern, value: values(parameter) }), {
     maxLength: 3,
     selector: (one) => one.pattern,
   });
-  return fc.record({ value: value(parameter), patterns: parameter.per === "recipe" ? fc.constant([]) : patterns });
+  if (parameter.per === "recipe") return fc.record({ value: value(parameter), patterns: fc.constant([]) });
+  const none = parameter.type === "checkpoint" ? [] : [fc.constant(null)];
+  return fc.record({ value: fc.oneof(values(parameter), ...none), patterns });
+}
+
+/** One value or a gradient. */
+function values(parameter: Parameter): fc.Arbitrary<SettingValue> {
+  if (parameter.type === "checkpoint") return value(parameter);
+  const steps = value(parameter) as fc.Arbitrary<number | boolean | string>;
+  return fc.oneof(steps, fc.array(steps, { minLength: 1, maxLength: 4 }));
 }
 
 const DROP: Parameter = { type: "number", default: 0, min: 0, max: 1, per: "model", meaning: "" };
+
+const location = path.filter((text) => text !== "union" && text !== "base");
+const wish: fc.Arbitrary<TokenizerWish> = fc.record({
+  source: fc.oneof(
+    fc.constantFrom({ kind: "union" as const }, { kind: "base" as const }),
+    fc.record({ kind: fc.constant("model" as const), model: location }),
+  ),
+  tokens: fc.uniqueArray(
+    fc.record({
+      token: path,
+      force: fc.boolean(),
+      source: fc.option(
+        fc.oneof(
+          fc.constant({ kind: "zero" as const }),
+          fc.record({ kind: fc.constant("model" as const), model: path }),
+          fc.record({
+            kind: fc.constant("model-token" as const),
+            model: path,
+            token: fc.oneof(path, fc.nat()),
+          }),
+        ),
+      ),
+    }),
+    { maxLength: 3, selector: ({ token }) => token },
+  ),
+  padToMultipleOf: fc.option(fc.integer({ min: 1, max: 512 })),
+});
 
 const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((method) => {
   const ofModel = Object.entries(method.parameters).filter(([, { per }]) => per === "model");
@@ -117,7 +153,9 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
     parameters: fc.record(
       Object.fromEntries(Object.entries(method.parameters).map(([name, one]) => [name, setting(one)])),
     ),
-    dare: dares ? fc.record({ drop: setting(DROP), rescale: fc.boolean() }) : fc.constant(null),
+    dare: dares
+      ? fc.record({ drop: setting(DROP).filter((drop) => drop.value !== null), rescale: fc.boolean() })
+      : fc.constant(null),
     exclude: fc.array(pattern, { maxLength: 3 }),
     heads: fc.constantFrom("base" as const, "separate" as const),
     missing: fc.constantFrom("error" as const, "skip" as const),
@@ -126,9 +164,14 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
       dtype: fc.constantFrom(null, "F64" as const, "BF16" as const, "F8_E4M3" as const),
       shardSize: fc.oneof(fc.integer({ min: 1, max: 1e10 }), fc.constantFrom(5e9, 1e6, 2 ** 30, 1, 3 * 2 ** 40)),
     }),
-    compat: fc.constant("none"),
-    tokenizer: fc.constant(null),
-    chatTemplate: fc.constant(null),
+    layout: fc.constant(null),
+    input: fc.record({ dtype: fc.constantFrom(null, "BF16" as const) }),
+    compat: fc.constantFrom("none" as const, "mergekit" as const, "strict" as const),
+    tokenizer: fc.option(wish),
+    chatTemplate: fc.option(
+      fc.constantFrom("auto", "chatml", "{% for message in messages %}\n  {{ message }}\n{% endfor %}"),
+    ),
+    mergekit: fc.constant(null),
     notes: fc.constant([]),
     merges: fc.constant({}),
     positions: fc.constant({}),

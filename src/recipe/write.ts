@@ -3,7 +3,20 @@
 import { Document, Pair, Scalar, YAMLMap, YAMLSeq } from "yaml";
 import { DTYPE_OF_RECIPE_NAME } from "../numbers/dtypes.js";
 import { samePath } from "./models.js";
-import type { ModelSetting, Recipe, RecipeModel } from "./recipe.js";
+import {
+  isGradient,
+  type LayerRange,
+  type Layout,
+  type LayoutModule,
+  type ModelSetting,
+  type Recipe,
+  type RecipeModel,
+  type SettingValue,
+  type Slice,
+  type TokenizerWish,
+  type TokenSource,
+  type TokenWish,
+} from "./recipe.js";
 import { SIZE_UNITS } from "./values.js";
 
 /** Parses back to an equal recipe (positions apart). */
@@ -16,13 +29,16 @@ export function stringifyRecipe(recipe: Recipe): string {
 
 /** @param isWritten the result becomes files; not so for a merge that is an input. */
 function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
-  const { method, dialect, base, models, dare, exclude, heads, missing, seed, output, merges } = recipe;
+  const { method, dialect, base, models, layout, dare, exclude, heads, missing, seed, output, merges } = recipe;
+  const { compat, input, tokenizer, chatTemplate } = recipe;
   return map([
     ["method", method.name],
     ...(dialect === "" ? [] : [["dialect", dialect] as const]),
     ["base", base === null ? null : originNode(base, merges)],
-    ["models", sequence(models.map((model) => modelNode(model, merges)))],
-    ...(hasDuplicates(models) ? [["allow_duplicates", true] as const] : []),
+    layout === null
+      ? ["models", sequence(models.map((model) => modelNode(model, merges)))]
+      : layoutEntry(recipe, layout),
+    ...(layout === null && hasDuplicates(models) ? [["allow_duplicates", true] as const] : []),
     ["parameters", parametersNode(recipe)],
     [
       "dare",
@@ -37,6 +53,7 @@ function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
     ["heads", heads],
     ["missing", missing],
     ["seed", seed],
+    ...(input.dtype === null ? [] : [["input", map([["dtype", dtypeName(input.dtype)]])] as const]),
     [
       "output",
       map([
@@ -44,6 +61,9 @@ function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
         ...(isWritten ? [["shard_size", sizeText(output.shardSize)] as const] : []),
       ]),
     ],
+    ...(tokenizer === null ? [] : [["tokenizer", tokenizerNode(tokenizer)] as const]),
+    ...(chatTemplate === null ? [] : [["chat_template", chatTemplate] as const]),
+    ...(compat === "none" ? [] : [["compat", compat] as const]),
   ]);
 }
 
@@ -94,11 +114,90 @@ function settingsNode(settings: Readonly<Record<string, ModelSetting>>): YAMLMap
   return map(Object.entries(settings).map(([name, setting]) => [name, settingNode(setting)]));
 }
 
+/** `null` alone would be no value of a number, inside a map it says that there is none. */
 function settingNode({ value, patterns }: ModelSetting): unknown {
-  if (patterns.length === 0 && value !== undefined) return value;
+  if (patterns.length === 0 && value !== undefined && value !== null) return valueNode(value);
   return map([
-    ...(value === undefined ? [] : [["value", value] as const]),
-    ["patterns", map(patterns.map((pattern) => [pattern.pattern, pattern.value]))],
+    ...(value === undefined ? [] : [["value", value === null ? null : valueNode(value)] as const]),
+    ...(patterns.length === 0 && value !== undefined
+      ? []
+      : [["patterns", map(patterns.map((pattern) => [pattern.pattern, valueNode(pattern.value)]))] as const]),
+  ]);
+}
+
+function valueNode(value: SettingValue): unknown {
+  return isGradient(value) ? row(value) : value;
+}
+
+/** A short list on one line. */
+function row(values: readonly unknown[]): YAMLSeq {
+  const node = sequence(values);
+  node.flow = true;
+  return node;
+}
+
+/** `slices:` where the whole network is one module, else `modules:`. */
+function layoutEntry(recipe: Recipe, { modules }: Layout): readonly [string, unknown] {
+  const slicesNode = ({ slices }: LayoutModule) => sequence(slices.map((slice) => sliceNode(recipe, slice)));
+  const [only, ...others] = modules;
+  if (others.length === 0 && only!.prefix === "" && Object.keys(only!.parameters).length === 0) {
+    return ["slices", slicesNode(only!)];
+  }
+  const nodes = modules.map((module): [string, unknown] => [
+    module.prefix,
+    map([
+      ["slices", slicesNode(module)],
+      ...(Object.keys(module.parameters).length === 0
+        ? []
+        : [["parameters", settingsNode(module.parameters)] as const]),
+    ]),
+  ]);
+  return ["modules", map(nodes)];
+}
+
+function sliceNode({ models, merges }: Recipe, { base, members, parameters }: Slice): YAMLMap {
+  const range = (key: string, layers: LayerRange) => (layers === null ? [] : [[key, row(layers)] as const]);
+  const own = base === null || base.model === -1 ? null : originNode(models[base.model]!.model, merges);
+  return map([
+    ...(base?.model === -1 ? [] : [["base", own] as const]),
+    ...range("base_layers", base?.layers ?? null),
+    [
+      "models",
+      sequence(
+        members.map(({ model, layers, parameters: mine }) =>
+          map([
+            ["model", originNode(models[model]!.model, merges)],
+            ["name", models[model]!.name],
+            ...range("layers", layers),
+            ...(Object.keys(mine).length === 0 ? [] : [["parameters", settingsNode(mine)] as const]),
+          ]),
+        ),
+      ),
+    ],
+    ...(Object.keys(parameters).length === 0 ? [] : [["parameters", settingsNode(parameters)] as const]),
+  ]);
+}
+
+function tokenizerNode({ source, tokens, padToMultipleOf }: TokenizerWish): YAMLMap {
+  return map([
+    ["source", source.kind === "model" ? source.model : source.kind],
+    ...(tokens.length === 0 ? [] : [["tokens", map(tokens.map(tokenEntry))] as const]),
+    ...(padToMultipleOf === null ? [] : [["pad_to_multiple_of", padToMultipleOf] as const]),
+  ]);
+}
+
+function tokenEntry({ token, source, force }: TokenWish): readonly [string, unknown] {
+  return [token, map([...(source === null ? [] : [["source", tokenSourceNode(source)] as const]), ["force", force]])];
+}
+
+function tokenSourceNode(source: TokenSource): unknown {
+  if (source.kind === "model") return source.model;
+  if (source.kind === "zero") return map([["kind", "zero"]]);
+  const { model, token } = source;
+  return map([
+    ["kind", "model_token"],
+    ["model", model],
+    typeof token === "number" ? ["token_id", token] : ["token", token],
   ]);
 }
 

@@ -9,7 +9,7 @@ import { MergewrightError } from "../../src/errors.js";
 import { methods } from "../../src/methods/catalogue.js";
 import { parseRecipe } from "../../src/recipe/native.js";
 import { overrideRecipe, recipeFromOptions } from "../../src/recipe/options.js";
-import { patternsOf, settingsFor } from "../../src/recipe/pattern.js";
+import { flatPlace, patternsOf, settingsFor } from "../../src/recipe/pattern.js";
 import type { Recipe } from "../../src/recipe/recipe.js";
 import { stringifyRecipe } from "../../src/recipe/write.js";
 
@@ -93,11 +93,8 @@ describe("a hostile recipe", () => {
       if (recipe === null) continue;
       recipes++;
       if (round % 10 !== 0) continue;
-      settingsFor(
-        recipe,
-        "model.layers.0.mlp.w",
-        recipe.models.map((_, index) => index),
-      );
+      const all = recipe.models.map((_, index) => index);
+      settingsFor(recipe, flatPlace("model.layers.0.mlp.w", 0.5, all));
       for (const { where } of patternsOf(recipe)) assert.ok(where.line !== undefined);
       const written = stringifyRecipe(recipe);
       assert.equal(stringifyRecipe(parseRecipe(written, { methods })), written, text);
