@@ -33,7 +33,7 @@ export async function assume(bench: Bench, block: CombineBlock, args: AssumeArgs
   const written = await combineBlock(bench, block, positive ? args.positive : args.negative, prover.count);
   // A method without votes has neither.
   Atomics.add(lead, 0, BigInt((written.counters.positive ?? 0) - (written.counters.negative ?? 0)));
-  return { ...written, proof: { ...prover.result(), positive } };
+  return { ...written, proof: { ...prover.result, positive } };
 }
 
 /** Combines a block only to count. */
@@ -41,31 +41,33 @@ export async function rehearse(bench: Bench, block: CombineBlock, args: Rehearse
   const { work } = bench;
   const prover = guessProver(work, block, args.guesses);
   const { counters } = await combineInto(bench, block, args.args, work.blockOut, prover.count);
-  return { counters, ...prover.result() };
+  return { counters, ...prover.result };
 }
 
 /** Counts the magnitudes of a block's inputs above and at or above guessed thresholds, tile by tile. */
 function guessProver(work: Workbench, block: Block, guessed: AssumeArgs["guesses"]) {
   const { inputs } = work.setup.tensors[block.tensor]!;
   const guesses = guessed === null ? [] : inputs.map(({ model }) => guessed[model]!);
-  const { proof } = work;
-  proof.setRows(guesses.length);
-  proof.clearCounters(guesses.length);
-  for (const [row, bits] of guesses.entries()) proof.setColumnBits(row, 0, bits);
-  let padding = 0;
+  const above = guesses.map(() => 0);
+  const atLeast = guesses.map(() => 0);
   const count = ({ inputs: addresses, padded, count, subtract, format }: PreparedTile) => {
     if (guesses.length === 0) return;
-    for (const [row, address] of addresses.entries()) proof.setPointer(row, address);
+    const { proof } = work;
+    proof.setRows(guesses.length);
+    proof.clearCounters(guesses.length);
+    for (const [row, address] of addresses.entries()) {
+      proof.setPointer(row, address);
+      proof.setColumnBits(row, 0, guesses[row]!);
+    }
     proof.setTile(padded, 0, subtract, 0);
     work.kernels.get(`count_${format}`)(proof.address);
-    padding += padded - count;
+    for (const [row, bits] of guesses.entries()) {
+      above[row]! += proof.rowCounter(row, 0);
+      // The padding's magnitudes are zero.
+      atLeast[row]! += proof.rowCounter(row, 1) - (bits === 0 ? padded - count : 0);
+    }
   };
-  const result = () => ({
-    above: guesses.map((_, row) => proof.rowCounter(row, 0)),
-    // The padding's magnitudes are zero.
-    atLeast: guesses.map((bits, row) => proof.rowCounter(row, 1) - (bits === 0 ? padding : 0)),
-  });
-  return { count, result };
+  return { count, result: { above, atLeast } };
 }
 
 async function combineBlock(

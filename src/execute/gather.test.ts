@@ -93,7 +93,7 @@ async function withGatherer(
     };
     await use({
       gather(scope, tensors, next) {
-        return new Gatherer(counting, setup.tensors, { tensors }, models, scope, crew.statistics).gather(next);
+        return new Gatherer(counting, setup.tensors, { tensors }, models, scope, crew.statistics).gatherExactly(next);
       },
       passes() {
         const passes = surveys;

@@ -20,6 +20,7 @@ import {
   notesSeen,
   resolve,
   SEEN_AT,
+  shareOf,
 } from "../statistics/threshold.js";
 import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
@@ -35,26 +36,34 @@ export interface Group {
   readonly tensors: readonly number[];
 }
 
+/** Per tensor index and block of it. */
+export type Quotas = ReadonlyMap<number, readonly Quota[]>;
+
 /** What a group's statistics are: values for the method and, for an exact quota, numbers per block. */
 export interface Gathered {
   readonly known: Known;
-  /** Per tensor index and block of it. */
-  readonly quotas: ReadonlyMap<number, readonly Quota[]>;
+  readonly quotas: Quotas;
+  /** Where the quotas are predicted: what proves them while blocks are combined. */
+  readonly unproved: Guess | null;
 }
 
-/** Thresholds taken from a sample, to be proved by counting. */
+/** Thresholds and quotas that may be wrong, to be proved by counting while blocks are combined. */
 export interface Guess {
+  /** Per model: bit pattern of the threshold; `null` where the rank asks for nothing or everything. */
+  readonly bits: readonly (number | null)[];
+  /** Per model: 0: nothing is kept, `null`: everything. */
+  readonly ranks: readonly (number | null)[];
   /** Per model. */
-  readonly bits: readonly number[];
-  readonly ranks: readonly number[];
-  readonly entries: number;
+  readonly entries: readonly number[];
+  readonly ties: "keep" | "first";
 }
 
-export const NOTHING_GATHERED: Gathered = { known: {}, quotas: new Map() };
+const NO_QUOTAS: Quotas = new Map();
+export const NOTHING_GATHERED: Gathered = { known: {}, quotas: NO_QUOTAS, unproved: null };
 
 /** Sample entries per model: as many as a block where that is everything, half a million of a whole model. */
 const MODEL_SAMPLE = 524_288;
-const TENSOR_SAMPLE = 131_072;
+const TENSOR_SAMPLE = 65_536;
 /** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
 const CONFIDENT = 3;
 /** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
@@ -75,7 +84,9 @@ export class Gatherer {
   readonly #sampleSize: number;
   readonly #address: number;
   readonly #blocks: readonly Block[];
-  #quotas: ReadonlyMap<number, readonly Quota[]> = new Map();
+  #quotas: Quotas = NO_QUOTAS;
+  /** Thresholds whose quotas nobody has asked for yet. */
+  #unproved: (Guess & { readonly shares: readonly (number | null)[] }) | null = null;
   #selections: Promise<readonly (Selection | null)[]> | null = null;
 
   /** @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time. */
@@ -96,29 +107,46 @@ export class Gatherer {
     this.#blocks = group.tensors.flatMap((tensor) => blocksOf(tensor, tensors[tensor]!.entries));
   }
 
-  /** Asks `next` what is needed until it needs nothing more. */
+  /**
+   * Asks `next` what is needed until it needs nothing more. Quotas that no later statistic depends on are predicted, to
+   * be proved and mended while blocks are combined: that is cheaper than a pass that counts them.
+   */
   async gather(next: (known: Known) => Need | null): Promise<Gathered> {
     let known: Known = {};
     for (let need = next(known); need !== null; need = next(known)) {
       known = { ...known, [need.statistic]: await this.#compute(need) };
     }
-    return { known, quotas: this.#quotas };
+    const unproved = this.#unproved;
+    return { known, quotas: unproved === null ? this.#quotas : this.#predict(unproved.shares), unproved };
+  }
+
+  /** As `gather`, with no quota left to be proved. */
+  async gatherExactly(next: (known: Known) => Need | null): Promise<Gathered> {
+    const { known } = await this.gather(next);
+    await this.#settleQuotas();
+    return { known, quotas: this.#quotas, unproved: null };
   }
 
   /**
-   * Thresholds from a sample alone, where it leaves no doubt worth a pass over everything: the entries have few
-   * distinct magnitudes (16-bit inputs) and the rank lies well inside one of them. `null` otherwise.
+   * Thresholds and quotas from a sample alone, where it leaves no doubt worth a pass over everything: the entries have
+   * few distinct magnitudes (16-bit inputs) and the rank lies well inside one of them. `null` otherwise.
    */
-  async guess(need: ThresholdNeed): Promise<Guess | null> {
-    if (need.ties !== "keep") return null;
+  async guess(need: ThresholdNeed): Promise<Gathered | null> {
     const entries = this.#entries();
-    if (Math.max(...entries) <= BLOCK_ENTRIES) return null;
+    if (this.#isSmall()) return null;
     const ranks = this.#ranksOf(need, entries);
-    if (ranks.some((rank) => rank === null || rank === 0)) return null;
     const selections = await this.#select(ranks, entries);
-    if (selections.some((selection) => selection!.confidence < CONFIDENT)) return null;
-    const bits = selections.map((selection) => selection!.bracket.guess);
-    return { bits, ranks: ranks as number[], entries: Math.max(...entries) };
+    if (selections.every((selection) => selection === null)) return null;
+    if (selections.some((selection) => selection !== null && selection.standing.confidence < CONFIDENT)) return null;
+    const bits = selections.map((selection) => selection?.bracket.guess ?? null);
+    const unproved: Guess = { bits, ranks, entries, ties: need.ties };
+    const thresholds = bits.map((pattern, model) => thresholdOf(ranks[model]!, pattern));
+    const quotas =
+      need.ties === "keep"
+        ? NO_QUOTAS
+        : this.#predict(selections.map((selection) => selection?.standing.share ?? null));
+    const known = { threshold: { thresholds, kept: bits.map(() => 0), entries: Math.max(...entries) } };
+    return { known, quotas, unproved };
   }
 
   #ranksOf(need: ThresholdNeed, entries: readonly number[]): (number | null)[] {
@@ -170,10 +198,7 @@ export class Gatherer {
         for (const [model, selection] of selections.entries()) found[model] = selection?.found ?? null;
       else parts = await this.#surveyUntilFound(ranks, selections, found);
     }
-    const thresholds = ranks.map((rank, model) => {
-      if (rank === null) return 0;
-      return rank === 0 ? Number.POSITIVE_INFINITY : magnitudeOf(found[model]!.bits);
-    });
+    const thresholds = ranks.map((rank, model) => thresholdOf(rank, found[model]?.bits ?? null));
     if (need.ties === "first") await this.#makeQuotas(ranks, found, parts);
     const kept = ranks.map((rank, model) => {
       if (rank === null) return entries[model]!;
@@ -322,38 +347,62 @@ export class Gatherer {
     return inputs[model]?.model === model ? model : inputs.findIndex((input) => input.model === model);
   }
 
-  /** Shares the entries equal to each threshold out over the blocks, in order, until the rank is reached. */
+  /** Entries equal to each threshold are kept in block order until the rank is reached. */
   async #makeQuotas(ranks: readonly (number | null)[], found: readonly (Found | null)[], parts: SurveyPart[] | null) {
-    const left = ranks.map((rank, model) => {
-      const none = rank === null || rank === 0 || found[model]!.bits >= INFINITY_BITS;
-      return none ? null : rank - found[model]!.above;
+    const above = found.map((result) => result?.above ?? 0);
+    const shares = ranks.map((rank, model) => {
+      const result = found[model];
+      return rank === null || result == null || result.bits >= INFINITY_BITS ? null : shareOf(result, rank);
     });
-    const partial = left.some((quota, model) => quota !== null && quota < found[model]!.atLeast - found[model]!.above);
-    if (!partial) return;
-    let equal = parts;
-    if (equal === null) {
-      const brackets = ranks.map((_, model) => point(found[model]?.bits ?? 0));
-      equal = await this.#survey(brackets);
-    }
+    if (shares.every((share) => share === null || share === 1)) return;
+    const bits = found.map((result) => result?.bits ?? null);
+    const guess: Guess = { bits, ranks, entries: this.#entries(), ties: "first" };
+    const only = this.#blocks.length === 1 ? this.#tensors[this.#blocks[0]!.tensor]! : null;
+    if (only !== null) {
+      const count = (of: (result: Found) => number) =>
+        only.inputs.map(({ model }) => (found[model] ? of(found[model]) : 0));
+      const part = { above: count((result) => result.above), atLeast: count((result) => result.atLeast) };
+      this.#quotas = quotasOf(guess, above, this.#blocks, [part], this.#tensors);
+    } else if (parts !== null) this.#quotas = quotasOf(guess, above, this.#blocks, parts, this.#tensors);
+    else this.#unproved = { ...guess, shares };
+  }
+
+  /** Counts what was left to be proved, for a statistic that depends on it. */
+  async #settleQuotas(): Promise<void> {
+    if (this.#unproved === null) return;
+    const { bits } = this.#unproved;
+    const parts = await this.#survey(bits.map((pattern) => point(pattern ?? 0)));
+    const above = bits.map((_, model) =>
+      parts.reduce((sum, part, index) => {
+        const input = this.#inputOf(index, model);
+        return input < 0 ? sum : sum + part.above[input]!;
+      }, 0),
+    );
+    this.#quotas = quotasOf(this.#unproved, above, this.#blocks, parts, this.#tensors);
+    this.#unproved = null;
+  }
+
+  /**
+   * Quotas under the assumption that entries equal to a threshold lie evenly over the blocks: those in the first blocks
+   * are kept, the others not.
+   * @param shares per model, of the entries equal to its threshold; `null`: all.
+   */
+  #predict(shares: readonly (number | null)[]): Quotas {
     const quotas = new Map<number, Quota[]>();
-    for (const [index, part] of equal.entries()) {
-      const { tensor } = this.#blocks[index]!;
-      const { inputs } = this.#tensors[tensor]!;
-      const quota = inputs.map(({ model }, input) => {
-        if (left[model] === null) return null;
-        const here = part.atLeast[input]! - part.above[input]!;
-        const keep = Math.min(here, left[model]!);
-        left[model]! -= keep;
-        return keep === here ? null : keep;
+    for (const [index, { tensor }] of this.#blocks.entries()) {
+      const quota = this.#tensors[tensor]!.inputs.map(({ model }) => {
+        const share = shares[model]!;
+        return share === null || index < Math.round(share * this.#blocks.length) ? null : 0;
       });
-      const list = quotas.get(tensor) ?? [];
-      list.push(quota);
-      quotas.set(tensor, list);
+      const list = quotas.get(tensor);
+      if (list === undefined) quotas.set(tensor, [quota]);
+      else list.push(quota);
     }
-    this.#quotas = quotas;
+    return quotas;
   }
 
   async #blockMoments(trim: EnergyNeed["trim"] | null) {
+    await this.#settleQuotas();
     const quotaOf = ({ tensor, start }: Block) => this.#quotas.get(tensor)?.[start / BLOCK_ENTRIES] ?? null;
     const blocks = this.#blocks.map((block) => ({ ...block, quota: quotaOf(block) }));
     const parts = await this.#crew.run({ job: "moments", blocks, args: { trim } });
@@ -434,6 +483,45 @@ export class Gatherer {
     }
     return sums;
   }
+}
+
+/** The smallest magnitude that survives: 0 keeps everything, infinity nothing but itself. */
+function thresholdOf(rank: number | null, bits: number | null): number {
+  if (rank === null) return 0;
+  return rank === 0 ? Number.POSITIVE_INFINITY : magnitudeOf(bits!);
+}
+
+/**
+ * Shares the entries equal to each threshold out over the blocks, in order, until the rank is reached.
+ * @param above per model: entries above its threshold.
+ * @param parts per block and input: entries above and at or above the threshold.
+ */
+export function quotasOf(
+  { bits, ranks }: Guess,
+  above: readonly number[],
+  blocks: readonly Block[],
+  parts: readonly Pick<SurveyPart, "above" | "atLeast">[],
+  tensors: readonly WorkTensor[],
+): Quotas {
+  const left = bits.map((pattern, model) => {
+    const none = pattern === null || pattern >= INFINITY_BITS;
+    return none ? null : ranks[model]! - above[model]!;
+  });
+  const quotas = new Map<number, Quota[]>();
+  for (const [index, part] of parts.entries()) {
+    const { tensor } = blocks[index]!;
+    const quota = tensors[tensor]!.inputs.map(({ model }, input) => {
+      if (left[model] === null) return null;
+      const here = part.atLeast[input]! - part.above[input]!;
+      const keep = Math.min(here, left[model]!);
+      left[model]! -= keep;
+      return keep === here ? null : keep;
+    });
+    const list = quotas.get(tensor);
+    if (list === undefined) quotas.set(tensor, [quota]);
+    else list.push(quota);
+  }
+  return quotas;
 }
 
 /** A bracket that only counts what is above and at a value. */

@@ -2,7 +2,7 @@ import type { Relations } from "../kernels/relations/definition.js";
 import type { Arguments } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
-import type { Bracket, Found } from "../statistics/threshold.js";
+import type { Bracket, Found, Standing } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
 
@@ -26,7 +26,7 @@ export interface AssumeArgs {
   /** The method's arguments should the majority of signs be positive, and should it not. */
   readonly positive: Arguments;
   readonly negative: Arguments;
-  /** Per model of the group: bit pattern of a guessed threshold to prove; `null` where thresholds are known. */
+  /** Per model of the group: bit pattern of a threshold to count around; `null` where nothing is to be proved. */
   readonly guesses: readonly number[] | null;
   /** Address of the i64 in which the threads add up positive minus negative columns so far. */
   readonly lead: number;
@@ -108,8 +108,8 @@ export interface SelectBlock extends Block {
 export interface Selection {
   readonly found: Found | null;
   readonly bracket: Bracket;
-  /** Standard deviations between the guess and the nearest other answer. */
-  readonly confidence: number;
+  /** Of the bracket's guess. */
+  readonly standing: Standing;
 }
 
 export interface MomentsArgs {

@@ -84,7 +84,7 @@ export class Journal {
       this.known.set(known, value);
     } else if ("settled" in line) {
       const { settled, known, quotas } = line as SettledLine;
-      this.settled.set(settled, { known, quotas: unpacked(quotas) });
+      this.settled.set(settled, { known, quotas: unpacked(quotas), unproved: null });
     } else if ("block" in line) {
       const { block, written } = line as BlockLine;
       this.#keep(block[0], block[1], written);

@@ -2,13 +2,12 @@ import { MergewrightError } from "../errors.js";
 import type { Known, Method, Scope, Settings } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
-import { magnitudeOf } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew, Stage } from "./crew.js";
-import { Gatherer, NOTHING_GATHERED, statisticsBytes } from "./gather.js";
-import type { Gathered, Guess } from "./gather.js";
-import type { CombineBlock, WrittenBlock } from "./jobs.js";
+import { Gatherer, NOTHING_GATHERED, quotasOf, statisticsBytes } from "./gather.js";
+import type { Gathered, Guess, Quotas } from "./gather.js";
+import type { CombineBlock, Proof, Quota, WrittenBlock } from "./jobs.js";
 import type { Journal } from "./journal.js";
 import { meter } from "./meter.js";
 import type { Progress } from "./meter.js";
@@ -101,12 +100,32 @@ interface MergeGroup {
 /** The lead, an i64, and what keeps the memory after it aligned. */
 export const LEAD_BYTES = 64;
 
-export function guessedKnown({ bits, entries }: Guess): Known {
-  return { threshold: { thresholds: bits.map((pattern) => magnitudeOf(pattern)), kept: bits.map(() => 0), entries } };
+/** Whether two quotas keep the same entries of a block. */
+function keepTheSame(a: Quota, b: Quota, { above, atLeast }: Proof): boolean {
+  return above.every((larger, input) => {
+    const here = atLeast[input]! - larger;
+    return Math.min(a?.[input] ?? here, here) === Math.min(b?.[input] ?? here, here);
+  });
+}
+
+/** Whether each guessed threshold is the exact one: its rank lies among the entries equal to it. */
+export function isProved({ bits, ranks }: Guess, above: readonly number[], atLeast: readonly number[]): boolean {
+  return bits.every((pattern, model) => {
+    const rank = ranks[model]!;
+    return pattern === null || (above[model]! < rank && rank <= atLeast[model]!);
+  });
+}
+
+export function keptOf({ bits, ranks, entries, ties }: Guess, atLeast: readonly number[]): number[] {
+  return ranks.map((rank, model) => {
+    if (rank === null) return entries[model]!;
+    return bits[model] === null || ties === "first" ? rank : atLeast[model]!;
+  });
 }
 
 class Execution {
   readonly #known = new Map<string, Known>();
+  readonly #indexOf: ReadonlyMap<string, number>;
 
   constructor(
     readonly plan: Plan,
@@ -115,7 +134,11 @@ class Execution {
     readonly journal: Journal,
     readonly crew: Crew,
     readonly models: number,
-  ) {}
+  ) {
+    this.#indexOf = new Map(
+      plan.tensors.flatMap(({ name, action }, index) => (action === "merge" ? [[name, index]] : [])),
+    );
+  }
 
   /** Blocks that the journal calls written but whose bytes say otherwise (a power failure) are written again. */
   async dropDamaged(): Promise<void> {
@@ -167,18 +190,18 @@ class Execution {
       address + LEAD_BYTES,
     );
     let known = this.journal.known.get(`known:${key}`) ?? null;
-    let gathered: Gathered = { known: this.journal.known.get(`statistics:${key}`) ?? {}, quotas: new Map() };
+    let gathered: Gathered = { ...NOTHING_GATHERED, known: this.journal.known.get(`statistics:${key}`) ?? {} };
     if (known === null) {
       const isNew = !this.journal.known.has(`statistics:${key}`);
-      const guess = isNew && need?.statistic === "threshold" ? await gatherer.guess(need) : null;
-      // What is taken over the survivors of the trim needs their thresholds first.
-      const isEnough = guess !== null && this.method.needs(settings, guessedKnown(guess)) === null;
-      if (isEnough) known = await this.#assume(group, { known: guessedKnown(guess), quotas: new Map() }, guess);
-      if (known === null) {
+      const guess = isNew ? await this.#guess(gatherer, settings) : null;
+      let proved = guess === null ? null : await this.#assume(group, guess);
+      if (proved === null) {
         if (isNew) gathered = await this.#gather(gatherer, settings, key);
-        const majority = (this.method.majority?.(settings) ?? null) !== null;
-        known = majority ? (await this.#assume(group, gathered, null))! : gathered.known;
+        const assumes = gathered.unproved !== null || (this.method.majority?.(settings) ?? null) !== null;
+        proved = assumes ? (await this.#assume(group, gathered))! : gathered;
       }
+      gathered = proved;
+      known = gathered.known;
       this.journal.recordKnown(`known:${key}`, known);
     } else if (
       need?.statistic === "threshold" &&
@@ -186,10 +209,18 @@ class Execution {
       this.#unwritten(merged, new Map()).length > 0
     ) {
       // Quotas are long and follow from the inputs, so they are not in the journal.
-      gathered = await this.#gather(gatherer, settings, key);
+      gathered = await gatherer.gatherExactly((known) => this.method.needs(settings, known));
     }
     this.#known.set(key, known);
-    await this.#combine(merged, { known, quotas: gathered.quotas });
+    await this.#combine(merged, { ...gathered, known });
+  }
+
+  /** A guess, where thresholds are all that the method needs. */
+  async #guess(gatherer: Gatherer, settings: Settings): Promise<Gathered | null> {
+    const need = this.method.needs(settings, {});
+    if (need?.statistic !== "threshold") return null;
+    const guess = await gatherer.guess(need);
+    return guess === null || this.method.needs(settings, guess.known) !== null ? null : guess;
   }
 
   async #gather(gatherer: Gatherer, settings: Settings, key: string): Promise<Gathered> {
@@ -199,33 +230,69 @@ class Execution {
   }
 
   /**
-   * Combines under the majority of signs so far and, where `guess` is given, under guessed thresholds, counting what
-   * proves them. Blocks whose assumed majority proves wrong and matters are left to be combined again.
-   * @returns what is then known, or `null` where a guess is refuted and nothing written stands.
+   * Combines under the majority of signs so far and, where something is unproved, under guessed thresholds and predicted
+   * quotas, counting what proves them. Blocks in which an assumption proves wrong and matters are left to be combined
+   * again.
+   * @returns what is then known, or `null` where a threshold is refuted and nothing written stands.
    */
-  async #assume(group: MergeGroup, { known, quotas }: Gathered, guess: Guess | null): Promise<Known | null> {
+  async #assume(group: MergeGroup, gathered: Gathered): Promise<Gathered | null> {
+    const { known, quotas: predicted, unproved } = gathered;
     const { own, merged, address } = group;
     new BigInt64Array(this.crew.memory.buffer, address, 1)[0] = 0n;
-    const stages = this.#stagesOf(merged, (tensor) => {
+    await this.#writeAssuming(group, gathered, predicted);
+    const { above, atLeast } = this.#proofs(own);
+    if (unproved !== null && !isProved(unproved, above, atLeast)) {
+      this.journal.recordRedo(this.#blocks(merged));
+      return null;
+    }
+    let quotas = predicted;
+    if (unproved?.ties === "first") {
+      quotas = this.#provedQuotas(own, unproved, above);
+      await this.#mendQuotas(group, gathered, quotas);
+    }
+    const { votes } = this.#proofs(own);
+    const positive = votes.positive > votes.negative;
+    const wrong = this.#blocks(merged).filter(({ tensor, start }) => {
+      const written = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES);
+      return written !== undefined && written.proof!.positive !== positive && (written.counters.cancelled ?? 0) > 0;
+    });
+    this.journal.recordRedo(wrong);
+    const threshold = unproved === null ? known.threshold : { ...known.threshold!, kept: keptOf(unproved, atLeast) };
+    return { known: { ...known, votes, ...(threshold && { threshold }) }, quotas, unproved: null };
+  }
+
+  /** Combines what is not written yet, under the majority of signs so far. */
+  async #writeAssuming(group: MergeGroup, { known, unproved }: Gathered, quotas: Quotas) {
+    const guesses = unproved?.bits.map((bits) => bits ?? 0) ?? null;
+    const stages = this.#stagesOf(group.merged, (tensor) => {
       const bind = (positive: number) => {
         const assumed = { ...known, votes: { positive, negative: 0 } };
         return this.method.bind(tensor.settings!, knownFor(assumed, tensor));
       };
-      return { positive: bind(1), negative: bind(0), guesses: guess?.bits ?? null, lead: address };
+      return { positive: bind(1), negative: bind(0), guesses, lead: group.address };
     });
     await Promise.all(
       stages.map(({ args, indices }) => this.#write({ job: "assume", blocks: this.#unwritten(indices, quotas), args })),
     );
-    const { above, atLeast, votes } = this.#proofs(own);
-    const holds = guess === null || guess.ranks.every((rank, model) => above[model]! < rank && rank <= atLeast[model]!);
-    const positive = votes.positive > votes.negative;
-    const wrong = this.#blocks(merged).filter(({ tensor, start }) => {
-      const { proof, counters } = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES)!;
-      return !holds || (proof!.positive !== positive && (counters.cancelled ?? 0) > 0);
+  }
+
+  /** Takes back the blocks whose predicted quota was wrong and, where votes hang on them, combines them again. */
+  async #mendQuotas(group: MergeGroup, gathered: Gathered, quotas: Quotas): Promise<void> {
+    const wrong = this.#blocks(group.merged).filter((block) => {
+      const { proof } = this.journal.written.get(block.tensor)!.get(block.start / BLOCK_ENTRIES)!;
+      return !keepTheSame(this.#quotaOf(block, gathered.quotas), this.#quotaOf(block, quotas), proof!);
     });
     this.journal.recordRedo(wrong);
-    if (!holds) return null;
-    return { ...known, votes, ...(guess !== null && { threshold: { ...known.threshold!, kept: atLeast } }) };
+    const majority = this.method.majority?.(groupSettings(this.plan, group.own, this.models)) ?? null;
+    if (majority !== null) await this.#writeAssuming(group, gathered, quotas);
+  }
+
+  #provedQuotas(own: readonly number[], guess: Guess, above: readonly number[]): Quotas {
+    const blocks = this.#blocks(own);
+    const proofs = blocks.map(
+      ({ tensor, start }) => this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES)!.proof!,
+    );
+    return quotasOf(guess, above, blocks, proofs, this.setup.tensors);
   }
 
   /** Adds up what a group's blocks prove. */
@@ -277,10 +344,17 @@ class Execution {
     return tensors.flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
   }
 
-  #unwritten(tensors: readonly number[], quotas: Gathered["quotas"]): CombineBlock[] {
+  #unwritten(tensors: readonly number[], quotas: Quotas): CombineBlock[] {
     return this.#blocks(tensors)
       .filter(({ tensor, start }) => !this.journal.has(tensor, start))
-      .map((block) => ({ ...block, quota: quotas.get(block.tensor)?.[block.start / BLOCK_ENTRIES] ?? null }));
+      .map((block) => ({ ...block, quota: this.#quotaOf(block, quotas) }));
+  }
+
+  /** A tied copy keeps what the tensor keeps that it is tied to. */
+  #quotaOf({ tensor, start }: Block, quotas: Quotas): Quota {
+    const { tiedTo } = this.plan.tensors[tensor]!;
+    const counted = tiedTo === null ? tensor : this.#indexOf.get(tiedTo)!;
+    return quotas.get(counted)?.[start / BLOCK_ENTRIES] ?? null;
   }
 
   async #write<N extends "combine" | "assume" | "copy">(stage: Stage<N>): Promise<void> {

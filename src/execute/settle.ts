@@ -12,7 +12,7 @@ import type { CombineArgs } from "./job_types.js";
 import { blocksOf } from "./blocks.js";
 import type { Journal } from "./journal.js";
 import { meterStatistics } from "./meter.js";
-import { eachInLanes, groupSettings, guessedKnown, knownFor, LEAD_BYTES, statisticsLayout } from "./run.js";
+import { eachInLanes, groupSettings, isProved, keptOf, knownFor, LEAD_BYTES, statisticsLayout } from "./run.js";
 import type { RunOptions } from "./run.js";
 import { setupOf } from "./setup.js";
 import type { Settled, Tuning, WorkSetup } from "./setup.js";
@@ -60,7 +60,15 @@ async function settleOne(
       await crew.close();
     }
   }
-  const quotas = new Map(groups.flatMap((group) => [...journal.settled.get(keyOf(group))!.quotas]));
+  const counted = new Map(groups.flatMap((group) => [...journal.settled.get(keyOf(group))!.quotas]));
+  const primaries = new Map(plan.tensors.map(({ name }, index) => [name, index]));
+  const quotas = new Map(
+    plan.tensors.flatMap(({ tiedTo }, index) => {
+      // A tied copy keeps what the tensor keeps that it is tied to.
+      const quota = counted.get(tiedTo === null ? index : primaries.get(tiedTo)!);
+      return quota === undefined ? [] : [[index, quota] as const];
+    }),
+  );
   const knownOf = new Map(
     groups.flatMap((group) => group.merged.map((tensor) => [tensor, journal.settled.get(keyOf(group))!.known])),
   );
@@ -122,26 +130,27 @@ class Settling {
     const majority = (this.method.majority?.(settings) ?? null) !== null;
     const proved = majority ? await this.#proveGuess(gatherer, group, settings) : null;
     if (proved !== null) return proved;
-    const gathered = await gatherer.gather((known) => this.method.needs(settings, known));
+    const gathered = await gatherer.gatherExactly((known) => this.method.needs(settings, known));
     if (!majority) return gathered;
-    const { votes } = await this.#rehearse(group, gathered, null);
-    return { known: { ...gathered.known, votes }, quotas: gathered.quotas };
+    const { votes } = await this.#rehearse(group, gathered);
+    return { ...gathered, known: { ...gathered.known, votes } };
   }
 
   /** Votes and thresholds in one pass, where a sample leaves little doubt of the thresholds and nothing else is needed. */
   async #proveGuess(gatherer: Gatherer, group: StatisticsGroup, settings: Settings): Promise<Gathered | null> {
     const need = this.method.needs(settings, {});
-    const guess = need?.statistic === "threshold" ? await gatherer.guess(need) : null;
-    if (guess === null || this.method.needs(settings, guessedKnown(guess)) !== null) return null;
-    const gathered: Gathered = { known: guessedKnown(guess), quotas: new Map() };
-    const { votes, above, atLeast } = await this.#rehearse(group, gathered, guess.bits);
-    if (!guess.ranks.every((rank, model) => above[model]! < rank && rank <= atLeast[model]!)) return null;
-    const threshold = { ...gathered.known.threshold!, kept: atLeast };
-    return { known: { threshold, votes }, quotas: gathered.quotas };
+    if (need?.statistic !== "threshold" || need.ties === "first") return null;
+    const guess = await gatherer.guess(need);
+    if (guess === null || this.method.needs(settings, guess.known) !== null) return null;
+    const { votes, above, atLeast } = await this.#rehearse(group, guess);
+    if (!isProved(guess.unproved!, above, atLeast)) return null;
+    const threshold = { ...guess.known.threshold!, kept: keptOf(guess.unproved!, atLeast) };
+    return { known: { threshold, votes }, quotas: guess.quotas, unproved: null };
   }
 
   /** Counts what a combination under these statistics would elect. */
-  async #rehearse({ own }: StatisticsGroup, { known, quotas }: Gathered, guesses: readonly number[] | null) {
+  async #rehearse({ own }: StatisticsGroup, { known, quotas, unproved }: Gathered) {
+    const guesses = unproved?.bits.map((bits) => bits ?? 0) ?? null;
     const above = this.plan.inputs.map(() => 0);
     const atLeast = this.plan.inputs.map(() => 0);
     const votes = { positive: 0, negative: 0 };

@@ -1,7 +1,7 @@
 /** Jobs that read changes and count or sum. */
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
-import { bracketFromSample, bracketOf, confidence, exactRank, MAX_BINS } from "../statistics/threshold.js";
+import { bracketFromSample, bracketOf, exactRank, MAX_BINS, shareOf, standingOf } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
 import type {
@@ -41,10 +41,11 @@ export async function select(
   const magnitudes = new Uint32Array(work.kernels.memory.buffer, address, count);
   if (complete) {
     const found = exactRank(magnitudes, rank);
-    return { found, bracket: bracketOf(found.bits - 1, found.bits, found.bits), confidence: Number.POSITIVE_INFINITY };
+    const bracket = bracketOf(found.bits - 1, found.bits, found.bits);
+    return { found, bracket, standing: { confidence: Number.POSITIVE_INFINITY, share: shareOf(found, rank) } };
   }
   const bracket = bracketFromSample(magnitudes, rank, entries);
-  return { found: null, bracket, confidence: confidence(magnitudes, bracket.guess, rank, entries) };
+  return { found: null, bracket, standing: standingOf(magnitudes, bracket.guess, rank, entries) };
 }
 
 export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {

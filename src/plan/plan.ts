@@ -173,7 +173,7 @@ function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
       }
     }
   }
-  return first.statistic === "threshold" && first.ties === "first" ? 3 : 2;
+  return 2;
 }
 
 /** What a method needs of each model, as text that is equal for equal needs. */

@@ -7,7 +7,6 @@ import {
   type Bracket,
   bracketFromSample,
   bracketOf,
-  confidence,
   exactRank,
   isFound,
   magnitudeOf,
@@ -16,6 +15,7 @@ import {
   resolve,
   SEEN_AT,
   selectRanks,
+  standingOf,
   type SurveyCounts,
 } from "./threshold.js";
 
@@ -145,19 +145,19 @@ describe("the threshold of a rank", () => {
   });
 });
 
-describe("confidence", () => {
+describe("what a sample says of a guess", () => {
   const sample = Uint32Array.from({ length: 1000 }, (_, at) => (at < 300 ? 9 : at < 500 ? 5 : 1));
 
   it("is the distance to the nearer end of the equal entries, in deviations of a sampled rank", () => {
     const deviation = Math.sqrt(1000 * 0.4 * 0.6 + 1);
-    assert.equal(confidence(sample, 5, 400, 1000), 100 / deviation);
-    assert.equal(confidence(sample, 5, 4000, 10_000), 100 / deviation);
+    assert.equal(standingOf(sample, 5, 400, 1000).confidence, 100 / deviation);
+    assert.equal(standingOf(sample, 5, 4000, 10_000).confidence, 100 / deviation);
   });
 
   it("is negative for a guess that the sample itself refutes", () => {
-    assert.ok(confidence(sample, 9, 400, 1000) < 0);
-    assert.ok(confidence(sample, 1, 400, 1000) < 0);
-    assert.ok(confidence(sample, 7, 310, 1000) < 0);
+    assert.ok(standingOf(sample, 9, 400, 1000).confidence < 0);
+    assert.ok(standingOf(sample, 1, 400, 1000).confidence < 0);
+    assert.ok(standingOf(sample, 7, 310, 1000).confidence < 0);
   });
 });
 

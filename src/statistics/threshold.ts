@@ -85,20 +85,35 @@ export function bracketFromSample(sample: Uint32Array, rank: number, entries: nu
   return bracketOf(Math.min(low!, guess! - 1), guess!, high!);
 }
 
-/**
- * How far a rank lies from the nearer edge of the entries equal to `guess`, in standard deviations of the sample: a
- * guess three or more away is right in practice, and the counters prove it.
- */
-export function confidence(sample: Uint32Array, guess: number, rank: number, entries: number): number {
+/** What a sample says of the entries equal to a guess. */
+export interface Standing {
+  /**
+   * How far the rank lies from the nearer edge of the entries equal to the guess, in standard deviations of the sample:
+   * a guess three or more away is right in practice, and the counters prove it.
+   */
+  readonly confidence: number;
+  /** Of the entries equal to the guess, the share that the rank takes in; within [0, 1]. */
+  readonly share: number;
+}
+
+export function standingOf(sample: Uint32Array, guess: number, rank: number, entries: number): Standing {
   let above = 0;
   let equal = 0;
   for (let i = 0; i < sample.length; i++) {
     if (sample[i]! > guess) above++;
     else if (sample[i] === guess) equal++;
   }
-  const share = Math.min(1, rank / entries);
-  const position = share * sample.length;
-  return Math.min(position - above, above + equal - position) / Math.sqrt(sample.length * share * (1 - share) + 1);
+  const part = Math.min(1, rank / entries);
+  const position = part * sample.length;
+  return {
+    confidence: Math.min(position - above, above + equal - position) / Math.sqrt(sample.length * part * (1 - part) + 1),
+    share: equal === 0 ? 1 : Math.min(1, Math.max(0, (position - above) / equal)),
+  };
+}
+
+/** Of the entries equal to a threshold, the share that a rank takes in. */
+export function shareOf({ above, atLeast }: Found, rank: number): number {
+  return (rank - above) / (atLeast - above);
 }
 
 /** What a survey's counts say: the threshold, or where to look next. */
@@ -106,7 +121,8 @@ export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): F
   const { high, guess, low, shift } = bracket;
   const { atHigh, above, atLeast, bins, seen } = counts;
   if (rank > above && rank <= atLeast) return { bits: guess, above, atLeast, guessed: true };
-  if (rank <= atHigh) return bracketAround(high, LARGEST_BITS);
+  // The ends of a bracket are often values that many entries share: the likeliest ones, when it is not inside.
+  if (rank <= atHigh) return bracketOf(high - 1, high, LARGEST_BITS + 1);
   const guessBin = guess > low && guess < high ? Math.floor((guess - low) / 2 ** shift) : -1;
   let larger = atHigh;
   for (let bin = binCount(bracket) - 1; bin >= 0; bin--) {
@@ -123,7 +139,7 @@ export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): F
     const before = larger + (bin === guessBin && guess > only ? atLeast - above : 0);
     return { bits: only, above: before, atLeast: before + bins[bin]!, guessed: false };
   }
-  return bracketAround(0, low);
+  return bracketOf(-1, low, low + 1);
 }
 
 /** The one value that a bin met, or `null`. */

@@ -603,6 +603,39 @@ describe("ties from files equals brute force", () => {
     assert.ok(stages.includes("survey"), stages.join());
   });
 
+  it("exact quotas that a sample predicts wrongly, over the model and within tensors", async () => {
+    // The threshold is 40 for every model; the entries equal to it crowd at the end, where no even spread expects them.
+    const crowded = grains((roll, model, at) => {
+      const sign = roll(2) === 0 ? -1 : 1;
+      const large = roll(10) === 0;
+      return sign * (large ? 41 + roll(20) : at > 0.7 * small + model ? 40 : 1 + roll(30));
+    });
+    for (const trim of ["model", "tensor"]) {
+      for (const threads of [1, 2]) {
+        const given = { density: 0.25, quota: "exactly", trim };
+        const stages = await compare(crowded, given, three, { threads });
+        assert.ok(stages.filter((stage) => stage === "assume").length > 1, stages.join());
+      }
+    }
+    // One model keeps everything, one nothing: nothing is counted for them.
+    await compare(crowded, { density: 0.25, quota: "exactly" }, [{}, { density: 1 }, { density: 0 }]);
+  });
+
+  it("exact quotas after a survey: no third pass", async () => {
+    // So many magnitudes that no sample is sure of one, and each many times over.
+    const fine = grains((roll) => (roll(8191) - 4095) / 64);
+    const stages = await compare(fine, { density: 0.9, quota: "exactly" }, three, { threads: 2 });
+    assert.equal(stages.filter((stage) => stage === "survey").length, 1, stages.join());
+    assert.ok(stages.includes("assume"), stages.join());
+  });
+
+  it("a norm that follows a threshold, which no guess knows", async () => {
+    const grain = grains((roll) => roll(127) - 63);
+    for (const quota of ["at-least", "exactly"]) {
+      await compare(grain, { density: 0.21, elect: "norm-mass", quota }, three, { threads: 2 });
+    }
+  });
+
   it("models that lack tensors, large", async () => {
     const grain = grains((roll) => roll(127) - 63);
     const lacking = [["t0"], [], ["t1", "t2"]];
