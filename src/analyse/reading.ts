@@ -36,6 +36,7 @@ export function readingSetup(
     merges: [],
     warnings: [],
     estimate: { outputBytes: 0, readBytes: 0, mergedEntries: 0, passes: 1 },
+    scores: { rows: 0, ranks: 0 },
     dare: null,
     seed: 0,
   };

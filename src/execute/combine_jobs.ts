@@ -206,7 +206,8 @@ function addCounters({ context }: Workbench, method: Method, counters: Record<st
   for (const [index, counter] of Object.keys(method.counters).entries()) counters[counter]! += context.counter(index);
 }
 
-function setArguments({ context }: Workbench, { scalars, columns }: Arguments, inputs: number): void {
+/** Puts a method's numbers where kernels find them. */
+export function setArguments({ context }: Workbench, { scalars, columns }: Arguments, inputs: number): void {
   context.setRows(inputs);
   for (const [index, value] of Object.values(scalars).entries()) context.setScalar(index, value);
   for (const [column, values] of Object.values(columns).slice(0, MAX_COLUMNS).entries()) {

@@ -1,4 +1,5 @@
 import type {
+  Arguments,
   EnergyNeed,
   Known,
   MomentsNeed,
@@ -6,6 +7,9 @@ import type {
   NormShareNeed,
   OverlapNeed,
   OverlapValue,
+  Score,
+  ScoresNeed,
+  ScoresValue,
   ThresholdNeed,
   ThresholdValue,
 } from "../methods/method.js";
@@ -26,6 +30,8 @@ import type { Bracket, Found } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
+import { gatherScores } from "./gather_scores.js";
+import { evenRuns } from "./sample_runs.js";
 import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
@@ -58,6 +64,12 @@ export interface Guess {
   readonly ties: "keep" | "first";
 }
 
+/** A method's score by name, and what gives its numbers for a tensor. */
+export type ScoresOf = (name: string) => {
+  readonly score: Score;
+  readonly argsOf: (tensor: number, known: Known) => Arguments;
+};
+
 const NO_QUOTAS: Quotas = new Map();
 export const NOTHING_GATHERED: Gathered = { known: {}, quotas: NO_QUOTAS, unproved: null };
 
@@ -88,8 +100,12 @@ export class Gatherer {
   /** Thresholds whose quotas nobody has asked for yet. */
   #unproved: (Guess & { readonly shares: readonly (number | null)[] }) | null = null;
   #selections: Promise<readonly (Selection | null)[]> | null = null;
+  readonly #scoresOf: ScoresOf | null;
 
-  /** @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time. */
+  /**
+   * @param scoresOf the method's scores with their numbers for a tensor, where it has any.
+   * @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time.
+   */
   constructor(
     crew: Crew,
     tensors: readonly WorkTensor[],
@@ -97,7 +113,9 @@ export class Gatherer {
     models: number,
     scope: "model" | "tensor",
     address: number,
+    scoresOf: ScoresOf | null = null,
   ) {
+    this.#scoresOf = scoresOf;
     this.#crew = crew;
     this.#tensors = tensors;
     this.#group = group;
@@ -110,11 +128,19 @@ export class Gatherer {
   /**
    * Asks `next` what is needed until it needs nothing more. Quotas that no later statistic depends on are predicted, to
    * be proved and mended while blocks are combined: that is cheaper than a pass that counts them.
+   * @param known what an earlier run gathered; `told` is told of what a restart need not gather again.
    */
-  async gather(next: (known: Known) => Need | null): Promise<Gathered> {
-    let known: Known = {};
+  async gather(
+    next: (known: Known) => Need | null,
+    known: Known = {},
+    told: (known: Known) => void = () => {},
+  ): Promise<Gathered> {
     for (let need = next(known); need !== null; need = next(known)) {
-      known = { ...known, [need.statistic]: await this.#compute(need) };
+      if (need.statistic === "scores") {
+        known = { ...known, scores: { ...known.scores, [need.key]: await this.#scores(need, known) } };
+        // What a quota leaves of equal entries is not told, so that a restart counts it again.
+        if (this.#unproved === null && this.#quotas.size === 0) told(known);
+      } else known = { ...known, [need.statistic]: await this.#compute(need) };
     }
     const unproved = this.#unproved;
     return { known, quotas: unproved === null ? this.#quotas : this.#predict(unproved.shares), unproved };
@@ -156,7 +182,24 @@ export class Gatherer {
     });
   }
 
-  #compute(need: Need): Promise<Known[keyof Known]> {
+  #scores(need: ScoresNeed, known: Known): Promise<ScoresValue> {
+    const { score, argsOf } = this.#scoresOf!(need.score);
+    return gatherScores(
+      {
+        crew: this.#crew,
+        tensors: this.#tensors,
+        group: this.#group.tensors,
+        blocks: this.#blocks,
+        models: this.#models,
+        score,
+        argsOf: (tensor) => argsOf(tensor, known),
+        address: this.#address,
+      },
+      need,
+    );
+  }
+
+  #compute(need: Exclude<Need, ScoresNeed>): Promise<Known[keyof Known]> {
     switch (need.statistic) {
       case "threshold":
         return this.#threshold(need);
@@ -267,7 +310,6 @@ export class Gatherer {
 
   /** Puts a sample of each model's magnitudes into kernel memory; all of them where the group is a block or less. */
   async #sample(): Promise<{ address: number; count: number }[]> {
-    const total = this.#total();
     const filled = Array.from({ length: this.#models }, () => 0);
     const blocks: SampleBlock[] = [];
     const take = (tensor: number, start: number, count: number) => {
@@ -281,19 +323,13 @@ export class Gatherer {
     if (this.#isSmall()) {
       for (const tensor of this.#group.tensors) take(tensor, 0, this.#tensors[tensor]!.entries);
     } else {
-      const runs = this.#sampleSize / SAMPLE_RUN;
-      let tensorIndex = 0;
-      let tensorStart = 0;
-      for (let run = 0; run < runs; run++) {
-        const position = Math.floor((run * total) / runs);
-        let tensor = this.#group.tensors[tensorIndex]!;
-        while (position >= tensorStart + this.#tensors[tensor]!.entries) {
-          tensorStart += this.#tensors[tensor]!.entries;
-          tensor = this.#group.tensors[++tensorIndex]!;
-        }
-        const start = position - tensorStart;
-        take(tensor, start, Math.min(SAMPLE_RUN, this.#tensors[tensor]!.entries - start));
-      }
+      const runs = evenRuns(
+        this.#group.tensors,
+        (tensor) => this.#tensors[tensor]!.entries,
+        this.#sampleSize,
+        SAMPLE_RUN,
+      );
+      for (const { tensor, start, count } of runs) take(tensor, start, count);
     }
     const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
     const buffers = filled.map((_, model) => this.#address + model * capacity);

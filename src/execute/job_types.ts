@@ -1,5 +1,6 @@
 import type { Relations } from "../kernels/relations/definition.js";
-import type { Arguments } from "../methods/method.js";
+import type { ScoreBracket } from "../kernels/scores/binding.js";
+import type { Arguments, ScoresNeed } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
@@ -112,6 +113,48 @@ export interface Selection {
   readonly standing: Standing;
 }
 
+/** What is wanted of the method's scores. */
+export interface ScoreArgs {
+  readonly score: string;
+  /** The score's numbers, and per row of a tensor the row of the group; tensors with the same share one. */
+  readonly variants: readonly { readonly args: Arguments; readonly rows: readonly number[] }[];
+  readonly range: boolean;
+  readonly sum: ScoresNeed["sum"];
+  /** Per row of the group and rank, where to count; `null`: nowhere. */
+  readonly brackets: readonly (readonly (ScoreBracket | null)[])[] | null;
+  /** Per row of the group: address of the first u32 of its sample; `null`: no sample is drawn. */
+  readonly buffers: readonly number[] | null;
+}
+
+export interface ScoreBlock extends Block {
+  /** Index into `variants`. */
+  readonly variant: number;
+  /** Per row of the tensor, where a sample is drawn: the place of the block's first score in it. */
+  readonly slots: readonly number[] | null;
+}
+
+/** Per row of the tensor. */
+export type ScorePart = readonly {
+  readonly least: number;
+  readonly most: number;
+  readonly positive: number;
+  readonly sum: number;
+  /** Per rank. */
+  readonly counts: readonly ({ readonly atHigh: number; readonly above: number; readonly atLeast: number } | null)[];
+}[];
+
+/** A row's sample in kernel memory, and the ranks wanted among `entries`. */
+export interface SelectScoresBlock extends Block {
+  readonly address: number;
+  readonly ranks: readonly number[];
+  readonly entries: number;
+}
+
+export interface SelectScoresArgs {
+  /** Whether the sample is everything, so that each guess is the answer. */
+  readonly complete: boolean;
+}
+
 export interface MomentsArgs {
   /** Per model; `null`: everything. */
   readonly trim: readonly { readonly centre: number; readonly threshold: number }[] | null;
@@ -145,6 +188,8 @@ export interface Jobs {
   sample: { block: SampleBlock; args: SampleArgs; part: null };
   select: { block: SelectBlock; args: { readonly complete: boolean }; part: Selection };
   survey: { block: Block; args: SurveyArgs; part: SurveyPart };
+  score: { block: ScoreBlock; args: ScoreArgs; part: ScorePart };
+  selectScores: { block: SelectScoresBlock; args: SelectScoresArgs; part: readonly Bracket[] };
   moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
   patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };

@@ -1,6 +1,7 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
+import { score, selectScores } from "./score_jobs.js";
 import { energyBins, moments, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
 
 export type * from "./job_types.js";
@@ -35,6 +36,8 @@ export const jobs: JobTable = {
   sample,
   select,
   survey,
+  score,
+  selectScores,
   moments,
   energyBins,
   patterns,

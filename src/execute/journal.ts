@@ -183,14 +183,18 @@ function unpacked(quotas: SettledLine["quotas"]): Gathered["quotas"] {
   );
 }
 
-/** JSON has no infinity; thresholds can be infinite. */
+/** JSON has no infinity; thresholds and the range of scores can be infinite. */
 function encode(line: KnownLine | SettledLine | BlockLine): string {
-  return JSON.stringify(line, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
+  return JSON.stringify(line, (_, value: unknown) =>
+    value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY ? String(value) : value,
+  );
 }
 
 function parseLine(line: string): unknown {
   try {
-    return JSON.parse(line, (_, value: unknown) => (value === "Infinity" ? Number.POSITIVE_INFINITY : value));
+    return JSON.parse(line, (_, value: unknown) =>
+      value === "Infinity" || value === "-Infinity" ? Number(value) : value,
+    );
   } catch {
     return null;
   }

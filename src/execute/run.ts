@@ -1,16 +1,18 @@
 import { MergewrightError } from "../errors.js";
-import type { Known, Method, Scope, Settings } from "../methods/method.js";
+import type { Known, Method, Scope, ScoresValue, Settings } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, quotasOf, statisticsBytes } from "./gather.js";
-import type { Gathered, Guess, Quotas } from "./gather.js";
+import type { Gathered, Guess, Quotas, ScoresOf } from "./gather.js";
 import type { CombineBlock, Proof, Quota, WrittenBlock } from "./jobs.js";
+import { scoresBytes } from "./gather_scores.js";
 import type { Journal } from "./journal.js";
 import { meter } from "./meter.js";
 import type { Progress } from "./meter.js";
+import { rowsOf } from "../statistics/score_rows.js";
 import type { WorkSetup } from "./setup.js";
 import type { Workspace } from "./workspace.js";
 
@@ -85,7 +87,8 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   const scope = method.needs(settings!, {})?.scope ?? method.majority?.(settings!) ?? null;
   if (scope === null) return { scope, lanes: 0, laneBytes: 0 };
   const models = plan.inputs.filter(({ role }) => role === "model").length;
-  return { scope, lanes: scope === "model" ? 1 : LANES, laneBytes: LEAD_BYTES + statisticsBytes(models, scope) };
+  const bytes = method.scores === undefined ? statisticsBytes(models, scope) : scoresBytes(method, models);
+  return { scope, lanes: scope === "model" ? 1 : LANES, laneBytes: LEAD_BYTES + Math.ceil(bytes / 64) * 64 };
 }
 
 /** Tensors with common statistics: `own` they are taken over, `merged` are those and the ones tied to them. */
@@ -188,6 +191,7 @@ class Execution {
       this.models,
       scope,
       address + LEAD_BYTES,
+      scoresOf(this.plan, this.method, this.models),
     );
     let known = this.journal.known.get(`known:${key}`) ?? null;
     let gathered: Gathered = { ...NOTHING_GATHERED, known: this.journal.known.get(`statistics:${key}`) ?? {} };
@@ -224,7 +228,11 @@ class Execution {
   }
 
   async #gather(gatherer: Gatherer, settings: Settings, key: string): Promise<Gathered> {
-    const gathered = await gatherer.gather((known) => this.method.needs(settings, known));
+    const gathered = await gatherer.gather(
+      (known) => this.method.needs(settings, known),
+      this.journal.known.get(`partial:${key}`),
+      (known) => this.journal.recordKnown(`partial:${key}`, known),
+    );
     if (gathered.quotas.size === 0) this.journal.recordKnown(`statistics:${key}`, gathered.known);
     return gathered;
   }
@@ -267,7 +275,7 @@ class Execution {
     const stages = this.#stagesOf(group.merged, (tensor) => {
       const bind = (positive: number) => {
         const assumed = { ...known, votes: { positive, negative: 0 } };
-        return this.method.bind(tensor.settings!, knownFor(assumed, tensor));
+        return this.method.bind(tensor.settings!, knownFor(assumed, tensor, this.models));
       };
       return { positive: bind(1), negative: bind(0), guesses, lead: group.address };
     });
@@ -316,7 +324,7 @@ class Execution {
 
   async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
     const stages = this.#stagesOf(tensors, (tensor) => ({
-      args: this.method.bind(tensor.settings!, knownFor(known, tensor)),
+      args: this.method.bind(tensor.settings!, knownFor(known, tensor, this.models)),
     }));
     await Promise.all(
       stages.map(({ args, indices }) =>
@@ -449,10 +457,27 @@ export function groupSettings(plan: Plan, tensors: readonly number[], models: nu
   return { global: planned[0]!.settings!.global, models: own };
 }
 
-/** The statistics of a group, reduced to the models that a tensor has. */
-export function knownFor(known: Known, { inputs }: PlannedTensor): Known {
+/** A method's scores with what gives their numbers for a tensor of the plan. */
+export function scoresOf(plan: Plan, method: Method, models: number): ScoresOf {
+  return (name) => {
+    const score = method.scores![name]!;
+    const argsOf = (index: number, known: Known) => {
+      const tensor = plan.tensors[index]!;
+      return score.bind(tensor.settings!, knownFor(known, tensor, models));
+    };
+    return { score, argsOf };
+  };
+}
+
+/** The statistics of a group, reduced to those of its `models` that a tensor has. */
+export function knownFor(known: Known, { inputs }: PlannedTensor, models: number): Known {
   const pick = (values: readonly number[]) => inputs.map(({ model }) => values[model]!);
-  const { threshold, votes, moments, energy, overlap } = known;
+  const { threshold, votes, moments, energy, overlap, scores } = known;
+  const present = inputs.map(({ model }) => model);
+  const pickScores = ({ per, rows }: ScoresValue) => ({
+    per,
+    rows: rowsOf(per, present, models).map((row) => rows[row]!),
+  });
   const share = known["norm-share"];
   return {
     ...(threshold && {
@@ -462,6 +487,9 @@ export function knownFor(known: Known, { inputs }: PlannedTensor): Known {
     ...(moments && { moments: { ...moments, mean: pick(moments.mean), deviation: pick(moments.deviation) } }),
     ...(energy && { energy: { energy: pick(energy.energy) } }),
     ...(overlap && { overlap: { shared: pick(overlap.shared), unique: pick(overlap.unique) } }),
+    ...(scores && {
+      scores: Object.fromEntries(Object.entries(scores).map(([key, value]) => [key, pickScores(value)])),
+    }),
     ...(share && { "norm-share": { ...share, thresholds: pick(share.thresholds), kept: pick(share.kept) } }),
   };
 }

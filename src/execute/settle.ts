@@ -12,7 +12,16 @@ import type { CombineArgs } from "./job_types.js";
 import { blocksOf } from "./blocks.js";
 import type { Journal } from "./journal.js";
 import { meterStatistics } from "./meter.js";
-import { eachInLanes, groupSettings, isProved, keptOf, knownFor, LEAD_BYTES, statisticsLayout } from "./run.js";
+import {
+  eachInLanes,
+  groupSettings,
+  isProved,
+  keptOf,
+  knownFor,
+  LEAD_BYTES,
+  scoresOf,
+  statisticsLayout,
+} from "./run.js";
 import type { RunOptions } from "./run.js";
 import { setupOf } from "./setup.js";
 import type { Settled, Tuning, WorkSetup } from "./setup.js";
@@ -104,9 +113,10 @@ function groupsOf({ tensors }: Plan, scope: Scope | null): StatisticsGroup[] {
 /** Per tensor; equal ones are one object, so that a message to the threads stays short. */
 function argsOf(plan: Plan, method: Method, knownOf: (tensor: number) => Known): (CombineArgs | null)[] {
   const seen = new Map<string, CombineArgs>();
+  const models = plan.inputs.filter(({ role }) => role === "model").length;
   return plan.tensors.map((tensor, index) => {
     if (tensor.action === "copy") return null;
-    const args: CombineArgs = { args: method.bind(tensor.settings!, knownFor(knownOf(index), tensor)) };
+    const args: CombineArgs = { args: method.bind(tensor.settings!, knownFor(knownOf(index), tensor, models)) };
     const text = JSON.stringify(args, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value));
     const twin = seen.get(text);
     if (twin === undefined) seen.set(text, args);
@@ -126,7 +136,9 @@ class Settling {
   async know(group: StatisticsGroup, scope: Scope, address: number): Promise<Gathered> {
     const models = this.plan.inputs.filter(({ role }) => role === "model").length;
     const settings = groupSettings(this.plan, group.own, models);
-    const gatherer = new Gatherer(this.crew, this.setup.tensors, { tensors: group.own }, models, scope, address);
+    const own = { tensors: group.own };
+    const scores = scoresOf(this.plan, this.method, models);
+    const gatherer = new Gatherer(this.crew, this.setup.tensors, own, models, scope, address, scores);
     const majority = (this.method.majority?.(settings) ?? null) !== null;
     const proved = majority ? await this.#proveGuess(gatherer, group, settings) : null;
     if (proved !== null) return proved;

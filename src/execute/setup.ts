@@ -24,6 +24,8 @@ export interface WorkSetup {
   readonly maxStreams: number;
   /** Largest number of bytes of an entry, over inputs and outputs. */
   readonly maxEntryBytes: number;
+  /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
+  readonly scores: { readonly rows: number; readonly ranks: number };
   /** Merges that sources stand for; each after those that it reads. */
   readonly merges: readonly WorkMerge[];
 }
@@ -75,6 +77,8 @@ export interface Tuning {
   readonly chunkEntries?: number;
 }
 
+const NO_SCORES = { rows: 0, ranks: 0 };
+
 /** Entries of a kernel call: long enough to hide the call, short enough for the second-level cache. */
 const TILE_ENTRIES = 16_384;
 /** Entries that a merge among the inputs reads at once: threads have buffers for each such merge. */
@@ -97,7 +101,8 @@ export function setupOf(
   const merges = plan.merges.map(({ key, plan: inner }): WorkMerge => {
     const { args, quotas } = settled.get(key) ?? { args: [], quotas: new Map() };
     const setup = workOf({ ...inner, files: [] }, (file) => file, tuning, MERGED_CHUNK_ENTRIES);
-    return { key, args, quotas, setup };
+    // Scores are made where a merge is settled; here it is only combined.
+    return { key, args, quotas, setup: { ...setup, scores: NO_SCORES } };
   });
   return { ...workOf(plan, path, tuning, BLOCK_ENTRIES), merges };
 }
@@ -135,5 +140,6 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
     maxStreams,
     maxEntryBytes,
     merges: [],
+    scores: plan.scores,
   };
 }

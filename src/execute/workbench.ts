@@ -2,6 +2,7 @@ import { convertKernels } from "../kernels/convert/binding.js";
 import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js";
 import { contextBytes, KernelContext } from "../kernels/context.js";
 import type { Kernels } from "../kernels/load.js";
+import { SCORE_STATE_BYTES } from "../kernels/scores/binding.js";
 import { dropKernel } from "../kernels/random/binding.js";
 import type { DropKernel } from "../kernels/random/binding.js";
 import { narrow, widen } from "../numbers/convert.js";
@@ -66,6 +67,7 @@ export class Workbench {
   readonly floatOut: number;
   /** A block in its own format. */
   readonly blockOut: number;
+  readonly scores: ScoreBuffers;
   readonly #drop: DropKernel;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
@@ -99,6 +101,9 @@ export class Workbench {
     this.#rounded = take((setup.tileEntries + LANES) * 4);
     this.floatOut = take((setup.tileEntries + LANES) * 4);
     this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes + 2 * SLIP_BYTES);
+    const { entries, stride, states, bytes } = scoreLayout(setup);
+    const scores = take(bytes);
+    this.scores = { entries, stride, states, address: scores, state: scores + bytes - states * SCORE_STATE_BYTES };
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
     this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
@@ -264,6 +269,29 @@ export class Workbench {
   }
 }
 
+/** Where the scores of a piece of a tile go: rows of f32, `stride` bytes apart. */
+export interface ScoreBuffers {
+  readonly address: number;
+  readonly stride: number;
+  /** A row's. */
+  readonly entries: number;
+  /** What is counted of them: this many states, see kernels/scores. */
+  readonly states: number;
+  readonly state: number;
+}
+
+/** A thread's scores stay below this; with more rows a tile is scored in more pieces. */
+const SCORE_BUDGET = 1024 * 1024;
+
+function scoreLayout({ scores: { rows, ranks }, tileEntries }: WorkSetup) {
+  const most = Math.floor(SCORE_BUDGET / (4 * LANES * Math.max(1, rows))) * LANES;
+  const entries = rows === 0 ? 0 : Math.min(tileEntries, Math.max(LANES, most));
+  const stride = Math.ceil(((entries + LANES) * 4) / PAGE) * PAGE + STAGGER;
+  // A range, a sum, and a count per rank.
+  const states = rows * (2 + ranks);
+  return { entries, stride, states, bytes: rows * stride + states * SCORE_STATE_BYTES };
+}
+
 /** Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs. */
 function isSlow(targetMinusSource: number): boolean {
   const slip = targetMinusSource & (PAGE - 1);
@@ -280,11 +308,13 @@ export function workbenchBytes(setup: WorkSetup): number {
 }
 
 /** Bytes of kernel memory of one workbench. */
-export function ownBytes({ maxStreams, tileEntries, chunkEntries, maxEntryBytes }: WorkSetup): number {
+export function ownBytes(setup: WorkSetup): number {
+  const { maxStreams, tileEntries, chunkEntries, maxEntryBytes } = setup;
   const slack = 2 * PAGE;
   const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((tileEntries + LANES) * 4 + slack);
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const floats = (tileEntries + LANES) * 4 + slack;
   const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;
-  return Math.ceil((fixed + slack + out + maxStreams * (floats + raw)) / PAGE) * PAGE;
+  const scores = scoreLayout(setup).bytes + slack;
+  return Math.ceil((fixed + slack + out + scores + maxStreams * (floats + raw)) / PAGE) * PAGE;
 }

@@ -15,3 +15,5 @@ export * from "./magmax/kernel.as";
 export * from "./consensus/kernel.as";
 export * from "./overlap/kernel.as";
 export * from "./train_difference/kernel.as";
+export * from "./scores/kernel.as";
+export * from "./sce/kernel.as";

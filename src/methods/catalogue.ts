@@ -10,6 +10,7 @@ import { nearswap } from "./nearswap.js";
 import { passthrough } from "./passthrough.js";
 import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
+import { sce } from "./sce.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
 import { trainDifference } from "./train_difference.js";
@@ -26,6 +27,7 @@ export const methods: readonly Method[] = [
   passthrough,
   ram,
   ramplusTl,
+  sce,
   taskArithmetic,
   ties,
   trainDifference,

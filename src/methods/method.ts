@@ -54,7 +54,7 @@ export interface Settings {
 }
 
 /** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
-export type Need = ThresholdNeed | MomentsNeed | EnergyNeed | NormShareNeed | OverlapNeed;
+export type Need = ThresholdNeed | MomentsNeed | EnergyNeed | NormShareNeed | OverlapNeed | ScoresNeed;
 
 /** Over which entries a statistic is taken: all merged entries of a model, or one tensor. */
 export type Scope = "model" | "tensor";
@@ -100,6 +100,26 @@ export interface OverlapNeed {
   readonly thresholds: readonly number[];
 }
 
+/**
+ * What is to be known of one of the method's scores, row by row: see `Score`. A method may ask again, of the same score
+ * or another, with what it knows by then.
+ */
+export interface ScoresNeed {
+  readonly statistic: "scores";
+  readonly scope: Scope;
+  /** The name under which the answer is known. */
+  readonly key: string;
+  /** Which score. */
+  readonly score: string;
+  /**
+   * Order statistics of every row: from how many scores there are, and how many of them are above zero, to the rank
+   * wanted, 1 = the largest; 0 asks for nothing and gives infinity. −0 counts as 0, a NaN as smaller than every number.
+   */
+  readonly ranks: readonly ((scores: number, positive: number) => number)[];
+  /** Whether the sum of the scores, or of their squares, is wanted; what is not finite is left out of it. */
+  readonly sum: "none" | "values" | "squares";
+}
+
 /** Which entries of a change survive: those with |change − centre| ≥ threshold (NaN always survives). */
 export interface Trim {
   readonly centre: number;
@@ -140,6 +160,26 @@ export interface OverlapValue {
   readonly unique: readonly number[];
 }
 
+/** Of one row of scores. */
+export interface RowScores {
+  readonly scores: number;
+  /** Those above zero. */
+  readonly positive: number;
+  /** The smallest and the largest; infinity and −infinity where every score is NaN. */
+  readonly least: number;
+  readonly most: number;
+  /** The scores of the ranks asked for. */
+  readonly ranked: readonly number[];
+  /** 0 where none was asked for. */
+  readonly sum: number;
+}
+
+/** What is known of scores, per row. */
+export interface ScoresValue {
+  readonly per: ScoreRows;
+  readonly rows: readonly RowScores[];
+}
+
 /** The statistics of one tensor (scope `tensor`) or of all (scope `model`); arrays are per model in recipe order. */
 export interface Known {
   readonly threshold?: ThresholdValue;
@@ -148,6 +188,8 @@ export interface Known {
   readonly energy?: EnergyValue;
   readonly "norm-share"?: ThresholdValue;
   readonly overlap?: OverlapValue;
+  /** By the key that the method gave. */
+  readonly scores?: Readonly<Record<string, ScoresValue>>;
 }
 
 /** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */
@@ -169,6 +211,28 @@ export interface Tile {
   readonly out: Float32Array;
   /** Counts the method adds to, by name; see `counters`. */
   readonly counters: Record<string, number>;
+}
+
+/** Rows of scores of a tensor: one per model, one for all models together, or one per pair of models (i ≤ j). */
+export type ScoreRows = "model" | "column" | "pair";
+
+/** A run of entries whose scores are wanted. */
+export interface ScoreTile extends Omit<Tile, "out" | "counters"> {
+  /** Per row. Pairs lie in the order (0,0), (0,1), … (1,1), (1,2), … */
+  readonly scores: readonly Float32Array[];
+}
+
+/** Numbers that a method makes of every entry, whose ranks, range and sums the engine finds. */
+export interface Score {
+  readonly per: ScoreRows;
+  /** The largest number of ranks that a need asks of it. */
+  readonly ranks: number;
+  /** From settings and what is known so far to the numbers of `define`. */
+  bind(settings: Settings, known: Known): Arguments;
+  /** The definition, in f32 as `combine`. */
+  define(tile: ScoreTile, args: Arguments): void;
+  /** Name of the kernel that gives the same bits, or `null`. */
+  kernel(args: Arguments): string | null;
 }
 
 export interface Paper {
@@ -209,6 +273,8 @@ export interface MethodDeclaration {
 /** A method that looks at one entry position at a time: out[p] from base[p], inputs[·][p] and a few numbers. */
 export interface TileMethod extends MethodDeclaration {
   readonly grain: "tile";
+  /** The scores that `needs` asks about, by name. */
+  readonly scores?: Readonly<Record<string, Score>>;
   /** What must be known next, or `null`. Called again with each answer added to `known`. */
   needs(settings: Settings, known: Known): Need | null;
   /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */

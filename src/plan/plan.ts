@@ -1,6 +1,6 @@
 import { describePlace, MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
-import type { Method, Need } from "../methods/method.js";
+import type { Method, Need, RowScores, ScoresValue } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
 import { FLOAT_BITS, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
@@ -8,6 +8,7 @@ import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { entryCosts } from "./streams.js";
+import { rowCount } from "../statistics/score_rows.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
@@ -83,8 +84,18 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
       mergedEntries: merged.reduce((sum, { entries, tiedTo }) => sum + (tiedTo === null ? entries : 0), 0),
       passes,
     },
+    scores: scoreRoom(recipe.method, placed.tensors),
     dare: recipe.dare === null ? null : { rescale: recipe.dare.rescale },
     seed: recipe.seed,
+  };
+}
+
+function scoreRoom({ scores }: Method, tensors: readonly PlannedTensor[]): Plan["scores"] {
+  const models = Math.max(0, ...new Set(tensors.map(({ inputs }) => inputs.length)));
+  const all = Object.values(scores ?? {});
+  return {
+    rows: Math.max(0, ...all.map(({ per }) => rowCount(per, models))),
+    ranks: Math.max(0, ...all.map(({ ranks }) => ranks)),
   };
 }
 
@@ -173,7 +184,21 @@ function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
       }
     }
   }
-  return 2;
+  return first.statistic === "scores" ? scorePasses(recipe.method, own[0]!.settings!) : 2;
+}
+
+/** One pass for each question about scores, and the last one. */
+function scorePasses(method: Method, settings: NonNullable<Unplaced["settings"]>): number {
+  const row: RowScores = { scores: 1, positive: 1, least: 0, most: 1, ranked: [0, 0, 0, 0], sum: 1 };
+  const known: { scores: Record<string, ScoresValue> } = { scores: {} };
+  let passes = 1;
+  for (let need = method.needs(settings, known); need?.statistic === "scores"; need = method.needs(settings, known)) {
+    const { per } = method.scores![need.score]!;
+    const rows = Array.from({ length: rowCount(per, settings.models.length) }, () => row);
+    known.scores[need.key] = { per, rows };
+    passes++;
+  }
+  return passes;
 }
 
 /** What a method needs of each model, as text that is equal for equal needs. */
@@ -184,6 +209,7 @@ function needKeys(method: Method, settings: NonNullable<Unplaced["settings"]>): 
     if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001));
     if (need.statistic === "norm-share") parts.push(need.shares[i]);
     if (need.statistic === "overlap") parts.push(need.thresholds[i]);
+    if (need.statistic === "scores") parts.push(need.score, ...need.ranks.map((rank) => rank(1e9, 9e8)));
     return JSON.stringify(parts);
   });
 }

@@ -42,6 +42,8 @@ export interface Plan {
   readonly merges: readonly PlannedMerge[];
   readonly warnings: readonly string[];
   readonly estimate: Estimate;
+  /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
+  readonly scores: { readonly rows: number; readonly ranks: number };
   /** DARE's rule for survivors; `null` without DARE. */
   readonly dare: { readonly rescale: boolean } | null;
   readonly seed: number;

@@ -73,9 +73,15 @@ export function binCount({ low, high, shift }: Bracket): number {
  * A bracket that holds the rank unless the sample misleads by more than four standard deviations.
  * @param sample bit patterns of magnitudes drawn evenly; an empty one says nothing.
  * @param rank 1 = the largest of `entries`.
+ * @param largest of all patterns that occur.
  */
-export function bracketFromSample(sample: Uint32Array, rank: number, entries: number): Bracket {
-  if (sample.length === 0) return bracketAround(0, LARGEST_BITS);
+export function bracketFromSample(
+  sample: Uint32Array,
+  rank: number,
+  entries: number,
+  largest: number = LARGEST_BITS,
+): Bracket {
+  if (sample.length === 0) return bracketAround(0, largest);
   const share = Math.min(1, rank / entries);
   const position = share * sample.length;
   const spread = SIGMAS * Math.sqrt(sample.length * share * (1 - share)) + 2;
@@ -117,12 +123,17 @@ export function shareOf({ above, atLeast }: Found, rank: number): number {
 }
 
 /** What a survey's counts say: the threshold, or where to look next. */
-export function resolve(bracket: Bracket, rank: number, counts: SurveyCounts): Found | Bracket {
+export function resolve(
+  bracket: Bracket,
+  rank: number,
+  counts: SurveyCounts,
+  largest: number = LARGEST_BITS,
+): Found | Bracket {
   const { high, guess, low, shift } = bracket;
   const { atHigh, above, atLeast, bins, seen } = counts;
   if (rank > above && rank <= atLeast) return { bits: guess, above, atLeast, guessed: true };
   // The ends of a bracket are often values that many entries share: the likeliest ones, when it is not inside.
-  if (rank <= atHigh) return bracketOf(high - 1, high, LARGEST_BITS + 1);
+  if (rank <= atHigh) return bracketOf(high - 1, high, largest + 1);
   const guessBin = guess > low && guess < high ? Math.floor((guess - low) / 2 ** shift) : -1;
   let larger = atHigh;
   for (let bin = binCount(bracket) - 1; bin >= 0; bin--) {
@@ -153,7 +164,7 @@ function onlyValue(start: number, seen: number): number | null {
  * @param ranks 1 = the largest.
  */
 export function selectRanks(sample: Uint32Array, ranks: readonly number[]): number[] {
-  const counts = new Uint32Array(65_536);
+  const counts = new Uint32Array(131_072);
   for (let i = 0; i < sample.length; i++) counts[sample[i]! >>> 15]!++;
   return ranks.map((rank) => {
     let bin = counts.length - 1;

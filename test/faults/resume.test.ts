@@ -59,6 +59,7 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
     parameters: { quota: "exactly", trim: "tensor" },
     ...coarse,
   },
+  "sce, which counts and then sums": { method: "sce", parameters: { select_topk: 0.3 }, ...coarse },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
 };
 

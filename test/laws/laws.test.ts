@@ -115,6 +115,8 @@ describe("the same bytes", () => {
       parameters: { elect: "norm-mass", select: "deviations" },
       ...mixed,
     },
+    "sce of three formats": { method: "sce", parameters: { select_topk: 0.4 }, ...mixed },
+    "sce of everything, with DARE": { method: "sce", dare: { drop: 0.3 }, ...plain },
     "ties by norm share, with DARE": {
       method: "ties",
       parameters: { select: "norm-share" },
