@@ -10,6 +10,7 @@ export interface RecipeObject {
   readonly models: readonly (string | Readonly<Record<string, unknown>>)[];
   readonly parameters?: Readonly<Record<string, unknown>>;
   readonly dare?: Readonly<Record<string, unknown>>;
+  readonly lines?: Readonly<Record<string, unknown>>;
   readonly exclude?: readonly string[];
   readonly heads?: "base" | "separate";
   readonly missing?: "error" | "skip";

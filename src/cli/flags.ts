@@ -60,6 +60,12 @@ export const dare: Flag = {
   repeatable: true,
 };
 
+export const lines: Flag = {
+  spelling: "--lines <numbers>",
+  text: "scale the merged change by layer (LiNeS): alpha,beta or beta alone: 0.1,0.2; none",
+  group: "Recipe",
+};
+
 export const exclude: Flag = {
   spelling: "--exclude <pattern>",
   text: "leave tensors with matching names out of the merge: classifier.*",
@@ -186,6 +192,7 @@ export const recipeFlags: readonly Flag[] = [
   model,
   parameter,
   dare,
+  lines,
   exclude,
   heads,
   missing,

@@ -19,7 +19,8 @@ export function readRequest({ positionals, flags }: Given): Recipe {
 
 function optionsOf(flags: FlagValues, positionals: readonly string[]): RecipeOptions {
   const models = [...positionals, ...(flags.model ?? [])];
-  const { method, dialect, base, dare, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } = flags;
+  const { method, dialect, base, dare, lines, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } =
+    flags;
   return {
     method,
     dialect,
@@ -27,6 +28,7 @@ function optionsOf(flags: FlagValues, positionals: readonly string[]): RecipeOpt
     models: models.length === 0 ? undefined : models,
     parameters: flags.parameter,
     dare,
+    lines,
     exclude,
     heads,
     missing,

@@ -10,6 +10,7 @@ export interface FlagValues {
   readonly model?: readonly string[];
   readonly parameter?: readonly string[];
   readonly dare?: readonly string[];
+  readonly lines?: string;
   readonly exclude?: readonly string[];
   readonly heads?: string;
   readonly missing?: string;

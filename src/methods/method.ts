@@ -256,6 +256,10 @@ export interface MethodDeclaration {
   readonly description: string;
   readonly base: "required" | "optional" | "unused";
   readonly models: { readonly min: number; readonly max?: number };
+  /**
+   * By name. A number called `lambda` is the scale of the merged change and nothing else: theta_0 + lambda·change. A
+   * recipe's `lines` multiplies it layer by layer.
+   */
   readonly parameters: Readonly<Record<string, Parameter>>;
   /** Named sets of parameter values; the first is the default dialect. */
   readonly dialects: Readonly<Record<string, Dialect>>;
@@ -277,6 +281,11 @@ export interface TileMethod extends MethodDeclaration {
   readonly scores?: Readonly<Record<string, Score>>;
   /** What must be known next, or `null`. Called again with each answer added to `known`. */
   needs(settings: Settings, known: Known): Need | null;
+  /**
+   * By what the unscaled merged change (lambda 1) exceeds the plain sum of the models' changes, where it is a multiple of
+   * that sum for every input; else `null`. LiNeS derives its alpha from it.
+   */
+  sumMultiple?(settings: Settings): number | null;
   /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */
   check?(settings: Settings): string | null;
   /** From settings and statistics to the numbers of `combine`. */

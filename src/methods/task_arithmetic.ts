@@ -47,6 +47,13 @@ With \`normalize\` the sum is divided by the sum of the weights. Weights that su
 
   needs: () => null,
 
+  sumMultiple({ global, models }) {
+    const weight = Number(models[0]!.weight);
+    if (models.some((model) => Number(model.weight) !== weight)) return null;
+    const sum = global.normalize ? weightSum(models) : 1;
+    return weight / (isZero(sum) ? 1 : sum);
+  },
+
   check({ global, models }) {
     if (!global.normalize || global.zero_sum === "undivided" || !isZero(weightSum(models))) return null;
     return "the weights sum to zero, so the sum cannot be divided by them; change a weight or set normalize: false";

@@ -6,6 +6,8 @@ import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import { dropsFor, isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { layerScale, scaleLambda } from "./lines.js";
+import type { LayerScale } from "./lines.js";
 import { isMerged } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
@@ -61,11 +63,16 @@ class Accounting {
   readonly warnings: string[] = [];
   readonly #context: Context;
   readonly #ties: Ties;
+  readonly #scaleOf: LayerScale;
   /** What reaches the result, per checkpoint. */
   readonly #used = new Map<Checkpoint, Set<string>>();
 
   constructor(context: Context) {
     this.#context = context;
+    this.#scaleOf = layerScale(
+      context.recipe,
+      context.wanted.map(({ name }) => name),
+    );
     this.#ties = new Ties(context.recipe, context.base === null ? context.models : [context.base, ...context.models]);
   }
 
@@ -156,9 +163,9 @@ class Accounting {
     if (alone !== null) return alone;
     if (lacking.length > 0) this.warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);
     const place = { ...wanted, members: places };
-    const settings = settingsFor(recipe, place);
-    this.#check(settings, name);
     const tiedTo = this.#ties.primaryOf.get(name) ?? null;
+    const settings = scaleLambda(settingsFor(recipe, place), this.#scaleOf(tiedTo ?? name));
+    this.#check(settings, name);
     const reasons = [
       ...(lacking.length > 0 ? [`not in ${lacking.join(", ")} (missing: skip)`] : []),
       ...(tiedTo === null ? [] : [`tied to ${tiedTo}; counted once`]),

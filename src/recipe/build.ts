@@ -5,6 +5,7 @@ import type { Method, Parameter } from "../methods/method.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import { Issues, nearest, oneOf, quote, within } from "./issues.js";
 import { readLayout } from "./layout.js";
+import { readLines } from "./lines.js";
 import { mergeLabel, readModels, samePath } from "./models.js";
 import { DROP, readParameters, readSetting } from "./parameters.js";
 import type {
@@ -13,9 +14,11 @@ import type {
   Heads,
   InputSettings,
   Layout,
+  LinesSettings,
   OutputSettings,
   Recipe,
   RecipeModel,
+  Setting,
 } from "./recipe.js";
 import { readTokenizer } from "./tokenizer.js";
 import { type Entry, entryOf, type Node } from "./tree.js";
@@ -55,6 +58,7 @@ const KEYS = [
   "modules",
   "parameters",
   "dare",
+  "lines",
   "exclude",
   "heads",
   "missing",
@@ -178,6 +182,7 @@ function readRecipe(
     chatTemplate: read("chat_template", ({ node }) => readTemplate(reading, node)) ?? null,
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
     dare: readDare(reading, entries.get("dare"), method, models),
+    lines: read("lines", ({ node, where: at }) => readLines(reading, node, placed(at, "lines"), method)) ?? null,
   };
   if (method === null) return null;
   const settings = readParameters(reading, parameters, method, dialect, context.methods);
@@ -193,7 +198,7 @@ function readRecipe(
     ...rest,
     seed: rest.seed ?? context.seedDefault ?? 0,
     merges: Object.fromEntries(merges),
-    notes: compat === "none" ? notesOn(method, base, models) : [],
+    notes: compat === "none" ? [...notesOn(method, base, models), ...notesOnLines(rest.lines, settings)] : [],
     positions: Object.fromEntries(reading.positions),
   };
 }
@@ -425,6 +430,11 @@ function readDare(
     drop: { value: drop?.value ?? 0, patterns: drop?.patterns ?? [] },
     rescale: (rescale && readFlag(reading, rescale.node, "dare.rescale")) ?? true,
   };
+}
+
+function notesOnLines(lines: LinesSettings | null, { lambda }: Readonly<Record<string, Setting>>): readonly string[] {
+  if (lines === null || lambda === undefined || lambda.value === 1) return [];
+  return [`lines multiplies lambda, which is ${String(lambda.value)}; the paper's LiNeS takes its place (lambda: 1)`];
 }
 
 /** What is legal and yet worth a second look. */

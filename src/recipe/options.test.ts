@@ -40,6 +40,7 @@ describe("flags alone", () => {
           "oracle=./a=b",
         ],
         dare: ["0.9", "rescale=false", "mnist.drop=0.5", "drop@*.bias=0"],
+        lines: "0.4,-0.1",
         exclude: ["head.*"],
         heads: "separate",
         missing: "skip",
@@ -60,6 +61,7 @@ parameters:
   normalize: false
   oracle: ./a=b
 dare: {drop: {value: 0.9, patterns: {"*.bias": 0}}, rescale: false}
+lines: {alpha: 0.4, beta: -0.1}
 exclude: [head.*]
 heads: separate
 missing: skip
@@ -86,6 +88,8 @@ seed: 3
       [{ ...MODELS, dare: "2" }, "recipe/out-of-range", "--dare 2"],
       [{ ...MODELS, dare: "rescale=maybe" }, "recipe/missing-key", "--dare rescale=maybe"],
       [{ ...MODELS, dare: "mnist.rescale=false" }, "usage", "--dare mnist.rescale=false"],
+      [{ ...MODELS, lines: "0.1,0.2,0.3" }, "usage", '--lines "0.1,0.2,0.3"'],
+      [{ ...MODELS, lines: "half" }, "recipe/wrong-type", "--lines half"],
       [{ ...MODELS, heads: "bse" }, "recipe/out-of-range", "--heads bse"],
       [{ ...MODELS, seed: "x" }, "recipe/wrong-type", "--seed x"],
       [{ ...MODELS, dtype: "bf16" }, "recipe/out-of-range", "--dtype bf16"],

@@ -40,6 +40,8 @@ export interface RecipeOptions {
   readonly parameters?: readonly string[] | undefined;
   /** `0.9` or `drop=0.9`, `rescale=false`, `mnist.drop=0.5`, `drop@*.mlp.*=0.5`; `none` removes a file's DARE. */
   readonly dare?: string | readonly string[] | undefined;
+  /** LiNeS: `0.1,0.2` is alpha and beta, `0.2` beta alone; `none` removes a file's. */
+  readonly lines?: string | undefined;
   readonly exclude?: readonly string[] | undefined;
   readonly heads?: string | undefined;
   readonly missing?: string | undefined;
@@ -58,6 +60,7 @@ export const FLAGS: Readonly<Record<keyof RecipeOptions, string>> = {
   models: "--model",
   parameters: "--parameter",
   dare: "--dare",
+  lines: "--lines",
   exclude: "--exclude",
   heads: "--heads",
   missing: "--missing",
@@ -90,7 +93,8 @@ function applyOptions(file: Dictionary, options: RecipeOptions): Dictionary {
 }
 
 function applyPlain(file: Dictionary, options: RecipeOptions): Dictionary {
-  const { method, dialect, base, models, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } = options;
+  const { method, dialect, base, models, lines, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } =
+    options;
   let root = file;
   const named = entryOf(file, "method")?.node;
   // A dialect belongs to its method: another method starts with its own default, another dialect replaces `ties/paper`.
@@ -101,6 +105,7 @@ function applyPlain(file: Dictionary, options: RecipeOptions): Dictionary {
   if (dialect !== undefined) root = put(root, "dialect", text("dialect", dialect));
   if (base !== undefined) root = put(root, "base", text("base", base));
   if (models !== undefined) root = put(root, "models", texts("models", models));
+  if (lines !== undefined) root = put(root, "lines", linesNode(lines));
   if (exclude !== undefined) root = put(root, "exclude", texts("exclude", exclude));
   if (heads !== undefined) root = put(root, "heads", text("heads", heads));
   if (missing !== undefined) root = put(root, "missing", text("missing", missing));
@@ -123,6 +128,21 @@ function blockOf(root: Dictionary, key: string, where: Where): Dictionary | null
   const node = entryOf(root, key)?.node;
   if (node === undefined || (node.kind === "scalar" && node.value === null)) return dictionary([], where);
   return node.kind === "dictionary" ? node : null;
+}
+
+function linesNode(written: string): Node {
+  const where = flag("lines", written);
+  if (written === "none") return plainScalar("null", where);
+  const parts = written.split(",");
+  const beta = parts.pop()!;
+  const entries = [...parts.map((alpha) => ["alpha", alpha] as const), ["beta", beta] as const];
+  if (entries.length > 2) {
+    throw issue("--lines takes one or two numbers", { code: "usage", where, expected: "ALPHA,BETA or BETA" });
+  }
+  return dictionary(
+    entries.map(([key, value]) => ({ key, where, node: plainScalar(value, where) })),
+    where,
+  );
 }
 
 function text(option: keyof RecipeOptions, value: string): Scalar {

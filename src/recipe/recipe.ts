@@ -16,6 +16,8 @@ export interface Recipe {
   readonly parameters: Readonly<Record<string, Setting>>;
   /** DARE before a task-vector method, or `null`. */
   readonly dare: DareSettings | null;
+  /** LiNeS after a method with a lambda, or `null`. */
+  readonly lines: LinesSettings | null;
   readonly exclude: readonly string[];
   readonly heads: Heads;
   readonly missing: "error" | "skip";
@@ -127,6 +129,13 @@ export interface DareSettings {
   readonly drop: Setting;
   /** Multiply survivors by 1 / (1 − drop). */
   readonly rescale: boolean;
+}
+
+/** The merged change of layer l of L is multiplied by alpha + beta·l / (L − 1), that of other tensors by alpha. */
+export interface LinesSettings {
+  /** `null`: derived from the models and their weights, where the method allows it. */
+  readonly alpha: number | null;
+  readonly beta: number;
 }
 
 /**

@@ -156,6 +156,10 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
     dare: dares
       ? fc.record({ drop: setting(DROP).filter((drop) => drop.value !== null), rescale: fc.boolean() })
       : fc.constant(null),
+    lines:
+      method.parameters.lambda === undefined
+        ? fc.constant(null)
+        : fc.option(fc.record({ alpha: fc.option(number), beta: number })),
     exclude: fc.array(pattern, { maxLength: 3 }),
     heads: fc.constantFrom("base" as const, "separate" as const),
     missing: fc.constantFrom("error" as const, "skip" as const),
@@ -207,6 +211,7 @@ models:
 allow_duplicates: true
 parameters: {}
 dare: null
+lines: null
 exclude: []
 heads: base
 missing: error

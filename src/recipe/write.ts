@@ -29,7 +29,7 @@ export function stringifyRecipe(recipe: Recipe): string {
 
 /** @param isWritten the result becomes files; not so for a merge that is an input. */
 function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
-  const { method, dialect, base, models, layout, dare, exclude, heads, missing, seed, output, merges } = recipe;
+  const { method, dialect, base, models, layout, dare, lines, exclude, heads, missing, seed, output, merges } = recipe;
   const { compat, input, tokenizer, chatTemplate } = recipe;
   return map([
     ["method", method.name],
@@ -47,6 +47,15 @@ function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
         : map([
             ["drop", settingNode(dare.drop)],
             ["rescale", dare.rescale],
+          ]),
+    ],
+    [
+      "lines",
+      lines === null
+        ? null
+        : map([
+            ["alpha", lines.alpha],
+            ["beta", lines.beta],
           ]),
     ],
     ["exclude", sequence(exclude)],

@@ -1,0 +1,118 @@
+/** LiNeS from files to files, on made-up layers and on a real network. */
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { after, describe, it } from "node:test";
+import { Folder, merge, readTensors, type RecipeObject, tensor, valuesOf } from "./support/family.js";
+import { normals } from "./support/random.js";
+
+const folder = new Folder();
+after(() => folder.remove());
+
+const NAMES = ["model.embed_tokens.weight", ...[0, 1, 2].map((l) => `model.layers.${l}.w`), "model.norm.weight"];
+const write = (name: string, seed: number) =>
+  folder.write(
+    name,
+    NAMES.map((key, index) =>
+      tensor(
+        key,
+        normals(200, index, 1).map((x, p) => x + normals(200, seed * 10 + index, 0.1)[p]!),
+      ),
+    ),
+  );
+const base = write("base", 0);
+const models = [write("one", 1), write("two", 2), write("three", 3)];
+const run = (recipe: RecipeObject) => merge({ base, models, ...recipe }, { out: folder.fresh() });
+
+describe("lines", () => {
+  const methods: readonly RecipeObject[] = [
+    { method: "ties", parameters: { density: 0.4, lambda: 0.8 } },
+    { method: "task_arithmetic", parameters: { lambda: 0.5 } },
+    { method: "consensus" },
+    { method: "magmax" },
+    { method: "localize_and_stitch", parameters: { density: 0.3 } },
+    { method: "ramplus_tl" },
+    { method: "ties", dare: { drop: 0.3 } },
+  ];
+
+  for (const recipe of methods) {
+    const name = `${String(recipe.method)}${recipe.dare === undefined ? "" : " with DARE"}`;
+    it(`${name}: alpha 1 and beta 0 give the same bytes`, async () => {
+      const plain = await run(recipe);
+      const scaled = await run({ ...recipe, lines: { alpha: 1, beta: 0 } });
+      assert.deepEqual(scaled.prints, plain.prints);
+    });
+
+    it(`${name}: a layer is merged as with lambda times its factor`, async () => {
+      const { lambda = null, ...others } = (recipe.parameters ?? {}) as Record<string, number>;
+      const own = lambda ?? { consensus: 0.3 }[recipe.method as string] ?? 1;
+      const scaled = await run({ ...recipe, lines: { alpha: 0.25, beta: 0.5 } });
+      for (const [factor, tensors] of [
+        [0.25, [NAMES[0]!, NAMES[1]!, NAMES[4]!]],
+        [0.5, [NAMES[2]!]],
+        [0.75, [NAMES[3]!]],
+      ] as const) {
+        const plain = await run({ ...recipe, parameters: { ...others, lambda: own * factor } });
+        for (const key of tensors) assert.deepEqual(scaled.values(key), plain.values(key), key);
+      }
+    });
+  }
+
+  it("a tied output takes the factor of the embedding it is tied to", async () => {
+    const tied = ["model.embed_tokens.weight", "model.layers.0.w", "model.layers.1.w", "lm_head.weight"];
+    const at = (name: string, shift: number) =>
+      folder.write(
+        name,
+        tied.map((key) =>
+          tensor(
+            key,
+            [1, 2, 3].map((x) => x + shift),
+          ),
+        ),
+      );
+    const merged = await merge(
+      { method: "task_arithmetic/mergekit", base: at("t0", 0), models: [at("t1", 1)], lines: { alpha: 0.5, beta: 1 } },
+      { out: folder.fresh() },
+    );
+    assert.deepEqual(
+      tied.map((key) => merged.values(key)[0]),
+      [1.5, 1.5, 2.5, 1.5],
+    );
+  });
+
+  it("the zoo's vision models, against f64", async () => {
+    let root = import.meta.dirname;
+    while (!existsSync(path.join(root, "zoo"))) root = path.dirname(root);
+    const zoo = (name: string) => path.join(root, "zoo", "vision", name);
+    const tasks = ["mnist", "fashion", "latin"];
+    const merged = await merge(
+      {
+        method: "task_arithmetic/mergekit",
+        base: zoo("base"),
+        models: tasks.map(zoo),
+        exclude: ["classifier.*"],
+        lines: { alpha: 0.1, beta: 0.2 },
+        output: { dtype: "float32" },
+      },
+      { out: folder.fresh(), threads: 2 },
+    );
+    const [start, ...tuned] = await Promise.all(["base", ...tasks].map((name) => readTensors(zoo(name))));
+    let layers = 0;
+    for (const [name, one] of start!) {
+      if (name.startsWith("classifier.")) continue;
+      const layer = /\.layer\.(\d)\./.exec(name);
+      if (layer !== null) layers++;
+      const factor = 0.1 + (0.2 * Number(layer?.[1] ?? 0)) / 5;
+      const origin = valuesOf(one);
+      const others = tuned.map((tensors) => valuesOf(tensors.get(name)!));
+      const found = merged.values(name);
+      for (let p = 0; p < origin.length; p++) {
+        const sum = others.reduce((total, values) => total + values[p]! - origin[p]!, 0);
+        const expected = origin[p]! + factor * sum;
+        if (Math.abs(found[p]! - expected) > 1e-6) assert.fail(`${name}[${p}]: ${found[p]}, not ${expected}`);
+      }
+    }
+    assert.equal(layers, 96);
+  });
+});
