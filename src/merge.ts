@@ -10,11 +10,11 @@ import { settle } from "./execute/settle.js";
 import { setupOf } from "./execute/setup.js";
 import type { Tuning, WorkSetup } from "./execute/setup.js";
 import type { Workspace } from "./execute/workspace.js";
-import type { Method } from "./methods/method.js";
 import { makePlan } from "./plan/plan.js";
 import { storedSources } from "./plan/streams.js";
 import type { OpenInputs } from "./plan/types.js";
 import type { Plan } from "./plan/types.js";
+import { methodsOf } from "./recipe/methods.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { modelCard } from "./report/model_card.js";
 import { PROVENANCE_FILE, provenanceOf } from "./report/provenance.js";
@@ -67,7 +67,7 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       };
       const settled = await settle(plan.merges, journal, {
         ...runOptions,
-        findMethod: methodsOf(inputs),
+        findMethod: methodsOf(recipe),
         ...(options.tuning && { tuning: options.tuning }),
       });
       const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
@@ -86,12 +86,6 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
   } finally {
     await inputs.close();
   }
-}
-
-/** The methods of the merges among the inputs. */
-function methodsOf({ merges }: OpenInputs): (name: string) => Method {
-  const methods = new Map(merges.map(({ recipe: { method } }) => [method.name, method]));
-  return (name) => methods.get(name)!;
 }
 
 /** The plan alone; reads headers and configs, no weights. */

@@ -6,7 +6,7 @@ import type { Recipe } from "./recipe/recipe.js";
 export interface RecipeObject {
   readonly method: string;
   readonly dialect?: string;
-  readonly base?: string;
+  readonly base?: string | { readonly merge: RecipeObject };
   readonly models: readonly (string | Readonly<Record<string, unknown>>)[];
   readonly parameters?: Readonly<Record<string, unknown>>;
   readonly dare?: Readonly<Record<string, unknown>>;

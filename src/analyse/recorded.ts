@@ -17,26 +17,36 @@ const OutputFile = v.pipe(
   v.check((name) => placeOf(name).inside, "the name of a file in the folder or in heads/MODEL/"),
 );
 
+const RecordedFile = v.object({
+  file: v.string(),
+  bytes: Size,
+  modified: v.string(),
+  header: Hash,
+  content: v.optional(v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hexadecimal digits"))),
+});
+
+export type RecordedFile = v.InferOutput<typeof RecordedFile>;
+
+export const RecordedInputs = v.array(
+  v.object({
+    role: v.string(),
+    name: v.string(),
+    model: v.string(),
+    files: v.array(RecordedFile),
+    /** Key of a merge that was read without being written: it has no files. */
+    merge: v.optional(v.string()),
+  }),
+);
+
+export type RecordedInput = v.InferOutput<typeof RecordedInputs>[number];
+
+/** Merges that were inputs, each after those that it reads. */
+export const RecordedMerges = v.optional(v.array(v.object({ key: v.string(), inputs: RecordedInputs })), []);
+
 const RecordedMerge = v.object({
   format: v.literal(1),
-  inputs: v.array(
-    v.object({
-      role: v.string(),
-      name: v.string(),
-      model: v.string(),
-      files: v.array(
-        v.object({
-          file: v.string(),
-          bytes: Size,
-          modified: v.string(),
-          header: Hash,
-          content: v.optional(
-            v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hexadecimal digits")),
-          ),
-        }),
-      ),
-    }),
-  ),
+  inputs: RecordedInputs,
+  merges: RecordedMerges,
   outputs: v.pipe(
     v.array(v.object({ file: OutputFile, bytes: Size, header: v.optional(Hash) })),
     v.minLength(1, "at least one weight file"),
@@ -47,7 +57,25 @@ const RecordedMerge = v.object({
 });
 
 export type RecordedMerge = v.InferOutput<typeof RecordedMerge>;
-export type RecordedInput = RecordedMerge["inputs"][number];
+
+/**
+ * The checkpoints that were read, each once, those of merges in the place of the merges; what an extra input reads is
+ * extra. A merge is looked for among those before it, so that no record can lead round in circles.
+ */
+export function storedInputs({ inputs, merges }: Pick<RecordedMerge, "inputs" | "merges">): RecordedInput[] {
+  const known = new Map<string, readonly RecordedInput[]>();
+  const expand = (some: readonly RecordedInput[]) => {
+    const expanded = some.flatMap((input) => {
+      if (input.merge === undefined) return [input];
+      const inner = known.get(input.merge) ?? [];
+      return input.role === "extra" ? inner.map((one) => ({ ...one, role: "extra" })) : inner;
+    });
+    const keyOfInput = ({ role, model, files }: RecordedInput) => JSON.stringify([role === "extra", model, files]);
+    return [...new Map(expanded.map((input) => [keyOfInput(input), input])).values()];
+  };
+  for (const merge of merges) known.set(merge.key, expand(merge.inputs));
+  return expand(inputs);
+}
 
 /** Where an output file lies: the separate head's folder, or "", and the name in it. */
 export interface Place {

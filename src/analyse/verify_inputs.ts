@@ -5,21 +5,23 @@ import { xxh64 } from "../numbers/checksum.js";
 import { LIMITS } from "../models/limits.js";
 import { countOf, failure, passed } from "./checks.js";
 import type { Check } from "./checks.js";
-import type { RecordedInput, RecordedMerge } from "./recorded.js";
+import { storedInputs } from "./recorded.js";
+import type { RecordedFile, RecordedInput, RecordedMerge } from "./recorded.js";
 import type { VerifyPlatform } from "./platform.js";
 import type { OutputFolder } from "./verify_folder.js";
 
 type InputPlatform = Pick<VerifyPlatform, "openModel" | "hashFile">;
 
 export async function checkInputs(
-  { inputs, sideFiles }: RecordedMerge,
+  recorded: RecordedMerge,
   folders: readonly OutputFolder[],
   platform: InputPlatform,
 ): Promise<Check[]> {
   const problems: string[] = [];
   const copies: string[] = [];
-  const copied = new Set(sideFiles.filter(({ checksum }) => checksum === undefined).map(({ file }) => file));
+  const copied = new Set(recorded.sideFiles.filter(({ checksum }) => checksum === undefined).map(({ file }) => file));
   let compared = 0;
+  const inputs = storedInputs(recorded);
   for (const input of inputs) {
     const checkpoint = await openOrProblem(input, platform);
     if (typeof checkpoint === "string") {
@@ -80,7 +82,7 @@ async function weightProblems(
 
 /** A recorded content says more than the time of a file. */
 async function shardProblem(
-  { bytes, modified, header, content }: RecordedInput["files"][number],
+  { bytes, modified, header, content }: RecordedFile,
   { source: { stamp, address }, header: found }: Shard,
   { hashFile }: InputPlatform,
 ): Promise<string | null> {

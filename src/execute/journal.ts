@@ -41,7 +41,7 @@ export function planHash(plan: Plan): string {
 /** The statistics of a merge that is an input; see settle.ts. */
 interface SettledLine {
   readonly settled: string;
-  readonly known: Known;
+  readonly value: Known;
   /** Per tensor its quotas, runs of equal ones together. */
   readonly quotas: readonly (readonly [tensor: number, runs: readonly (readonly [quota: Quota, blocks: number])[]])[];
 }
@@ -83,8 +83,8 @@ export class Journal {
       const { known, value } = line as KnownLine;
       this.known.set(known, value);
     } else if ("settled" in line) {
-      const { settled, known, quotas } = line as SettledLine;
-      this.settled.set(settled, { known, quotas: unpacked(quotas), unproved: null });
+      const { settled, value, quotas } = line as SettledLine;
+      this.settled.set(settled, { known: value, quotas: unpacked(quotas), unproved: null });
     } else if ("block" in line) {
       const { block, written } = line as BlockLine;
       this.#keep(block[0], block[1], written);
@@ -107,7 +107,7 @@ export class Journal {
   recordSettled(key: string, gathered: Gathered): void {
     const { known, quotas } = gathered;
     this.settled.set(key, gathered);
-    this.#workspace.record([encode({ settled: key, known, quotas: packed(quotas) } satisfies SettledLine)]);
+    this.#workspace.record([encode({ settled: key, value: known, quotas: packed(quotas) } satisfies SettledLine)]);
   }
 
   recordBlocks(

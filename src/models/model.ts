@@ -25,6 +25,8 @@ export interface StoredTensor extends TensorEntry {
 export interface SideFile {
   readonly name: string;
   readonly size: number;
+  /** Of a file that a plan makes and no folder holds. */
+  readonly text?: string;
   read(): Promise<Uint8Array>;
 }
 

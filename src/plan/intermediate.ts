@@ -109,6 +109,6 @@ function sideFilesOf(plan: Plan, { base, models }: OpenInputs): SideFile[] {
       return [{ ...file, name: side.name }];
     }
     const bytes = new TextEncoder().encode(side.text);
-    return [{ name: side.name, size: bytes.length, read: () => Promise.resolve(bytes) }];
+    return [{ name: side.name, size: bytes.length, text: side.text, read: () => Promise.resolve(bytes) }];
   });
 }

@@ -25,7 +25,9 @@ export function planSideFiles(recipe: Recipe, { base, models }: OpenInputs): Pla
   const checkpoints = base === null ? models : [base, ...models];
   const files = new Map<string, PlannedSideFile>();
   for (const [input, { sideFiles }] of checkpoints.entries()) {
-    for (const { name } of sideFiles) if (!files.has(name)) files.set(name, { name, input, file: name });
+    for (const { name, text } of sideFiles) {
+      if (!files.has(name)) files.set(name, text === undefined ? { name, input, file: name } : { name, text });
+    }
   }
   const donor = checkpoints.find(({ config }) => config !== null);
   const config = donor === undefined ? [] : [{ name: "config.json", text: configText(donor, recipe.output.dtype) }];

@@ -95,7 +95,7 @@ function readWhole(
   outputKeys: readonly string[],
   texts: ReadonlySet<string>,
 ): Recipe | null {
-  const merges = new Map<string, Recipe>();
+  const labels = new Labels(texts);
   const reading: Reading = {
     issues,
     positions: new Map(),
@@ -104,12 +104,12 @@ function readWhole(
       const seedDefault = seedOf(root) ?? context.seedDefault;
       const inner = { ...context, ...(seedDefault !== undefined && { seedDefault }) };
       const recipe = readWhole(issues.within(where.key ?? path), entry.node, inner, NESTED_OUTPUT_KEYS, texts);
-      return recipe === null ? undefined : labelOf(merges, recipeWithin(path, recipe), entry.node, texts);
+      return recipe === null ? undefined : labels.labelOf(recipeWithin(path, recipe), entry.node);
     },
   };
   note(reading, "", root.where);
   const entries = readEntries(reading, root, "", { known: KEYS, advise: (key) => adviseKey(key, root, context) });
-  return entries === null ? null : readRecipe(reading, entries, root.where, context, outputKeys, merges);
+  return entries === null ? null : readRecipe(reading, entries, root.where, context, outputKeys, labels.merges);
 }
 
 function textsIn(node: Node): Set<string> {
@@ -136,18 +136,31 @@ function recipeWithin(path: string, recipe: Recipe): Recipe {
   return { ...recipe, positions: Object.fromEntries(positions), merges: Object.fromEntries(merges) };
 }
 
-/** Equal merges share a label; no label equals a path of the recipe. */
-function labelOf(merges: Map<string, Recipe>, recipe: Recipe, node: Node, texts: ReadonlySet<string>): string {
-  const text = stringifyRecipe(recipe);
-  const stem = mergeLabel(node);
-  for (let count = 1; ; count++) {
-    const label = count === 1 ? stem : `${stem}-${count}`;
-    const known = merges.get(label);
-    if (known === undefined && !texts.has(label)) {
-      merges.set(label, recipe);
-      return label;
-    }
-    if (known !== undefined && stringifyRecipe(known) === text) return label;
+/** Gives labels to merges: equal ones share one, and none equals a path of the recipe. */
+class Labels {
+  readonly merges = new Map<string, Recipe>();
+  readonly #byText = new Map<string, string>();
+  readonly #next = new Map<string, number>();
+  readonly #texts: ReadonlySet<string>;
+
+  /** @param texts every scalar of the file. */
+  constructor(texts: ReadonlySet<string>) {
+    this.#texts = texts;
+  }
+
+  labelOf(recipe: Recipe, node: Node): string {
+    const text = stringifyRecipe(recipe);
+    const known = this.#byText.get(text);
+    if (known !== undefined) return known;
+    const stem = mergeLabel(node);
+    let count = this.#next.get(stem) ?? 1;
+    let label: string;
+    do label = count === 1 ? stem : `${stem}-${count}`;
+    while (count++ > 0 && (this.#texts.has(label) || this.merges.has(label)));
+    this.#next.set(stem, count);
+    this.#byText.set(text, label);
+    this.merges.set(label, recipe);
+    return label;
   }
 }
 

@@ -15,9 +15,17 @@ const STATISTICS_COPIES = 2;
  * Predicted peak of resident memory of a merge, in bytes; within about a third of what is measured. It follows from the
  * number of models, the dtypes and the threads; the size of the models is not in it.
  */
-export function peakMemory(plan: Plan, method: Method, threads: number): number {
+export function peakMemory(plan: Plan, method: Method, threads: number, findMethod: FindMethod): number {
+  // Merges among the inputs are settled one after another, each with a crew of its own.
+  const inner = plan.merges.map((merge) => crewMemory(merge.plan, findMethod(merge.plan.method), threads));
+  return RUNTIME_BYTES + Math.max(...inner, crewMemory(plan, method, threads));
+}
+
+type FindMethod = (name: string) => Method;
+
+function crewMemory(plan: Plan, method: Method, threads: number): number {
   const workbench = workbenchBytes(setupOf(plan, (file) => file));
-  return RUNTIME_BYTES + threads * (workbench + THREAD_BYTES) + statisticsMemory(plan, method);
+  return threads * (workbench + THREAD_BYTES) + statisticsMemory(plan, method);
 }
 
 function statisticsMemory(plan: Plan, method: Method): number {

@@ -2,7 +2,7 @@ import type { Paper } from "../methods/method.js";
 import type { Plan } from "../plan/types.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { codeBlock, codeSpan, markdownTable, plainText } from "./markdown.js";
-import type { Provenance } from "./provenance.js";
+import type { Provenance, ProvenanceInput } from "./provenance.js";
 import { countOf, countText, percentText, sizeText } from "./units.js";
 
 /** More warnings than a reader wants; all of them are in the provenance file. */
@@ -39,7 +39,7 @@ export function modelCard(recipe: Recipe, plan: Plan, provenance: Provenance): s
 }
 
 function header(recipe: Recipe, plan: Plan): string {
-  const labels = plan.inputs.filter(({ role }) => role !== "extra").map(({ label }) => label);
+  const labels = storedLabels(plan, plan.merges);
   return [
     "---",
     "base_model:",
@@ -52,6 +52,16 @@ function header(recipe: Recipe, plan: Plan): string {
     "---",
     "",
   ].join("\n");
+}
+
+/** Checkpoints whose weights are in the result, those of merges among the inputs too. */
+function storedLabels({ inputs, sources }: Plan, merges: Plan["merges"]): string[] {
+  return inputs.flatMap(({ role, label }, index) => {
+    if (role === "extra") return [];
+    const address = sources.find(({ input }) => input === index)?.address;
+    if (address?.kind !== "merge") return [label];
+    return storedLabels(merges.find(({ key }) => key === address.key)!.plan, merges);
+  });
 }
 
 function titleOf({ models }: Recipe): string {
@@ -72,14 +82,24 @@ function firstParagraph(text: string): string {
   return text.trim().split(/\n\s*\n/)[0]!;
 }
 
-function inputTable(plan: Plan, { inputs }: Provenance): string {
-  const rows = inputs.map(({ role, name, model, files }) => [
-    role === "extra" ? plainText(name) : role,
-    role === "extra" ? "" : codeSpan(name),
-    codeSpan(model),
-    String(files.length),
-    sizeText(files.reduce((sum, { bytes }) => sum + bytes, 0)),
-  ]);
+function inputTable(plan: Plan, { inputs, merges = [] }: Provenance): string {
+  const rowOf = (place: string) => (input: ProvenanceInput) => {
+    const { role, name, model, files, merge } = input;
+    const isMerge = merge !== undefined;
+    return [
+      `${place}${role === "extra" ? plainText(name) : role}`,
+      role === "extra" ? "" : codeSpan(name),
+      isMerge ? "a merge, read without being written" : codeSpan(model),
+      isMerge ? "" : String(files.length),
+      isMerge ? "" : sizeText(files.reduce((sum, { bytes }) => sum + bytes, 0)),
+    ];
+  };
+  const labelOf = (key: string) =>
+    [...inputs, ...merges.flatMap((merge) => merge.inputs)].find(({ merge }) => merge === key)!.model;
+  const rows = [
+    ...inputs.map(rowOf("")),
+    ...merges.toReversed().flatMap((merge) => merge.inputs.map(rowOf(`${codeSpan(labelOf(merge.key))}: `))),
+  ];
   const table = markdownTable(["role", "name", "checkpoint", "weight files", "size"], rows);
   if (plan.inputs.some(({ role }) => role === "base")) return table;
   return `${table}\n\nThere is no base; config and other files come from the first model that has them.`;

@@ -1,6 +1,7 @@
 import { planHash } from "../execute/journal.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import type { Plan } from "../plan/types.js";
+import { methodsOf } from "../recipe/methods.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { peakMemory } from "./estimate.js";
@@ -11,7 +12,9 @@ export interface PlanReport {
   readonly plan: string;
   readonly method: string;
   readonly dialect: string;
-  readonly inputs: readonly { readonly role: string; readonly name: string; readonly model: string }[];
+  readonly inputs: readonly InputReport[];
+  /** Merges that are inputs and are written nowhere, each after those that it reads. */
+  readonly merges: readonly MergeInputReport[];
   readonly actions: {
     readonly merge: ActionTotal;
     readonly copy: ActionTotal;
@@ -37,6 +40,22 @@ export interface PlanReport {
   readonly recipe: string;
 }
 
+export interface InputReport {
+  readonly role: string;
+  readonly name: string;
+  readonly model: string;
+  /** Key of a merge. */
+  readonly merge?: string;
+}
+
+export interface MergeInputReport {
+  readonly key: string;
+  readonly plan: string;
+  readonly method: string;
+  readonly dialect: string;
+  readonly inputs: readonly InputReport[];
+}
+
 export interface ActionTotal {
   readonly tensors: number;
   readonly entries: number;
@@ -58,7 +77,10 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     plan: planHash(plan),
     method: recipe.method.name,
     dialect: recipe.dialect,
-    inputs: plan.inputs.map(({ role, name, label }) => ({ role, name, model: label })),
+    inputs: inputsOf(plan),
+    merges: plan.merges.map(({ key, dialect, plan: inner }) => {
+      return { key, plan: planHash(inner), method: inner.method, dialect, inputs: inputsOf(inner) };
+    }),
     actions: {
       merge: totalOf(plan, "merge"),
       copy: totalOf(plan, "copy"),
@@ -82,10 +104,17 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     readBytes: plan.estimate.readBytes,
     passes: plan.estimate.passes,
     threads,
-    peakMemoryBytes: peakMemory(plan, recipe.method, threads),
+    peakMemoryBytes: peakMemory(plan, recipe.method, threads, methodsOf(recipe)),
     warnings: plan.warnings,
     recipe: stringifyRecipe(recipe),
   };
+}
+
+function inputsOf({ inputs, sources }: Plan): InputReport[] {
+  return inputs.map(({ role, name, label }, index) => {
+    const address = sources.find(({ input }) => input === index)?.address;
+    return { role, name, model: label, ...(address?.kind === "merge" && { merge: address.key }) };
+  });
 }
 
 function totalOf(plan: Plan, action: "merge" | "copy"): ActionTotal {

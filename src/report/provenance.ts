@@ -2,7 +2,7 @@ import { keyOf, placeOf } from "../analyse/recorded.js";
 import type { RunResult } from "../execute/run.js";
 import { planHash } from "../execute/journal.js";
 import { xxh64 } from "../numbers/checksum.js";
-import type { Plan, PlannedMerge, PlannedSource } from "../plan/types.js";
+import type { Plan, PlannedSource } from "../plan/types.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { VERSION } from "../version.js";
@@ -24,6 +24,8 @@ export interface Provenance {
   /** The complete recipe as YAML, every default written out. */
   readonly recipe: string;
   readonly inputs: readonly ProvenanceInput[];
+  /** Merges that were inputs and are written nowhere, each after those that it reads. */
+  readonly merges?: readonly ProvenanceMerge[];
   /** Weight files; header: XXH64 of the 8 length bytes and the header. */
   readonly outputs: readonly { readonly file: string; readonly bytes: number; readonly header?: string }[];
   /** Configs, indexes and copies of small files; with XXH64 of the content where the plan made it. */
@@ -47,11 +49,14 @@ export interface ProvenanceInput {
     /** SHA-256 of the whole file, as `sha256:…`; only where it was asked for. */
     readonly content?: string;
   }[];
-  /** For a merge that was read without being written; it has no files of its own. */
-  readonly merge?: ProvenanceMerge;
+  /** Key of a merge that was read without being written; it has no files of its own. */
+  readonly merge?: string;
 }
 
-export type ProvenanceMerge = Pick<Provenance, "plan" | "method" | "dialect" | "seed" | "recipe" | "inputs">;
+export interface ProvenanceMerge
+  extends Pick<Provenance, "plan" | "method" | "dialect" | "seed" | "recipe" | "inputs"> {
+  readonly key: string;
+}
 
 export interface ProvenanceCounts {
   readonly tensors: { readonly merged: number; readonly copied: number; readonly skipped: number };
@@ -80,7 +85,8 @@ export function provenanceOf(
     dialect: recipe.dialect,
     seed: recipe.seed,
     recipe: stringifyRecipe(recipe),
-    inputs: inputsOf(plan, plan.merges, contents),
+    inputs: inputsOf(plan, contents),
+    ...(plan.merges.length > 0 && { merges: mergesOf(plan, contents) }),
     outputs: plan.files.map(({ name, size, header }) => ({ file: name, bytes: size, header: xxh64(header) })),
     sideFiles: plan.sideFiles.map((file) => {
       return { file: file.name, ...("text" in file && { checksum: xxh64(new TextEncoder().encode(file.text)) }) };
@@ -98,28 +104,20 @@ export function provenanceOf(
   };
 }
 
-function inputsOf(plan: Plan, merges: Plan["merges"], contents: ReadonlyMap<string, string>): ProvenanceInput[] {
+function inputsOf(plan: Plan, contents: ReadonlyMap<string, string>): ProvenanceInput[] {
   return plan.inputs.map(({ role, name, label }, input): ProvenanceInput => {
     const own = plan.sources.filter((source) => source.input === input);
     const address = own[0]?.address;
-    const isMerge = address?.kind === "merge";
-    return {
-      role,
-      name,
-      model: label,
-      files: isMerge ? [] : own.map((source) => fileOf(source, contents)),
-      ...(isMerge && { merge: mergeOf(merges.find(({ key }) => key === address.key)!, merges, contents) }),
-    };
+    if (address?.kind === "merge") return { role, name, model: label, files: [], merge: address.key };
+    return { role, name, model: label, files: own.map((source) => fileOf(source, contents)) };
   });
 }
 
-function mergeOf(
-  { dialect, recipe, plan }: PlannedMerge,
-  merges: Plan["merges"],
-  contents: ReadonlyMap<string, string>,
-): ProvenanceMerge {
-  const { method, seed } = plan;
-  return { plan: planHash(plan), method, dialect, seed, recipe, inputs: inputsOf(plan, merges, contents) };
+function mergesOf({ merges }: Plan, contents: ReadonlyMap<string, string>): ProvenanceMerge[] {
+  return merges.map(({ key, dialect, recipe, plan }) => {
+    const { method, seed } = plan;
+    return { key, plan: planHash(plan), method, dialect, seed, recipe, inputs: inputsOf(plan, contents) };
+  });
 }
 
 function fileOf({ file, stamp, headerHash, address }: PlannedSource, contents: ReadonlyMap<string, string>) {

@@ -1,6 +1,9 @@
 import * as v from "valibot";
+import { RecordedInputs, RecordedMerges } from "../analyse/recorded.js";
+import type { RecordedFile } from "../analyse/recorded.js";
 import { planHash } from "../execute/journal.js";
-import type { Plan } from "../plan/types.js";
+import { storedSources } from "../plan/streams.js";
+import type { Plan, PlannedSource } from "../plan/types.js";
 import { VERSION } from "../version.js";
 import type { RecordedResult } from "./merge_report.js";
 
@@ -11,13 +14,8 @@ const RECORDED = v.object({
   plan: v.string(),
   method: v.string(),
   dialect: v.string(),
-  inputs: v.array(
-    v.object({
-      files: v.array(
-        v.object({ bytes: v.number(), modified: v.string(), header: v.string(), content: v.optional(v.string()) }),
-      ),
-    }),
-  ),
+  inputs: RecordedInputs,
+  merges: RecordedMerges,
   outputs: v.array(v.object({ file: v.string(), bytes: v.number() })),
   counts: v.object({
     tensors: v.object({ merged: v.number(), copied: v.number(), skipped: v.number() }),
@@ -43,23 +41,24 @@ export interface Wanted {
 export function finishedResult(text: string, plan: Plan, { strict, hashInputs }: Wanted): RecordedResult | null {
   const parsed = v.safeParse(RECORDED, parseJson(text));
   if (!parsed.success) return null;
-  const { plan: hash, inputs, counts } = parsed.output;
+  const { plan: hash, inputs, merges, counts } = parsed.output;
   if (hash !== planHash(plan)) return null;
-  const files = inputs.flatMap((input, index) => input.files.map((file) => ({ ...file, input: index })));
-  const recorded = files.map(({ input, bytes, modified, header }) => stateText(input, bytes, modified, header));
-  const now = plan.sources.map(({ input, stamp, headerHash }) =>
-    stateText(input, stamp.size, stamp.version, headerHash),
-  );
-  if (recorded.join("\n") !== now.join("\n")) return null;
+  const files = [...merges.flatMap((merge) => merge.inputs), ...inputs].flatMap((input) => input.files);
+  const now = storedSources(plan);
+  if (files.map(recordedState).join("\n") !== now.map(presentState).join("\n")) return null;
   // Without a time or a tag, equal sizes say nothing about the content.
-  if (plan.sources.some(({ stamp }) => stamp.version === "")) return null;
+  if (now.some(({ stamp }) => stamp.version === "")) return null;
   if (hashInputs && files.some(({ content }) => content === undefined)) return null;
   if (strict && counts.nonFinite > 0) return null;
   return parsed.output;
 }
 
-function stateText(input: number, bytes: number, modified: string, header: string): string {
-  return JSON.stringify([input, bytes, modified, header]);
+function recordedState({ bytes, modified, header }: RecordedFile): string {
+  return JSON.stringify([bytes, modified, header]);
+}
+
+function presentState({ stamp, headerHash }: PlannedSource): string {
+  return JSON.stringify([stamp.size, stamp.version, headerHash]);
 }
 
 function parseJson(text: string): unknown {

@@ -61,6 +61,22 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
   },
   "sce, which counts and then sums": { method: "sce", parameters: { select_topk: 0.3 }, ...coarse },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
+  "ties over a merge with an exact quota": {
+    method: "ties",
+    base: coarse.base,
+    models: [
+      {
+        merge: {
+          method: "ties",
+          parameters: { quota: "exactly" },
+          base: coarse.base,
+          models: coarse.models.slice(0, 2),
+        },
+      },
+      coarse.models[2]!,
+    ],
+    output: { dtype: "bfloat16" },
+  },
 };
 
 const whole = new Map<RecipeObject, Promise<Map<string, string>>>();

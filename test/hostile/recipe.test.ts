@@ -154,6 +154,8 @@ describe("a hostile recipe", () => {
     "many unknown keys": Array.from({ length: 20_000 }, (_, index) => `k${index}: 1`).join("\n"),
     "many models": `method: ties\nbase: b\nmodels: [${"a,".repeat(20_000)}]`,
     "many equal names": `method: ties\nbase: b\nmodels: [${Array.from({ length: 20_000 }, (_, index) => `${index}/a`).join(",")}]`,
+    "many merges": `method: average\nmodels: [${Array.from({ length: 400 }, (_, index) => `{merge: {method: average, models: [a, b], seed: ${index}}}`).join(",")}]`,
+    "merges in merges": `${"{method: average, models: [a, {merge: ".repeat(15)}{method: average, models: [a, b]}${"}]}".repeat(15)}`,
     "nested ten thousand lists": `a: ${"[".repeat(10_000)}${"]".repeat(10_000)}`,
     "nested forty lists": `models: ${"[".repeat(20)}${"]".repeat(20)}`,
     "nested indentation": Array.from({ length: 700 }, (_, depth) => `${" ".repeat(depth)}a:`).join("\n"),

@@ -10,9 +10,22 @@ import type { FloatDtype } from "../../src/numbers/dtypes.js";
 import { memoryPlatform } from "../../src/platform/memory/platform.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
 import { parseRecipe } from "../../src/recipe/native.js";
-import { mergeModels } from "../../src/merge.js";
+import { mergeModels, planMerge } from "../../src/merge.js";
+import { verifyOutput } from "../../src/analyse/verify.js";
+import { finishedResult } from "../../src/report/up_to_date.js";
+import { Interrupted, interruptedAfter } from "../faults/support.js";
 import { methods } from "../../src/methods/catalogue.js";
-import { Folder, merge, type RecipeObject, recipeOf, tensor, type TestTensor, watched } from "./support/family.js";
+import {
+  fingerprint,
+  Folder,
+  merge,
+  readTensors,
+  type RecipeObject,
+  recipeOf,
+  tensor,
+  type TestTensor,
+  watched,
+} from "./support/family.js";
 import { dice, normals } from "./support/random.js";
 
 const folder = new Folder();
@@ -212,6 +225,59 @@ describe("merges inside a merge", () => {
     const platform = memoryPlatform(Object.fromEntries(labels.map((label) => [label, files(label)])));
     const { provenance } = await mergeModels(recipeOf(small), platform, { out: "memory", threads: 1 });
     assert.deepEqual(provenance.checksums, (await run(small)).result.provenance.checksums);
+  });
+
+  it("are recorded, found again and verified", async () => {
+    const a = folder.write("changing", checkpoint(1, "BF16"));
+    const recipe = {
+      ...{ method: "task_arithmetic", base: coarse[0] },
+      models: [{ merge: { method: "average", models: [a, { merge: { ...inner, models: [a] } }] } }, coarse[3]],
+    };
+    const { out, result } = await run(recipe);
+    const { provenance, plan } = result;
+    assert.deepEqual(
+      provenance.inputs.map(({ files, merge }) => [files.length, merge !== undefined]),
+      [
+        [1, false],
+        [0, true],
+        [1, false],
+      ],
+    );
+    assert.deepEqual(
+      provenance.merges!.map(({ method }) => method),
+      ["ties", "average"],
+    );
+    const again = folder.fresh();
+    await mergeModels(parseRecipe(provenance.recipe, { methods }), nodePlatform, { out: again, threads: 1 });
+    assert.deepEqual(fingerprint((await readTensors(again)).values()), fingerprint((await readTensors(out)).values()));
+    const text = fs.readFileSync(path.join(out, "mergewright.json"), "utf8");
+    const wanted = { strict: false, hashInputs: false };
+    assert.notEqual(finishedResult(text, plan, wanted), null);
+    const inputsOf = async () => {
+      const { checks } = await verifyOutput(out, nodePlatform, { threads: 1, inputs: true });
+      return checks.find(({ name }) => name === "inputs")!;
+    };
+    assert.deepEqual(await inputsOf(), { name: "inputs", ok: true, detail: "3 models, unchanged", problems: [] });
+    folder.write("changing", checkpoint(2, "BF16"));
+    assert.match((await inputsOf()).detail, /changing\/model\.safetensors was written to since/);
+    assert.equal(finishedResult(text, await planMerge(recipeOf(recipe), nodePlatform), wanted), null);
+  });
+
+  it("a restart does not read them for statistics again", async () => {
+    const recipe = {
+      method: "ties",
+      base: coarse[0],
+      models: [{ merge: inners["ties, exactly"]!(coarse) }, coarse[3]],
+    };
+    const out = folder.fresh();
+    await assert.rejects(merge(recipe, { out }, interruptedAfter({ blocks: 1 })), Interrupted);
+    const { platform, stages } = watched();
+    const { prints } = await merge(recipe, { out }, platform);
+    assert.deepEqual(
+      stages.filter((stage) => stage === "rehearse" || stage === "survey"),
+      [],
+    );
+    assert.deepEqual(prints, (await run(recipe)).prints);
   });
 
   it("errors name their line in the whole file", () => {

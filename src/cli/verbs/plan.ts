@@ -1,7 +1,7 @@
 import { planMerge } from "../../merge.js";
 import { defaultThreads, nodePlatform } from "../../platform/node/platform.js";
 import { planReport } from "../../report/plan_report.js";
-import type { ActionTotal, PlanReport } from "../../report/plan_report.js";
+import type { ActionTotal, InputReport, PlanReport } from "../../report/plan_report.js";
 import { countOf, countText, sizeText } from "../../report/units.js";
 import { readRequest } from "../request.js";
 import { facts, table, warningList } from "../table.js";
@@ -36,12 +36,23 @@ function summaryOf(report: PlanReport): (readonly [string, string])[] {
   const { method, dialect, inputs, readBytes, outputBytes, passes, threads, peakMemoryBytes } = report;
   return [
     ["method", `${method}/${dialect}`],
-    ...inputs.map(({ role, name, model }) => [role === "extra" ? name : role, model] as const),
+    ...inputRows(inputs, report, ""),
     ["reads", `${sizeText(readBytes)} in ${passes === 1 ? "1 pass" : `${passes} passes`}`],
     ["writes", sizeText(outputBytes)],
     ["memory", `about ${sizeText(peakMemoryBytes)} with ${countOf(threads, "thread")}`],
     ["plan", report.plan],
   ];
+}
+
+/** Inputs, and below a merge its own. */
+function inputRows(inputs: readonly InputReport[], report: PlanReport, indent: string): [string, string][] {
+  return inputs.flatMap(({ role, name, model, merge: key }): [string, string][] => {
+    const row: [string, string] = [`${indent}${role === "extra" ? name : role}`, model];
+    const merge = report.merges.find((candidate) => candidate.key === key);
+    if (merge === undefined) return [row];
+    row[1] = `${merge.method}/${merge.dialect}, not written${name === model ? "" : `, called ${name}`}`;
+    return [row, ...inputRows(merge.inputs, report, `${indent}  `)];
+  });
 }
 
 function actionTable({ actions: { merge, copy, skip } }: PlanReport, terminal: Terminal): string {
