@@ -44,6 +44,7 @@ export type ErrorCode =
   | "input/changed"
   | "input/vanished"
   | "values/non-finite"
+  | "values/no-mixture"
   | "verify/failed"
   | "io/read"
   | "io/write"

@@ -193,6 +193,7 @@ async function findThresholds(
   compared: readonly number[],
   crew: Crew,
 ): Promise<ThresholdValue> {
+  if (method.grain !== "tile") throw new RangeError("ties is made of tiles");
   const need = method.needs(plan.tensors[compared[0]!]!.settings!, {});
   if (need?.statistic !== "threshold") throw new RangeError("the trim of ties begins with a threshold");
   const gatherer = new Gatherer(crew, setup.tensors, { tensors: compared }, models.length, "model", crew.statistics);

@@ -3,7 +3,8 @@ import { checksumKernel } from "../kernels/checksum/binding.js";
 import { finiteKernel } from "../kernels/finite/binding.js";
 import { MAX_COLUMNS } from "../kernels/context.js";
 import type { ContextKernel } from "../kernels/load.js";
-import type { Arguments, Method, Tile } from "../methods/method.js";
+import type { Arguments, Combination, Method, Tile } from "../methods/method.js";
+import { weightedSum } from "../methods/mixture.js";
 import { nextAbove } from "../numbers/convert.js";
 import { DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
@@ -103,9 +104,10 @@ export async function combineInto(
   before: (tile: PreparedTile) => void,
 ): Promise<Combined> {
   const tensor = work.setup.tensors[block.tensor]!;
+  const combination = method.grain === "tile" ? method : weightedSum;
   const changes = method.inputs === "changes";
   const { args, remaining } = spendQuota(given, block.quota);
-  const kernel = method.kernel(args);
+  const kernel = combination.kernel(args);
   const outBytes = DTYPE_BYTES[tensor.dtype];
   const fused = kernel !== null && isKernelDtype(tensor.dtype);
   const extras = Object.keys(tensor.extra).length > 0;
@@ -122,7 +124,7 @@ export async function combineInto(
     if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
     const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
     if (ends) applyQuota(work, careful, args.columns.threshold!, remaining);
-    if (kernel === null) defineTile(work, method, careful, args, counters);
+    if (kernel === null) defineTile(work, combination, careful, args, counters);
     else {
       callKernel(work, work.kernels.get(kernel, "_F32_F32"), careful, work.floatOut);
       addCounters(work, method, counters);
@@ -131,7 +133,8 @@ export async function combineInto(
     if (bad > 0) {
       nonFinite += bad;
       // Of the entries, not the changes: a base that is not finite makes every change so.
-      nonFiniteInputs = countNonFinite(work, again(false), nonFiniteInputs);
+      const { inputs, add, count } = again(false);
+      nonFiniteInputs = countNonFinite(work, [...inputs, add], count, nonFiniteInputs);
     }
   });
   // Only what is counted entry by entry can have become less.
@@ -217,7 +220,7 @@ export function setArguments({ context }: Workbench, { scalars, columns }: Argum
 
 function defineTile(
   work: Workbench,
-  method: Method,
+  combination: Combination,
   { inputs, count, add, extra }: PreparedTile,
   args: Arguments,
   counters: Record<string, number>,
@@ -230,7 +233,7 @@ function defineTile(
     out: work.floatsAt(work.floatOut, count),
     counters,
   };
-  method.combine(tile, args);
+  combination.combine(tile, args);
 }
 
 /** Sets entries equal to the threshold to zero once an input's quota of them is used up; lowest index is kept. */
@@ -252,17 +255,22 @@ function applyQuota(
   }
 }
 
-function countNonFinite(work: Workbench, tile: PreparedTile, before: number[] | null): number[] {
-  const addresses = [...tile.inputs, tile.add];
+/** Adds, per stream of f32 entries, how many are NaN or infinite. */
+export function countNonFinite(
+  work: Workbench,
+  addresses: readonly number[],
+  count: number,
+  before: number[] | null,
+): number[] {
   const counts = before ?? addresses.map(() => 0);
   for (const [index, address] of addresses.entries()) {
-    for (const value of work.floatsAt(address, tile.count)) if (!Number.isFinite(value)) counts[index]!++;
+    for (const value of work.floatsAt(address, count)) if (!Number.isFinite(value)) counts[index]!++;
   }
   return counts;
 }
 
 /** @returns the digest of what is written. */
-async function write(
+export async function write(
   { work, sink }: Bench,
   file: number,
   position: number,
@@ -276,7 +284,7 @@ async function write(
 }
 
 /** Where a block lies in its output file, and how many bytes it has. */
-function placeOf({ offset, dtype }: WorkTensor, { start, count }: Block): { position: number; bytes: number } {
+export function placeOf({ offset, dtype }: WorkTensor, { start, count }: Block): { position: number; bytes: number } {
   return { position: offset + start * DTYPE_BYTES[dtype], bytes: count * DTYPE_BYTES[dtype] };
 }
 

@@ -2,7 +2,7 @@
  * Ranks, ranges and sums of a method's scores over a group of tensors: exact, streaming, in bounded memory. A sample
  * brackets the ranks, one pass over everything counts around them and proves them (statistics/threshold.ts).
  */
-import type { Arguments, Method, RowScores, Score, ScoresNeed, ScoresValue } from "../methods/method.js";
+import type { Arguments, RowScores, Score, ScoresNeed, ScoresValue, TileMethod } from "../methods/method.js";
 import { sumOf } from "../numbers/sums.js";
 import { LARGEST_KEY, scoreOf } from "../statistics/order.js";
 import { binCount, isFound, MAX_BINS, notesSeen, resolve, SEEN_AT } from "../statistics/threshold.js";
@@ -37,7 +37,7 @@ export interface ScoredGroup {
 }
 
 /** Kernel memory that a method's scores need for one group at a time. */
-export function scoresBytes(method: Method, models: number): number {
+export function scoresBytes(method: TileMethod, models: number): number {
   const sizes = Object.values(method.scores ?? {}).map(({ per, ranks }) =>
     ranks === 0 ? 0 : rowCount(per, models) * (sampleBytes() + ranks * MAX_BINS * 4),
   );

@@ -1,6 +1,6 @@
 import type { Relations } from "../kernels/relations/definition.js";
 import type { ScoreBracket } from "../kernels/scores/binding.js";
-import type { Arguments, ScoresNeed } from "../methods/method.js";
+import type { Arguments, ScoresNeed, Settings } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
@@ -178,12 +178,31 @@ export interface OverlapPart {
   readonly unique: readonly number[];
 }
 
+export interface MixArgs {
+  readonly settings: Settings;
+}
+
+export interface ColumnsArgs extends MixArgs {
+  /** Address of the coefficients of a tensor's columns; see `tableBytes`. */
+  readonly table: number;
+}
+
+/** A stripe of a tensor's columns, all rows of it. */
+export interface ColumnsBlock extends Block {
+  readonly first: number;
+  readonly columns: number;
+}
+
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
   assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
   rehearse: { block: CombineBlock; args: RehearseArgs; part: Rehearsal };
   copy: { block: Block; args: null; part: WrittenBlock };
+  gram: { block: Block; args: null; part: readonly number[] };
+  mixRows: { block: Block; args: MixArgs; part: WrittenBlock };
+  mixColumns: { block: ColumnsBlock; args: ColumnsArgs; part: null };
+  combineColumns: { block: Block; args: ColumnsArgs; part: WrittenBlock };
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };
   select: { block: SelectBlock; args: { readonly complete: boolean }; part: Selection };

@@ -1,5 +1,6 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
+import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
 import { energyBins, moments, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
@@ -32,6 +33,10 @@ export const jobs: JobTable = {
   assume,
   rehearse,
   copy,
+  gram,
+  mixRows,
+  mixColumns,
+  combineColumns,
   reread,
   sample,
   select,

@@ -5,6 +5,7 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import { combineInto, copyInto } from "./combine_jobs.js";
 import type { CombineBlock, Quota } from "./job_types.js";
+import { mixRowsInto } from "./mixture_jobs.js";
 import type { WorkMerge } from "./setup.js";
 import type { Workbench } from "./workbench.js";
 
@@ -97,6 +98,10 @@ export class MergedSource implements ByteSource {
       return null;
     }
     const bench = { work: this.#work, method: this.#method };
+    if ("settings" in args) {
+      await mixRowsInto(bench, run, args, this.#work.blockOut);
+      return null;
+    }
     return (await combineInto(bench, run, args.args, this.#work.blockOut, () => {})).quota;
   }
 

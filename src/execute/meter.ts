@@ -21,6 +21,8 @@ export interface Progress {
 const PHASES: Readonly<Partial<Record<JobName, Phase>>> = {
   combine: "merge",
   assume: "merge",
+  mixRows: "merge",
+  combineColumns: "merge",
   copy: "copy",
   reread: "check",
 };
@@ -79,7 +81,7 @@ export function meter(
   return {
     ...watched,
     run<N extends JobName>(stage: Stage<N>, progress?: (parts: readonly BlockPart<N>[]) => void) {
-      const isWriting = stage.job === "combine" || stage.job === "assume" || stage.job === "copy";
+      const isWriting = PHASES[stage.job] === "merge" || stage.job === "copy";
       // Statistics, and blocks that are combined a second time, come on top.
       for (const block of stage.blocks) {
         const isFirst = isWriting && awaited.delete(keyOf(block));

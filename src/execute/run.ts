@@ -1,5 +1,5 @@
 import { MergewrightError } from "../errors.js";
-import type { Known, Method, Scope, ScoresValue, Settings } from "../methods/method.js";
+import type { Known, Method, Scope, ScoresValue, Settings, TileMethod } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
@@ -10,10 +10,13 @@ import type { Gathered, Guess, Quotas, ScoresOf } from "./gather.js";
 import type { CombineBlock, Proof, Quota, WrittenBlock } from "./jobs.js";
 import { scoresBytes } from "./gather_scores.js";
 import type { Journal } from "./journal.js";
+import { eachInLanes } from "./lanes.js";
 import { meter } from "./meter.js";
 import type { Progress } from "./meter.js";
 import { rowsOf } from "../statistics/score_rows.js";
+import { mergeMixtures, MIXTURE_LANES, mixtureLaneBytes } from "./mixtures.js";
 import type { WorkSetup } from "./setup.js";
+import { stagesOf } from "./stages.js";
 import type { Workspace } from "./workspace.js";
 
 export interface RunOptions {
@@ -83,6 +86,9 @@ export interface StatisticsLayout {
 }
 
 export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
+  if (method.grain === "mixture") {
+    return { scope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
+  }
   const { settings } = plan.tensors.find(({ action }) => action === "merge")!;
   const scope = method.needs(settings!, {})?.scope ?? method.majority?.(settings!) ?? null;
   if (scope === null) return { scope, lanes: 0, laneBytes: 0 };
@@ -161,6 +167,12 @@ class Execution {
   }
 
   async merge(scope: Scope | null, lanes: number, laneBytes: number): Promise<void> {
+    const { plan, method, journal, crew } = this;
+    if (method.grain === "mixture") {
+      const unwritten = (tensors: readonly number[]) => this.#unwritten(tensors, new Map());
+      await mergeMixtures({ plan, method, journal, crew, unwritten, write: (stage) => this.#write(stage) });
+      return;
+    }
     const merged = this.plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
     const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null);
     const { statistics } = this.crew;
@@ -179,11 +191,17 @@ class Execution {
     else await this.#combine(merged, NOTHING_GATHERED);
   }
 
+  /** Asked only where `merge` found no mixture. */
+  get #tileMethod(): TileMethod {
+    if (this.method.grain !== "tile") throw new RangeError(`${this.method.name} is not made of tiles`);
+    return this.method;
+  }
+
   async #mergeGroup(group: MergeGroup): Promise<void> {
     const { own, merged, scope, address } = group;
     const key = scope === "model" ? "" : this.plan.tensors[own[0]!]!.name;
     const settings = groupSettings(this.plan, own, this.models);
-    const need = this.method.needs(settings, {});
+    const need = this.#tileMethod.needs(settings, {});
     const gatherer = new Gatherer(
       this.crew,
       this.setup.tensors,
@@ -191,7 +209,7 @@ class Execution {
       this.models,
       scope,
       address + LEAD_BYTES,
-      scoresOf(this.plan, this.method, this.models),
+      scoresOf(this.plan, this.#tileMethod, this.models),
     );
     let known = this.journal.known.get(`known:${key}`) ?? null;
     let gathered: Gathered = { ...NOTHING_GATHERED, known: this.journal.known.get(`statistics:${key}`) ?? {} };
@@ -201,7 +219,7 @@ class Execution {
       let proved = guess === null ? null : await this.#assume(group, guess);
       if (proved === null) {
         if (isNew) gathered = await this.#gather(gatherer, settings, key);
-        const assumes = gathered.unproved !== null || (this.method.majority?.(settings) ?? null) !== null;
+        const assumes = gathered.unproved !== null || (this.#tileMethod.majority?.(settings) ?? null) !== null;
         proved = assumes ? (await this.#assume(group, gathered))! : gathered;
       }
       gathered = proved;
@@ -213,7 +231,7 @@ class Execution {
       this.#unwritten(merged, new Map()).length > 0
     ) {
       // Quotas are long and follow from the inputs, so they are not in the journal.
-      gathered = await gatherer.gatherExactly((known) => this.method.needs(settings, known));
+      gathered = await gatherer.gatherExactly((known) => this.#tileMethod.needs(settings, known));
     }
     this.#known.set(key, known);
     await this.#combine(merged, { ...gathered, known });
@@ -221,15 +239,15 @@ class Execution {
 
   /** A guess, where thresholds are all that the method needs. */
   async #guess(gatherer: Gatherer, settings: Settings): Promise<Gathered | null> {
-    const need = this.method.needs(settings, {});
+    const need = this.#tileMethod.needs(settings, {});
     if (need?.statistic !== "threshold") return null;
     const guess = await gatherer.guess(need);
-    return guess === null || this.method.needs(settings, guess.known) !== null ? null : guess;
+    return guess === null || this.#tileMethod.needs(settings, guess.known) !== null ? null : guess;
   }
 
   async #gather(gatherer: Gatherer, settings: Settings, key: string): Promise<Gathered> {
     const gathered = await gatherer.gather(
-      (known) => this.method.needs(settings, known),
+      (known) => this.#tileMethod.needs(settings, known),
       this.journal.known.get(`partial:${key}`),
       (known) => this.journal.recordKnown(`partial:${key}`, known),
     );
@@ -272,15 +290,16 @@ class Execution {
   /** Combines what is not written yet, under the majority of signs so far. */
   async #writeAssuming(group: MergeGroup, { known, unproved }: Gathered, quotas: Quotas) {
     const guesses = unproved?.bits.map((bits) => bits ?? 0) ?? null;
-    const stages = this.#stagesOf(group.merged, (tensor) => {
+    const stages = stagesOf(group.merged, (index) => {
+      const tensor = this.plan.tensors[index]!;
       const bind = (positive: number) => {
         const assumed = { ...known, votes: { positive, negative: 0 } };
-        return this.method.bind(tensor.settings!, knownFor(assumed, tensor, this.models));
+        return this.#tileMethod.bind(tensor.settings!, knownFor(assumed, tensor, this.models));
       };
       return { positive: bind(1), negative: bind(0), guesses, lead: group.address };
     });
     await Promise.all(
-      stages.map(({ args, indices }) => this.#write({ job: "assume", blocks: this.#unwritten(indices, quotas), args })),
+      stages.map(({ args, tensors }) => this.#write({ job: "assume", blocks: this.#unwritten(tensors, quotas), args })),
     );
   }
 
@@ -291,7 +310,7 @@ class Execution {
       return !keepTheSame(this.#quotaOf(block, gathered.quotas), this.#quotaOf(block, quotas), proof!);
     });
     this.journal.recordRedo(wrong);
-    const majority = this.method.majority?.(groupSettings(this.plan, group.own, this.models)) ?? null;
+    const majority = this.#tileMethod.majority?.(groupSettings(this.plan, group.own, this.models)) ?? null;
     if (majority !== null) await this.#writeAssuming(group, gathered, quotas);
   }
 
@@ -323,29 +342,15 @@ class Execution {
   }
 
   async #combine(tensors: readonly number[], { known, quotas }: Gathered): Promise<void> {
-    const stages = this.#stagesOf(tensors, (tensor) => ({
-      args: this.method.bind(tensor.settings!, knownFor(known, tensor, this.models)),
-    }));
+    const stages = stagesOf(tensors, (index) => {
+      const tensor = this.plan.tensors[index]!;
+      return { args: this.#tileMethod.bind(tensor.settings!, knownFor(known, tensor, this.models)) };
+    });
     await Promise.all(
-      stages.map(({ args, indices }) =>
-        this.#write({ job: "combine", blocks: this.#unwritten(indices, quotas), args }),
+      stages.map(({ args, tensors: same }) =>
+        this.#write({ job: "combine", blocks: this.#unwritten(same, quotas), args }),
       ),
     );
-  }
-
-  /** Tensors with the same arguments go into one stage, so that threads never wait between them. */
-  #stagesOf<A>(tensors: readonly number[], argsOf: (tensor: PlannedTensor) => A): { args: A; indices: number[] }[] {
-    const stages = new Map<string, { args: A; indices: number[] }>();
-    for (const index of tensors) {
-      const args = argsOf(this.plan.tensors[index]!);
-      const key = JSON.stringify(args, (_, value: unknown) =>
-        value === Number.POSITIVE_INFINITY ? "Infinity" : value,
-      );
-      const stage = stages.get(key);
-      if (stage === undefined) stages.set(key, { args, indices: [index] });
-      else stage.indices.push(index);
-    }
-    return [...stages.values()];
   }
 
   #blocks(tensors: readonly number[]): Block[] {
@@ -365,7 +370,7 @@ class Execution {
     return quotas.get(counted)?.[start / BLOCK_ENTRIES] ?? null;
   }
 
-  async #write<N extends "combine" | "assume" | "copy">(stage: Stage<N>): Promise<void> {
+  async #write<N extends "combine" | "assume" | "copy" | "mixRows" | "combineColumns">(stage: Stage<N>): Promise<void> {
     const { blocks } = stage;
     await this.crew.run(stage, (parts) => {
       this.journal.recordBlocks(
@@ -458,7 +463,7 @@ export function groupSettings(plan: Plan, tensors: readonly number[], models: nu
 }
 
 /** A method's scores with what gives their numbers for a tensor of the plan. */
-export function scoresOf(plan: Plan, method: Method, models: number): ScoresOf {
+export function scoresOf(plan: Plan, method: TileMethod, models: number): ScoresOf {
   return (name) => {
     const score = method.scores![name]!;
     const argsOf = (index: number, known: Known) => {
@@ -492,23 +497,4 @@ export function knownFor(known: Known, { inputs }: PlannedTensor, models: number
     }),
     ...(share && { "norm-share": { ...share, thresholds: pick(share.thresholds), kept: pick(share.kept) } }),
   };
-}
-
-export async function eachInLanes<T>(
-  items: readonly T[],
-  lanes: number,
-  work: (item: T, lane: number) => Promise<void>,
-): Promise<void> {
-  let next = 0;
-  const lane = async (index: number) => {
-    try {
-      while (next < items.length) await work(items[next++]!, index);
-    } catch (error) {
-      next = items.length;
-      throw error;
-    }
-  };
-  // A failure is told when every lane has stopped, so that nothing goes on behind it.
-  const ends = await Promise.allSettled(Array.from({ length: lanes }, (_, index) => lane(index)));
-  for (const end of ends) if (end.status === "rejected") throw end.reason;
 }

@@ -12,6 +12,7 @@ import type { ScoreArgs, ScoreBlock, ScorePart, SelectScoresArgs, SelectScoresBl
 import type { PreparedTile, Workbench } from "./workbench.js";
 
 export async function score({ work, method }: Bench, block: ScoreBlock, args: ScoreArgs): Promise<ScorePart> {
+  if (method.grain !== "tile") throw new RangeError(`${method.name} has no scores`);
   const definition = method.scores![args.score]!;
   const variant = args.variants[block.variant]!;
   const kernel = definition.kernel(variant.args);

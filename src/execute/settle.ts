@@ -3,7 +3,7 @@
  * such merge is read for them on its own, those that it reads being settled first. Nothing is written but a line of the
  * journal, which spares a restart the reading.
  */
-import type { Known, Method, Scope, Settings } from "../methods/method.js";
+import type { Known, Method, Scope, Settings, TileMethod } from "../methods/method.js";
 import type { Plan, PlannedMerge } from "../plan/types.js";
 import type { Crew } from "./crew.js";
 import { Gatherer } from "./gather.js";
@@ -12,16 +12,9 @@ import type { CombineArgs } from "./job_types.js";
 import { blocksOf } from "./blocks.js";
 import type { Journal } from "./journal.js";
 import { meterStatistics } from "./meter.js";
-import {
-  eachInLanes,
-  groupSettings,
-  isProved,
-  keptOf,
-  knownFor,
-  LEAD_BYTES,
-  scoresOf,
-  statisticsLayout,
-} from "./run.js";
+import { eachInLanes } from "./lanes.js";
+import { settleMixtures } from "./mixtures.js";
+import { groupSettings, isProved, keptOf, knownFor, LEAD_BYTES, scoresOf, statisticsLayout } from "./run.js";
 import type { RunOptions } from "./run.js";
 import { setupOf } from "./setup.js";
 import type { Settled, Tuning, WorkSetup } from "./setup.js";
@@ -51,6 +44,11 @@ async function settleOne(
   { createCrew, findMethod, progress, tuning }: SettleOptions,
 ): Promise<Settled> {
   const method = findMethod(plan.method);
+  if (method.grain === "mixture") {
+    const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);
+    const startCrew = async () => meterStatistics(await createCrew(setup, 0), setup, progress);
+    return { args: await settleMixtures({ key, plan, method, journal, startCrew }), quotas: new Map() };
+  }
   const { scope, lanes, laneBytes } = statisticsLayout(plan, method);
   const groups = groupsOf(plan, scope);
   const keyOf = (group: StatisticsGroup) => `${key}/${group.name}`;
@@ -111,7 +109,7 @@ function groupsOf({ tensors }: Plan, scope: Scope | null): StatisticsGroup[] {
 }
 
 /** Per tensor; equal ones are one object, so that a message to the threads stays short. */
-function argsOf(plan: Plan, method: Method, knownOf: (tensor: number) => Known): (CombineArgs | null)[] {
+function argsOf(plan: Plan, method: TileMethod, knownOf: (tensor: number) => Known): (CombineArgs | null)[] {
   const seen = new Map<string, CombineArgs>();
   const models = plan.inputs.filter(({ role }) => role === "model").length;
   return plan.tensors.map((tensor, index) => {
@@ -127,7 +125,7 @@ function argsOf(plan: Plan, method: Method, knownOf: (tensor: number) => Known):
 class Settling {
   constructor(
     readonly plan: Plan,
-    readonly method: Method,
+    readonly method: TileMethod,
     readonly setup: WorkSetup,
     readonly crew: Crew,
   ) {}

@@ -6,7 +6,7 @@ import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { streamsOf } from "../plan/streams.js";
 import type { Plan, Stream } from "../plan/types.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
-import type { CombineArgs, Quota } from "./job_types.js";
+import type { CombineArgs, MixArgs, Quota } from "./job_types.js";
 
 /** What a thread must know to work on blocks; plain data that can be posted. */
 export interface WorkSetup {
@@ -39,8 +39,8 @@ export interface WorkMerge extends Settled {
 
 /** All that is needed to combine any run of a merge's entries. */
 export interface Settled {
-  /** Per tensor; `null` for one that is copied. */
-  readonly args: readonly (CombineArgs | null)[];
+  /** Per tensor: how it is combined, or mixed by rows; `null` for one that is copied. */
+  readonly args: readonly (CombineArgs | MixArgs | null)[];
   /** For an exact quota: per tensor index and block of it. */
   readonly quotas: ReadonlyMap<number, readonly Quota[]>;
 }
@@ -53,6 +53,7 @@ export interface WorkSource {
 
 export interface WorkTensor {
   readonly name: string;
+  readonly shape: readonly number[];
   readonly entries: number;
   readonly dtype: Dtype;
   readonly base: Stream | null;
@@ -118,8 +119,9 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
   return {
     method: plan.method,
     sources: plan.sources.map(({ file, address, stamp }) => ({ label: file, address, stamp })),
-    tensors: plan.tensors.map(({ name, entries, dtype, base, inputs, extra, drop, file, offset }) => ({
+    tensors: plan.tensors.map(({ name, shape, entries, dtype, base, inputs, extra, drop, file, offset }) => ({
       name,
+      shape,
       entries,
       dtype,
       base,

@@ -1,6 +1,7 @@
 import { convertKernels } from "../kernels/convert/binding.js";
 import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js";
 import { contextBytes, KernelContext } from "../kernels/context.js";
+import { gramBytes } from "../kernels/gram/binding.js";
 import type { Kernels } from "../kernels/load.js";
 import { SCORE_STATE_BYTES } from "../kernels/scores/binding.js";
 import { dropKernel } from "../kernels/random/binding.js";
@@ -35,7 +36,7 @@ export interface PreparedTile {
   /** `count` rounded up to a multiple of eight; the added entries are zero in every stream. */
   readonly padded: number;
   readonly format: KernelDtype;
-  /** What is subtracted from every input: the base, or zeros where `inputs` are changes already. */
+  /** What is subtracted from every input: the base where changes are wanted and `inputs` are none yet, else zeros. */
   readonly subtract: number;
   /** What a change is added to: the base, or zeros for a tensor without one. */
   readonly add: number;
@@ -50,6 +51,8 @@ export interface Wanted {
   readonly changes: boolean;
   /** Force conversion to f32, for what runs in TypeScript. */
   readonly floats: boolean;
+  /** Tiles hold a whole number of runs of so many entries; at most a tile's. */
+  readonly runs?: number;
 }
 
 /**
@@ -68,6 +71,8 @@ export class Workbench {
   /** A block in its own format. */
   readonly blockOut: number;
   readonly scores: ScoreBuffers;
+  /** For the inner products of as many vectors as a tensor has streams. */
+  readonly gram: number;
   readonly #drop: DropKernel;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
@@ -104,6 +109,7 @@ export class Workbench {
     const { entries, stride, states, bytes } = scoreLayout(setup);
     const scores = take(bytes);
     this.scores = { entries, stride, states, address: scores, state: scores + bytes - states * SCORE_STATE_BYTES };
+    this.gram = take(gramBytes(setup.maxStreams));
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
     this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
@@ -151,7 +157,9 @@ export class Workbench {
     const streams = [...tensor.inputs.map(({ stream }) => stream)];
     if (tensor.base !== null) streams.push(tensor.base);
     for (const role of Object.keys(tensor.extra)) streams.push(tensor.extra[role]!);
-    const { chunkEntries, tileEntries } = this.setup;
+    const { runs = 1 } = wanted;
+    const tileEntries = Math.floor(this.setup.tileEntries / runs) * runs;
+    const chunkEntries = Math.floor(this.setup.chunkEntries / tileEntries) * tileEntries;
     for (let chunk = 0; chunk < block.count; chunk += chunkEntries) {
       const entries = Math.min(chunkEntries, block.count - chunk);
       const addresses: number[] = [];
@@ -163,7 +171,7 @@ export class Workbench {
         const count = Math.min(tileEntries, entries - at);
         const start = block.start + chunk + at;
         const floats = (changes = wanted.changes) => this.#toFloats(tensor, addresses, at, start, count, changes);
-        use(format === null ? floats() : this.#inPlace(tensor, format, addresses, at, start, count), floats);
+        use(format === null ? floats() : this.#inPlace(tensor, format, addresses, at, start, count, wanted), floats);
       }
     }
   }
@@ -197,11 +205,21 @@ export class Workbench {
     at: number,
     start: number,
     count: number,
+    { changes }: Wanted,
   ): PreparedTile {
     const offset = at * DTYPE_BYTES[format];
     const inputs = tensor.inputs.map((_, index) => addresses[index]! + offset);
     const base = tensor.base === null ? this.#zeros : addresses[tensor.inputs.length]! + offset;
-    return { start, count, padded: pad(count), format, subtract: base, add: base, inputs, extra: {} };
+    return {
+      start,
+      count,
+      padded: pad(count),
+      format,
+      subtract: changes ? base : this.#zeros,
+      add: base,
+      inputs,
+      extra: {},
+    };
   }
 
   #toFloats(
@@ -236,8 +254,7 @@ export class Workbench {
       extra[role] = target;
       slot++;
     }
-    const subtract = changes ? this.#zeros : base;
-    return { start, count, padded, format: "F32", subtract, add: base, inputs, extra };
+    return { start, count, padded, format: "F32", subtract: this.#zeros, add: base, inputs, extra };
   }
 
   #widen({ dtype, round }: Stream, address: number, at: number, target: number, count: number): void {
@@ -313,8 +330,9 @@ export function ownBytes(setup: WorkSetup): number {
   const slack = 2 * PAGE;
   const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((tileEntries + LANES) * 4 + slack);
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
+  const gram = gramBytes(maxStreams) + slack;
   const floats = (tileEntries + LANES) * 4 + slack;
   const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;
   const scores = scoreLayout(setup).bytes + slack;
-  return Math.ceil((fixed + slack + out + scores + maxStreams * (floats + raw)) / PAGE) * PAGE;
+  return Math.ceil((fixed + slack + out + gram + scores + maxStreams * (floats + raw)) / PAGE) * PAGE;
 }

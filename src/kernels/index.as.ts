@@ -17,3 +17,5 @@ export * from "./overlap/kernel.as";
 export * from "./train_difference/kernel.as";
 export * from "./scores/kernel.as";
 export * from "./sce/kernel.as";
+export * from "./gram/kernel.as";
+export * from "./mixture/kernel.as";

@@ -3,14 +3,20 @@ import type { Method } from "./method.js";
 import { addDifference } from "./add_difference.js";
 import { average } from "./average.js";
 import { consensus } from "./consensus.js";
+import { geometricMedian } from "./geometric_median.js";
+import { karcher } from "./karcher.js";
 import { linear } from "./linear.js";
 import { localizeAndStitch } from "./localize_and_stitch.js";
 import { magmax } from "./magmax.js";
+import { modelStock } from "./model_stock.js";
+import { multislerp } from "./multislerp.js";
 import { nearswap } from "./nearswap.js";
+import { nuslerp } from "./nuslerp.js";
 import { passthrough } from "./passthrough.js";
 import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
 import { sce } from "./sce.js";
+import { slerp } from "./slerp.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
 import { trainDifference } from "./train_difference.js";
@@ -20,14 +26,20 @@ export const methods: readonly Method[] = [
   addDifference,
   average,
   consensus,
+  geometricMedian,
+  karcher,
   linear,
   localizeAndStitch,
   magmax,
+  modelStock,
+  multislerp,
   nearswap,
+  nuslerp,
   passthrough,
   ram,
   ramplusTl,
   sce,
+  slerp,
   taskArithmetic,
   ties,
   trainDifference,

@@ -190,6 +190,26 @@ export interface Known {
   readonly overlap?: OverlapValue;
   /** By the key that the method gave. */
   readonly scores?: Readonly<Record<string, ScoresValue>>;
+  readonly gram?: Gram;
+}
+
+/** Inner products of the vectors of one tensor, or of one row or column of it, in f64. */
+export interface Gram {
+  /** Number of vectors: the models' in recipe order, then the base's where it is a member. */
+  readonly vectors: number;
+  /** `none`: there is none. `origin`: changes from it are looked at. `member`: it is the last vector. */
+  readonly base: "none" | "origin" | "member";
+  /**
+   * Of every pair i ≤ j, row by row: (0,0), (0,1), …, (1,1), … Entry positions at which some vector is not finite are
+   * left out, so these are always finite.
+   */
+  readonly products: ArrayLike<number>;
+}
+
+/** Coefficients of a weighted sum: of the base's entries, and of each model's entries or changes. */
+export interface Mixture {
+  readonly base: number;
+  readonly models: readonly number[];
 }
 
 /** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */
@@ -254,7 +274,11 @@ export interface MethodDeclaration {
   readonly paper: Paper | null;
   /** The formula and every rule worth knowing, in plain text; the manual page's body. */
   readonly description: string;
-  readonly base: "required" | "optional" | "unused";
+  /**
+   * `member`: optional, and where given it is merged like a model: it counts as one, and `inputs: weights` includes it.
+   */
+  readonly base: "required" | "optional" | "unused" | "member";
+  /** Least and largest number of models; a base that is a member is one of them. */
   readonly models: { readonly min: number; readonly max?: number };
   /**
    * By name. A number called `lambda` is the scale of the merged change and nothing else: theta_0 + lambda·change. A
@@ -263,7 +287,7 @@ export interface MethodDeclaration {
   readonly parameters: Readonly<Record<string, Parameter>>;
   /** Named sets of parameter values; the first is the default dialect. */
   readonly dialects: Readonly<Record<string, Dialect>>;
-  /** `changes`: task vectors (entry − base). `weights`: entries as they are. */
+  /** `changes`: task vectors (entry − base; without a base, entries as they are). `weights`: entries as they are. */
   readonly inputs: "changes" | "weights";
   /** Names of the counts it makes, with their meaning for the report. */
   readonly counters: Readonly<Record<string, string>>;
@@ -274,8 +298,16 @@ export interface MethodDeclaration {
   quirk?(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): string | null;
 }
 
+/** What makes a tile of the result out of tiles of the inputs. */
+export interface Combination {
+  /** The definition. f32 arithmetic: every operation is rounded with Math.fround. */
+  combine(tile: Tile, args: Arguments): void;
+  /** Name of the kernel that computes `combine` for these arguments bit for bit, or `null`. */
+  kernel(args: Arguments): string | null;
+}
+
 /** A method that looks at one entry position at a time: out[p] from base[p], inputs[·][p] and a few numbers. */
-export interface TileMethod extends MethodDeclaration {
+export interface TileMethod extends MethodDeclaration, Combination {
   readonly grain: "tile";
   /** The scores that `needs` asks about, by name. */
   readonly scores?: Readonly<Record<string, Score>>;
@@ -296,10 +328,29 @@ export interface TileMethod extends MethodDeclaration {
    * majority and mends the blocks in which the assumption proves wrong and matters, so no pass is spent on votes.
    */
   majority?(settings: Settings): Scope | null;
-  /** The definition. f32 arithmetic: every operation is rounded with Math.fround. */
-  combine(tile: Tile, args: Arguments): void;
-  /** Name of the kernel that computes `combine` for these arguments bit for bit, or `null`. */
-  kernel(args: Arguments): string | null;
 }
 
-export type Method = TileMethod;
+/**
+ * A method whose result is a weighted sum of its inputs, with weights that follow from the inputs' inner products:
+ * out = base · mixture.base + Σ input_i · mixture.models[i]. The engine makes the inner products and the sum.
+ */
+export interface MixtureMethod extends MethodDeclaration {
+  readonly grain: "mixture";
+  /**
+   * What is one vector: a tensor's entries, each run along the last axis (`row`), or each run along the first axis
+   * (`column`). A tensor of one axis is one vector in every case.
+   */
+  vectors(settings: Settings): Vectors;
+  /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */
+  check?(settings: Settings): string | null;
+  /**
+   * The coefficients, in f64; the engine rounds them to f32. Called once per vector. `settings.models` are the models
+   * that have the tensor.
+   * @returns a sentence where these vectors have no mixture, such as directions that cancel.
+   */
+  mix(gram: Gram, settings: Settings): Mixture | string;
+}
+
+export type Vectors = "tensor" | "row" | "column";
+
+export type Method = TileMethod | MixtureMethod;

@@ -52,8 +52,8 @@ function derivedAlpha(recipe: Recipe): number {
     recipe.dare === null && recipe.layout === null && blocks.every((block) => Object.entries(block).every(isUniform));
   // Every tensor then has the same values.
   const settings = uniform ? settingsFor(recipe, flatPlace("", 0, [...models.keys()])) : null;
-  const multiple = (settings && method.sumMultiple?.(settings)) ?? null;
-  if (multiple !== null && multiple !== 0) return 1 / Math.abs(multiple) / models.length;
+  const multiple = (settings && method.grain === "tile" && method.sumMultiple?.(settings)) || null;
+  if (multiple !== null) return 1 / Math.abs(multiple) / models.length;
   throw unsupported(recipe, `alpha of lines cannot be derived for this ${method.name} merge`, {
     expected:
       "a number for alpha; it is derived where the merged change is a multiple of the sum of the models' changes",

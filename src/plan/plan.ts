@@ -1,6 +1,7 @@
 import { describePlace, MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
-import type { Method, Need, RowScores, ScoresValue } from "../methods/method.js";
+import type { Method, MixtureMethod, Need, RowScores, ScoresValue, TileMethod } from "../methods/method.js";
+import { vectorsOf } from "../methods/mixture.js";
 import type { Checkpoint } from "../models/model.js";
 import { FLOAT_BITS, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
@@ -60,6 +61,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
+  if (!isWritten) refuseColumns(recipe, merged);
   const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY);
   const passes = checkNeeds(recipe, merged);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
@@ -90,9 +92,9 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
   };
 }
 
-function scoreRoom({ scores }: Method, tensors: readonly PlannedTensor[]): Plan["scores"] {
+function scoreRoom(method: Method, tensors: readonly PlannedTensor[]): Plan["scores"] {
   const models = Math.max(0, ...new Set(tensors.map(({ inputs }) => inputs.length)));
-  const all = Object.values(scores ?? {});
+  const all = Object.values((method.grain === "tile" ? method.scores : null) ?? {});
   return {
     rows: Math.max(0, ...all.map(({ per }) => rowCount(per, models))),
     ranks: Math.max(0, ...all.map(({ ranks }) => ranks)),
@@ -171,24 +173,26 @@ function place({ backbone, heads }: Accounted, recipe: Recipe, shardSize: number
  * whole model.
  */
 function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
+  const { method } = recipe;
+  if (method.grain === "mixture") return merged.every((tensor) => readsOnce(method, tensor)) ? 1 : 2;
   const own = merged.filter(({ tiedTo }) => tiedTo === null);
-  const first = recipe.method.needs(own[0]!.settings!, {});
+  const first = method.needs(own[0]!.settings!, {});
   if (first === null) return 1;
   if (first.scope === "model") {
     const keys = new Map<number, string>();
     for (const { name, inputs, settings } of own) {
-      for (const [model, key] of needKeys(recipe.method, settings!).entries()) {
+      for (const [model, key] of needKeys(method, settings!).entries()) {
         const known = keys.get(inputs[model]!.model);
         if (known === undefined) keys.set(inputs[model]!.model, key);
         else if (known !== key) throw unevenNeed(recipe, name);
       }
     }
   }
-  return first.statistic === "scores" ? scorePasses(recipe.method, own[0]!.settings!) : 2;
+  return first.statistic === "scores" ? scorePasses(method, own[0]!.settings!) : 2;
 }
 
 /** One pass for each question about scores, and the last one. */
-function scorePasses(method: Method, settings: NonNullable<Unplaced["settings"]>): number {
+function scorePasses(method: TileMethod, settings: NonNullable<Unplaced["settings"]>): number {
   const row: RowScores = { scores: 1, positive: 1, least: 0, most: 1, ranked: [0, 0, 0, 0], sum: 1 };
   const known: { scores: Record<string, ScoresValue> } = { scores: {} };
   let passes = 1;
@@ -201,8 +205,28 @@ function scorePasses(method: Method, settings: NonNullable<Unplaced["settings"]>
   return passes;
 }
 
+/** Coefficients of columns follow from all of a tensor, and are too many to be handed on beside a merge. */
+function refuseColumns(recipe: Recipe, merged: readonly Unplaced[]): void {
+  const { method } = recipe;
+  if (method.grain !== "mixture") return;
+  const wide = merged.find(({ settings, shape }) => vectorsOf(method, settings!, shape) === "column");
+  if (wide === undefined) return;
+  throw new MergewrightError(`${method.name} by columns cannot be an input of another merge`, {
+    kind: "request",
+    code: "recipe/unsupported",
+    where: { ...whereOf(recipe, "parameters"), tensor: wide.name },
+    expected: "vectors that are whole tensors or run along the last axis",
+    advice: "write this merge first and name its folder",
+  });
+}
+
+/** Rows are short enough to be looked at and mixed at once. */
+function readsOnce(method: MixtureMethod, { settings, shape }: Unplaced): boolean {
+  return vectorsOf(method, settings!, shape) === "row";
+}
+
 /** What a method needs of each model, as text that is equal for equal needs. */
-function needKeys(method: Method, settings: NonNullable<Unplaced["settings"]>): string[] {
+function needKeys(method: TileMethod, settings: NonNullable<Unplaced["settings"]>): string[] {
   const need = method.needs(settings, {}) as Need;
   return settings.models.map((_, i) => {
     const parts: unknown[] = [need.statistic, need.scope];
@@ -234,6 +258,8 @@ function readBytes(plan: Pick<Plan, "sources" | "merges">, tensors: readonly Pla
 
 /** Bytes read for what must be known of a merge before its entries can be handed on; a majority takes a pass. */
 function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: OpenMerge): number {
+  // What a merge reads once to hand its entries on is not counted here, nor is the second look at its rows.
+  if (method.grain === "mixture") return (estimate.readBytes / estimate.passes) * (estimate.passes - 1);
   const { settings } = tensors.find(({ action }) => action === "merge")!;
   const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;
   return (estimate.readBytes / estimate.passes) * (estimate.passes - 1 + votes);

@@ -215,8 +215,10 @@ class Accounting {
   #alone({ name, base: wantedBase }: Wanted, base: Found | null, found: readonly Found[]): Unplaced | null {
     const { method } = this.#context.recipe;
     if (base !== null && found.length === 0) return this.#copy(name, base, "no model has it; copied from the base");
-    const baseless = wantedBase !== null && base === null && needsBase(method);
-    if (!baseless && found.length >= method.models.min) return null;
+    const isMember = method.base === "member";
+    const baseless = wantedBase !== null && base === null && needsBase(method) && !isMember;
+    const members = found.length + (isMember && base !== null ? 1 : 0);
+    if (!baseless && members >= method.models.min) return null;
     const [only, ...others] = found;
     if (others.length === 0 && (method.models.max === 1 || !baseless)) {
       const from = base ?? only!;
@@ -372,7 +374,7 @@ class Ties {
 }
 
 function needsBase(method: Method): boolean {
-  return method.inputs === "changes";
+  return method.inputs === "changes" || method.base === "member";
 }
 
 /** The format that holds the values of all. */

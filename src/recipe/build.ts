@@ -194,7 +194,7 @@ function readRecipe(
     tokenizer: read("tokenizer", (entry) => readTokenizer(reading, entry, "tokenizer")) ?? null,
     chatTemplate: read("chat_template", ({ node }) => readTemplate(reading, node)) ?? null,
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
-    dare: readDare(reading, entries.get("dare"), method, models),
+    dare: readDare(reading, entries.get("dare"), method, models, base !== null),
     lines: read("lines", ({ node, where: at }) => readLines(reading, node, placed(at, "lines"), method)) ?? null,
   };
   if (method === null) return null;
@@ -245,7 +245,8 @@ function readMembers(
     });
   }
   if (entry === undefined || second !== undefined) return { models: [], layout: null };
-  if (entry.key === "models") return { models: readModels(reading, entry, method, duplicates), layout: null };
+  if (entry.key === "models")
+    return { models: readModels(reading, entry, method, duplicates, base !== null), layout: null };
   return method === null ? { models: [], layout: null } : readLayout(reading, entry, method, base);
 }
 
@@ -410,6 +411,7 @@ function readDare(
   entry: Entry | undefined,
   method: Method | null,
   models: readonly RecipeModel[],
+  hasBase: boolean,
 ): DareSettings | null {
   const own = models.findIndex((model) => model.drop !== null);
   if (entry === undefined || isNothing(entry.node)) {
@@ -429,6 +431,14 @@ function readDare(
       where,
       expected: "a method that works on changes from a base",
       advice: "remove dare, or use task_arithmetic or ties",
+    });
+  }
+  if (method?.inputs === "changes" && method.base === "optional" && !hasBase) {
+    reading.issues.add("dare drops changes, and without a base there are none", {
+      code: "recipe/missing-key",
+      where,
+      expected: "base: the checkpoint that the models were fine-tuned from",
+      advice: "add base, or remove dare",
     });
   }
   const entries = readEntries(reading, entry.node, "dare", { known: ["drop", "rescale"] });

@@ -13,14 +13,20 @@ export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "paramet
 const NAME = /^(?=.*[^.])[\p{L}\p{M}\p{N}._+@=~()-]{1,100}$/u;
 const NO_NAME = /[^\p{L}\p{M}\p{N}._+@=~()-]/gu;
 
-export function readModels(reading: Reading, entry: Entry, method: Method | null, duplicates: boolean): RecipeModel[] {
+export function readModels(
+  reading: Reading,
+  entry: Entry,
+  method: Method | null,
+  duplicates: boolean,
+  hasBase: boolean,
+): RecipeModel[] {
   const { node } = entry;
   const where = note(reading, "models", entry.where);
   if (node.kind !== "list") {
     wrongType(reading, node, "models", "a list of models", "begin each model with a dash and a space");
     return [];
   }
-  const { min, max = Infinity } = method?.models ?? { min: 1 };
+  const { min, max } = modelCount(method, hasBase);
   if (node.items.length < min || node.items.length > max) {
     const most = max === Infinity ? `at least ${min}` : min === max ? `${min}` : `from ${min} to ${max}`;
     reading.issues.add(`${method?.name ?? "a merge"} cannot work with this number of models`, {
@@ -35,6 +41,13 @@ export function readModels(reading: Reading, entry: Entry, method: Method | null
   if (!duplicates) refuseDuplicates(reading, node.items, models);
   refuseEqualNames(reading, node.items);
   return models.filter((model) => model !== null);
+}
+
+/** How many models beside a base there may be. */
+function modelCount(method: Method | null, hasBase: boolean): { min: number; max: number } {
+  const { min, max = Infinity } = method?.models ?? { min: 1 };
+  const members = hasBase && method?.base === "member" ? 1 : 0;
+  return { min: Math.max(1, min - members), max: max - members };
 }
 
 function readModel(

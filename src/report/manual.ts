@@ -91,6 +91,7 @@ function requirements(method: Method): string {
     required: "Needs a base.",
     optional: "A base is optional.",
     unused: "Does not use a base.",
+    member: "A base is optional; where given, it is one of the models.",
   }[method.base];
   const sees = method.inputs === "changes" ? "It works on changes (model − base), so `dare` can go before it." : "";
   return `${base} Models: ${modelCount(method)}. ${sees}`.trim();

@@ -19,7 +19,8 @@ import { filesOf, Interrupted, interruptedAfter, partialOf, platformWithSink } f
 const folder = new Folder();
 after(() => folder.remove());
 
-const SIZES = [5, BLOCK_ENTRIES + 3000, 900, 3, 6000, 17];
+/** The second has more entries than a block. */
+const SHAPES: readonly (readonly number[])[] = [[5], [8, BLOCK_ENTRIES / 8 + 375], [900], [3], [60, 100], [17]];
 
 /**
  * Coarse, so that columns cancel and thresholds can be guessed. Most changes are positive, but in the first block and
@@ -27,13 +28,13 @@ const SIZES = [5, BLOCK_ENTRIES + 3000, 900, 3, 6000, 17];
  */
 function checkpoint(seed: number, dtype: FloatDtype): TestTensor[] {
   const roll = dice(seed);
-  const tensors = SIZES.map((size, index) => {
+  const tensors = SHAPES.map((shape, index) => {
     const sign = index === 1 ? 1 : -1;
     const values = Float32Array.from(
-      { length: size },
+      { length: shape.reduce((size, length) => size * length) },
       () => (seed === 0 ? 0 : (roll(10) < 6 ? sign : -sign) * roll(64)) / 64,
     );
-    return tensor(`t${index}`, values, dtype);
+    return tensor(`t${index}`, values, dtype, shape);
   });
   const steps = { name: "steps", dtype: "I64" as const, shape: [2], bytes: new Uint8Array(16).fill(seed) };
   return [steps, ...tensors];
@@ -60,6 +61,14 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
     ...coarse,
   },
   "sce, which counts and then sums": { method: "sce", parameters: { select_topk: 0.3 }, ...coarse },
+  "model stock": { method: "model_stock", ...coarse },
+  "model stock by rows": { method: "model_stock", parameters: { filter_wise: true }, ...fine },
+  "nuslerp by columns": {
+    method: "nuslerp",
+    parameters: { nuslerp_flatten: false, nuslerp_row_wise: true },
+    base: coarse.base,
+    models: coarse.models.slice(1),
+  },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
   "ties over a merge with an exact quota": {
     method: "ties",

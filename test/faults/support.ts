@@ -15,7 +15,7 @@ import { wrapCrew } from "../laws/support/family.js";
 
 export class Interrupted extends Error {}
 
-const WRITING = new Set<string>(["assume", "combine", "copy"]);
+const WRITING = new Set<string>(["assume", "combine", "combineColumns", "copy", "mixRows"]);
 
 /** Node's platform, whose crews stop after so many blocks were written, or before the so-manieth stage. */
 export function interruptedAfter({

@@ -1,10 +1,8 @@
 import { COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCRATCH, SUBTRACT } from "../context.as";
+import { multiply, RUN, RUN_BASE, RUN_CHANGES, storeDoubles, upper, widenBase } from "../dots.as";
 import { first, load8, second } from "../lanes.as";
 
-/** Columns in the scratch at once: the base as f32, then every model's changes as f64, then every model's signs. */
-const RUN: i32 = 256;
-const RUN_BASE: usize = 1024;
-const RUN_CHANGES: usize = 2048;
+/** Behind the base and the changes in the scratch: every model's signs. */
 const RUN_SIGNS: usize = 1024;
 /** Results of a model; those of the pairs follow the last model's. binding.ts reads them. */
 const MODEL_BYTES: usize = 144;
@@ -14,7 +12,6 @@ const LARGEST: usize = 32;
 const CONFLICTS: usize = 48;
 const SHARED: usize = 80;
 const KEPT_ENERGY: usize = 112;
-const PAIR_BYTES: usize = 32;
 
 /**
  * Twin of `relate` in definition.ts; adds to what is in the results. Columns: threshold. Out: per model vectors of four
@@ -39,17 +36,6 @@ const PAIR_BYTES: usize = 32;
     }
     compare(models, run, signs, out);
     multiply(models, run, changes, pairs);
-  }
-}
-
-// @ts-ignore: decorator
-@inline function widenBase<T>(from: usize, run: i32, target: usize): void {
-  const end = from + <usize>run * sizeof<T>();
-  for (; from < end; from += 8 * sizeof<T>()) {
-    const v = load8<T>(from);
-    v128.store(target, first<T, f32>(v));
-    v128.store(target, second<T, f32>(v, from), 16);
-    target += 32;
   }
 }
 
@@ -79,10 +65,7 @@ const PAIR_BYTES: usize = 32;
     const x0 = f32x4.sub(first<T, f32>(v), v128.load(base));
     const x1 = f32x4.sub(second<T, f32>(v, p), v128.load(base, 16));
     base += 32;
-    v128.store(changes, f64x2.promote_low_f32x4(x0));
-    v128.store(changes, f64x2.promote_low_f32x4(upper(x0)), 16);
-    v128.store(changes, f64x2.promote_low_f32x4(x1), 32);
-    v128.store(changes, f64x2.promote_low_f32x4(upper(x1)), 48);
+    storeDoubles(changes, x0, x1);
     changes += 64;
 
     const m0 = v128.and(x0, magnitude);
@@ -118,11 +101,6 @@ const PAIR_BYTES: usize = 32;
 }
 
 // @ts-ignore: decorator
-@inline function upper(x: v128): v128 {
-  return v128.shuffle<i64>(x, x, 1, 1);
-}
-
-// @ts-ignore: decorator
 @inline function addSquare(sum: v128, x: v128): v128 {
   return f64x2.add(sum, f64x2.mul(x, x));
 }
@@ -154,48 +132,6 @@ function compare(models: i32, run: i32, signs: usize, out: usize): void {
   const pairs = i16x8.extadd_pairwise_i8x16_s(mask);
   v128.store(at, i32x4.sub(v128.load(at), i32x4.extend_low_i16x8_s(pairs)));
   v128.store(at, i32x4.sub(v128.load(at, 16), i32x4.extend_high_i16x8_s(pairs)), 16);
-}
-
-/** Dot products of every pair; a model with up to four others at once, so that additions need not wait for each other. */
-function multiply(models: i32, run: i32, changes: usize, pairs: usize): void {
-  for (let i = 0; i < models; i++) {
-    const a = changes + <usize>i * RUN_CHANGES;
-    for (let j = i; j < models; j += 4) {
-      const others = min(4, models - j);
-      dots(a, changes + <usize>j * RUN_CHANGES, others, <usize>run * 8, pairs);
-      pairs += <usize>others * PAIR_BYTES;
-    }
-  }
-}
-
-/** Where there are fewer than four others the last one stands in, and its surplus sums are dropped. */
-function dots(a: usize, b: usize, others: i32, bytes: usize, sums: usize): void {
-  const c = b + <usize>min(1, others - 1) * RUN_CHANGES;
-  const d = b + <usize>min(2, others - 1) * RUN_CHANGES;
-  const e = b + <usize>min(3, others - 1) * RUN_CHANGES;
-  let b0 = v128.load(sums), b1 = v128.load(sums, 16);
-  let c0 = f64x2.splat(0), c1 = f64x2.splat(0);
-  let d0 = f64x2.splat(0), d1 = f64x2.splat(0);
-  let e0 = f64x2.splat(0), e1 = f64x2.splat(0);
-  if (others > 1) { c0 = v128.load(sums, 32); c1 = v128.load(sums, 48); }
-  if (others > 2) { d0 = v128.load(sums, 64); d1 = v128.load(sums, 80); }
-  if (others > 3) { e0 = v128.load(sums, 96); e1 = v128.load(sums, 112); }
-  for (let at: usize = 0; at < bytes; at += 32) {
-    const x0 = v128.load(a + at);
-    const x1 = v128.load(a + at, 16);
-    b0 = f64x2.add(b0, f64x2.mul(x0, v128.load(b + at)));
-    b1 = f64x2.add(b1, f64x2.mul(x1, v128.load(b + at, 16)));
-    c0 = f64x2.add(c0, f64x2.mul(x0, v128.load(c + at)));
-    c1 = f64x2.add(c1, f64x2.mul(x1, v128.load(c + at, 16)));
-    d0 = f64x2.add(d0, f64x2.mul(x0, v128.load(d + at)));
-    d1 = f64x2.add(d1, f64x2.mul(x1, v128.load(d + at, 16)));
-    e0 = f64x2.add(e0, f64x2.mul(x0, v128.load(e + at)));
-    e1 = f64x2.add(e1, f64x2.mul(x1, v128.load(e + at, 16)));
-  }
-  v128.store(sums, b0); v128.store(sums, b1, 16);
-  if (others > 1) { v128.store(sums, c0, 32); v128.store(sums, c1, 48); }
-  if (others > 2) { v128.store(sums, d0, 64); v128.store(sums, d1, 80); }
-  if (others > 3) { v128.store(sums, e0, 96); v128.store(sums, e1, 112); }
 }
 
 export function relations_BF16(context: usize): void { relations<u16>(context); }

@@ -5,7 +5,13 @@ import * as fc from "fast-check";
 import { contextBytes, KernelContext } from "../../../src/kernels/context.js";
 import type { KernelDtype } from "../../../src/kernels/convert/binding.js";
 import { createMemory, loadKernels } from "../../../src/kernels/load.js";
-import type { Arguments, ParameterValue, Settings, TileMethod } from "../../../src/methods/method.js";
+import type {
+  Arguments,
+  Combination,
+  MethodDeclaration,
+  ParameterValue,
+  Settings,
+} from "../../../src/methods/method.js";
 import { change, narrow, widen } from "../../../src/numbers/convert.js";
 import { DTYPE_BYTES } from "../../../src/numbers/dtypes.js";
 import { bytesOf, dice, patterns } from "./random.js";
@@ -29,7 +35,7 @@ const settings = [true, false].map((shared) => {
 });
 
 export interface TwinCase {
-  readonly method: TileMethod;
+  readonly method: Combination & Pick<MethodDeclaration, "inputs" | "counters">;
   readonly args: Arguments;
   /** Name of the kernel without its formats. */
   readonly kernel: string;
@@ -184,7 +190,7 @@ export const strength = fc.oneof(
 
 /** Settings as the planner makes them: every parameter's default, then what is given, then each model's own. */
 export function settingsOf(
-  method: TileMethod,
+  method: Pick<MethodDeclaration, "parameters">,
   given: Readonly<Record<string, ParameterValue>>,
   models: readonly Readonly<Record<string, ParameterValue>>[],
 ): Settings {
