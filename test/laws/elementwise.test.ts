@@ -4,10 +4,12 @@
  */
 
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import path from "node:path";
 import { after, describe, it } from "node:test";
 import { BLOCK_ENTRIES } from "../../src/execute/blocks.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
-import { Folder, merge, type RecipeObject, tensor, valuesOf } from "./support/family.js";
+import { Folder, merge, type Merged, readTensors, type RecipeObject, tensor, valuesOf } from "./support/family.js";
 import { normals } from "./support/random.js";
 
 const folder = new Folder();
@@ -16,8 +18,16 @@ after(() => folder.remove());
 const SIZES = [BLOCK_ENTRIES + 7001, 1, 4099, 24];
 const MODELS = 3;
 
-/** Base first; a third of every model's entries is the base's. */
-function family(name: string, dtype: (checkpoint: number) => FloatDtype) {
+/** Checkpoints on disk and their widened entries, base first; per checkpoint one array per tensor. */
+interface TestFamily {
+  readonly base: string;
+  readonly models: readonly string[];
+  readonly names: readonly string[];
+  readonly entries: readonly (readonly Float32Array[])[];
+}
+
+/** A third of every model's entries is the base's. */
+function family(name: string, dtype: (checkpoint: number) => FloatDtype): TestFamily {
   const checkpoints = Array.from({ length: MODELS + 1 }, (_, checkpoint) =>
     SIZES.map((size, index) => {
       const start = normals(size, index, 0.05);
@@ -27,7 +37,18 @@ function family(name: string, dtype: (checkpoint: number) => FloatDtype) {
     }),
   );
   const [base, ...models] = checkpoints.map((tensors, index) => folder.write(`${name}${index}`, tensors));
-  return { base: base!, models, entries: checkpoints.map((tensors) => tensors.map(valuesOf)) };
+  const names = SIZES.map((_, index) => `t${index}`);
+  return { base: base!, models, names, entries: checkpoints.map((tensors) => tensors.map(valuesOf)) };
+}
+
+async function zooFamily(): Promise<TestFamily> {
+  let root = import.meta.dirname;
+  while (!existsSync(path.join(root, "zoo"))) root = path.dirname(root);
+  const [base, ...models] = ["base", "mnist", "fashion", "latin"].map((name) => path.join(root, "zoo/vision", name));
+  const checkpoints = await Promise.all([base!, ...models].map(readTensors));
+  const names = [...checkpoints[0]!.keys()].filter((name) => !name.startsWith("classifier."));
+  const entries = checkpoints.map((tensors) => names.map((name) => valuesOf(tensors.get(name)!)));
+  return { base: base!, models, names, entries };
 }
 
 const FORMATS = [() => "BF16", () => "F16", () => "F32", (c: number) => (["F32", "BF16", "F16", "F32"] as const)[c]!];
@@ -60,7 +81,7 @@ const overlaps = (changes: readonly (readonly number[])[]) => {
     const active = changes.flatMap((values, i) => (Math.abs(values[p]!) > EPSILON ? [i] : []));
     for (const i of active) counts[i]![active.length > 1 ? "shared" : "unique"]++;
   }
-  return counts.map(({ shared, unique }) => 1 + 0.4 * Math.min(shared / unique, 1.3));
+  return counts.map(({ shared, unique }) => 1 + 0.4 * Math.min(shared / Math.max(unique, EPSILON), 1.3));
 };
 
 const weighted = (index: number) => ({ weight: weights[index] });
@@ -151,32 +172,36 @@ const CASES: Readonly<Record<string, Naive>> = {
   },
 };
 
-function recipeFor({ recipe, models, withBase }: Naive, from: (typeof families)[number]): RecipeObject {
+function recipeFor({ recipe, models, withBase }: Naive, from: TestFamily): RecipeObject {
   const isWeighted = ["linear", "task_arithmetic/mergekit", "magmax", "consensus"].includes(recipe.method as string);
   const listed = from.models.slice(0, models).map((model, index) => ({ model, ...(isWeighted && weighted(index)) }));
   return { ...recipe, ...(withBase && { base: from.base }), models: listed, output: { dtype: "float32" } };
+}
+
+/** @param scopes over which tensors the method learns: all of them, or each by itself. */
+function compare(merged: Merged, naive: Naive, from: TestFamily, scopes: "model" | "tensor" = "model"): void {
+  const [base, ...models] = from.entries as [Float32Array[], ...Float32Array[][]];
+  const used = models.slice(0, naive.models);
+  const changesOf = (tensors: readonly number[]) =>
+    used.map((entries) => tensors.flatMap((t) => Array.from(entries[t]!, (x, p) => Math.fround(x - base[t]![p]!))));
+  const all = naive.learn?.(changesOf([...from.names.keys()]));
+  for (const [t, name] of from.names.entries()) {
+    const known = scopes === "model" ? all : naive.learn?.(changesOf([t]));
+    const found = merged.values(name);
+    assert.equal(found.length, base[t]!.length);
+    for (let p = 0; p < found.length; p++) {
+      const entries = used.map((tensors) => tensors[t]![p]!);
+      const expected = naive.entry(base[t]![p]!, entries, known);
+      if (!(Math.abs(found[p]! - expected) <= 1e-6)) assert.fail(`${name}[${p}]: ${found[p]}, not ${expected}`);
+    }
+  }
 }
 
 for (const [name, naive] of Object.entries(CASES)) {
   describe(name, () => {
     for (const [index, from] of families.entries()) {
       it(`gives the naive answer in ${["BF16", "F16", "F32", "three formats"][index]}`, async () => {
-        const merged = await merge(recipeFor(naive, from), { out: folder.fresh() });
-        const [base, ...models] = from.entries as [Float32Array[], ...Float32Array[][]];
-        const used = models.slice(0, naive.models);
-        const changes = used.map((tensors) => tensors.flatMap((t, i) => taus2(t, base[i]!)));
-        const known = naive.learn?.(changes);
-        for (const [t, size] of SIZES.entries()) {
-          const found = merged.values(`t${t}`);
-          for (let p = 0; p < size; p++) {
-            const expected = naive.entry(
-              base[t]![p]!,
-              used.map((tensors) => tensors[t]![p]!),
-              known,
-            );
-            if (Math.abs(found[p]! - expected) > 1e-6) assert.fail(`t${t}[${p}]: ${found[p]}, not ${expected}`);
-          }
-        }
+        compare(await merge(recipeFor(naive, from), { out: folder.fresh() }), naive, from);
       });
     }
 
@@ -198,30 +223,21 @@ for (const [name, naive] of Object.entries(CASES)) {
   });
 }
 
-function taus2(values: Float32Array, base: Float32Array): number[] {
-  return Array.from(values, (x, p) => Math.fround(x - base[p]!));
-}
-
 describe("ramplus_tl", () => {
   it("counts per tensor give every tensor its own factors", async () => {
-    const [, , from] = families as [unknown, unknown, (typeof families)[number]];
-    const recipe = recipeFor(CASES.ramplus_tl!, from);
-    const merged = await merge(
-      { ...recipe, dialect: "mergekit", output: { dtype: "float32" } },
-      { out: folder.fresh(), threads: 2 },
-    );
-    const [base, ...models] = from.entries as [Float32Array[], ...Float32Array[][]];
-    for (const t of [0, 2]) {
-      const factors = overlaps(models.map((tensors) => taus2(tensors[t]!, base[t]!)));
-      const found = merged.values(`t${t}`);
-      for (let p = 0; p < SIZES[t]!; p++) {
-        const expected = CASES.ramplus_tl!.entry(
-          base[t]![p]!,
-          models.map((tensors) => tensors[t]![p]!),
-          factors,
-        );
-        if (Math.abs(found[p]! - expected) > 1e-6) assert.fail(`t${t}[${p}]: ${found[p]}, not ${expected}`);
-      }
-    }
+    const from = families[1]!;
+    const naive = CASES.ramplus_tl!;
+    const recipe = { ...recipeFor(naive, from), dialect: "mergekit" };
+    compare(await merge(recipe, { out: folder.fresh(), threads: 2 }), naive, from, "tensor");
   });
+});
+
+describe("on the zoo's vision models", () => {
+  for (const name of ["consensus", "ramplus_tl", "localize_and_stitch", "magmax"]) {
+    it(`${name} gives the naive answer`, async () => {
+      const from = await zooFamily();
+      const recipe = { ...recipeFor(CASES[name]!, from), exclude: ["classifier.*"] };
+      compare(await merge(recipe, { out: folder.fresh(), threads: 2 }), CASES[name]!, from);
+    });
+  }
 });
