@@ -36,11 +36,18 @@ export function methodList(methods: readonly Method[]): string {
   return `${table(["method", "what it does", "base", "models", "dialects"], rows)}\n`;
 }
 
+const INTRODUCTION = `[choosing.md](choosing.md) says which method when, with numbers; [recipes.md](recipes.md) how to write a recipe.
+
+theta_0 is the base, theta_i a model, tau_i = theta_i - theta_0 its change (task vector), w_i its weight; formulas hold for
+every entry by itself unless they say otherwise. The arithmetic is f32 on entries and f64 or exact integers in sums over
+entries; results are rounded once, to the output's format. \`lambda\` scales the merged change, and \`lines\` scales it by layer. A
+dialect is a named set of parameter values, written behind a slash: \`ties/mergekit\`.`;
+
 /** All of docs/methods.md. */
 export function methodsPage(methods: readonly Method[]): string {
   const pages = methods.map((method) => methodManual(method, 2));
   const note = "<!-- Generated from src/methods; not to be edited. -->";
-  return [`# Methods\n\n${note}\n\n${methodList(methods)}`, ...pages].join("\n");
+  return [`# Methods\n\n${note}\n\n${INTRODUCTION}\n\n${methodList(methods)}`, ...pages].join("\n");
 }
 
 /** A recipe that shows the method's own keys and parses as it stands. */
