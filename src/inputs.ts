@@ -1,7 +1,9 @@
 import type { Checkpoint } from "./models/model.js";
 import { mergedCheckpoint, mergeKey, planIntermediate } from "./plan/intermediate.js";
+import { withOwnHeads } from "./models/untied.js";
 import type { OpenInputs, OpenMerge } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
+import { withVocabulary } from "./tokenizers/wrap.js";
 
 /** Opens a checkpoint by what the user wrote: a path or an address. */
 export type OpenModel = (label: string) => Promise<Checkpoint>;
@@ -38,15 +40,19 @@ async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string,
     merges.add(merge);
     return mergedCheckpoint(merge, label);
   };
-  const base = recipe.base === null ? null : await openOne(recipe.base);
-  const models: Checkpoint[] = [];
-  for (const { model } of recipe.models) models.push(await openOne(model));
+  const all: Checkpoint[] = [];
+  for (const label of [...(recipe.base === null ? [] : [recipe.base]), ...recipe.models.map(({ model }) => model)]) {
+    all.push(await openOne(label));
+  }
+  const seen = recipe.compat === "strict" ? all : withOwnHeads(all);
+  const base = recipe.base === null ? null : seen[0]!;
+  const models = recipe.base === null ? seen : seen.slice(1);
   const extra: Record<string, Checkpoint> = {};
   for (const [name, { value }] of Object.entries(recipe.parameters)) {
     if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null)
       extra[name] = await openOne(String(value));
   }
-  return { base, models, extra, merges: [...merges] };
+  return withVocabulary(recipe, { base, models, extra, merges: [...merges] }, openOne);
 }
 
 async function openMerge(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenMerge> {

@@ -17,6 +17,8 @@ export interface RecipeObject {
   readonly seed?: number;
   readonly output?: Readonly<Record<string, unknown>>;
   readonly allow_duplicates?: boolean;
+  readonly tokenizer?: string | Readonly<Record<string, unknown>>;
+  readonly chat_template?: string;
 }
 
 /**

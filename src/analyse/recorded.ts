@@ -51,7 +51,10 @@ const RecordedMerge = v.object({
     v.array(v.object({ file: OutputFile, bytes: Size, header: v.optional(Hash) })),
     v.minLength(1, "at least one weight file"),
   ),
-  sideFiles: v.optional(v.array(v.object({ file: OutputFile, checksum: v.optional(Hash) })), []),
+  sideFiles: v.optional(
+    v.array(v.object({ file: OutputFile, checksum: v.optional(Hash), input: v.optional(Size) })),
+    [],
+  ),
   checksums: v.record(v.string(), Hash),
   counts: v.object({ nonFinite: Size }),
 });

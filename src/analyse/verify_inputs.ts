@@ -19,7 +19,12 @@ export async function checkInputs(
 ): Promise<Check[]> {
   const problems: string[] = [];
   const copies: string[] = [];
-  const copied = new Set(recorded.sideFiles.filter(({ checksum }) => checksum === undefined).map(({ file }) => file));
+  const { sideFiles } = recorded;
+  const copied = new Map(
+    sideFiles
+      .filter(({ checksum }) => checksum === undefined)
+      .map(({ file, input }) => [file, input === undefined ? undefined : recorded.inputs[input]]),
+  );
   let compared = 0;
   const inputs = storedInputs(recorded);
   for (const input of inputs) {
@@ -33,8 +38,11 @@ export async function checkInputs(
       if (input.role === "extra") continue;
       for (const file of checkpoint.sideFiles) {
         const { name } = file;
-        // The first input that has a file is where it was copied from.
-        if (!copied.delete(name)) continue;
+        if (!copied.has(name)) continue;
+        // Where no model is recorded, or a merge, the first input that has a file is where it was copied from.
+        const from = copied.get(name);
+        if (from !== undefined && from.merge === undefined && from.model !== input.model) continue;
+        copied.delete(name);
         compared++;
         if (!(await isCopy(folders[0]!, name, await file.read())))
           copies.push(`${name} differs from that of ${input.model}`);
@@ -43,7 +51,7 @@ export async function checkInputs(
       await checkpoint.close();
     }
   }
-  if (problems.length === 0) for (const name of copied) copies.push(`${name} is in no input any more`);
+  if (problems.length === 0) for (const name of copied.keys()) copies.push(`${name} is in no input any more`);
   return [
     problems.length > 0
       ? failure("inputs", problems)

@@ -1,5 +1,6 @@
 import type { Kernels } from "../kernels/load.js";
 import type { Method } from "../methods/method.js";
+import { rowSource } from "../sources/rows.js";
 import type { ByteSource } from "../sources/source.js";
 import { MergedSource } from "./merged_source.js";
 import type { WorkSetup, WorkSource } from "./setup.js";
@@ -24,9 +25,12 @@ export function openWorkbench(
   { openStored, findMethod }: ThreadPlatform,
 ): Workbench {
   const merged = new Map<string, MergedSource>();
-  const open = (source: WorkSource) => {
-    const { address } = source;
-    return address?.kind === "merge" ? merged.get(address.key)! : openStored(source);
+  const open = (source: WorkSource): ByteSource | Promise<ByteSource> => {
+    const { label, address, stamp } = source;
+    if (address?.kind === "merge") return merged.get(address.key)!;
+    // A merge is shared by all that read it, and closed with the workbench.
+    const openPart = (part: WorkSource) => (part.address?.kind === "merge" ? borrowed(open(part)) : open(part));
+    return address?.kind === "rows" ? rowSource(label, address.table, stamp, openPart) : openStored(source);
   };
   let next = region.address;
   const make = (own: WorkSetup) => {
@@ -41,4 +45,9 @@ export function openWorkbench(
     merged.set(merge.key, new MergedSource(merge, make(merge.setup), findMethod(merge.setup.method)));
   }
   return work;
+}
+
+async function borrowed(opened: ByteSource | Promise<ByteSource>): Promise<ByteSource> {
+  const source = await opened;
+  return { ...source, read: (offset, into) => source.read(offset, into), close() {} };
 }

@@ -126,7 +126,7 @@ function prefixesOf(names: ReadonlySet<string>): readonly string[] {
 const EMBEDDINGS: readonly string[] = [...ALWAYS_TIED, ...TIED_BY_FLAG].map(([primary]) => primary);
 
 /** The network's own word counts; then that of the language model inside it; then the family's default. */
-function embeddingsAreTied(config: Config | null): boolean {
+export function embeddingsAreTied(config: Config | null): boolean {
   if (config === null) return false;
   const parts = [config, config["text_config"]].filter(isConfig);
   for (const { tie_word_embeddings: said } of parts) if (typeof said === "boolean") return said;

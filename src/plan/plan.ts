@@ -79,7 +79,13 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
     files: placed.files,
     sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
     merges,
-    warnings: [...recipe.notes, ...unmatched, ...warnOfInputs(recipe, open), ...accounted.warnings],
+    warnings: [
+      ...recipe.notes,
+      ...(open.notes ?? []),
+      ...unmatched,
+      ...warnOfInputs(recipe, open),
+      ...accounted.warnings,
+    ],
     estimate: {
       outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
       readBytes: readBytes({ sources, merges }, placed.tensors, passes) + statisticsBytes,

@@ -16,16 +16,20 @@ export function isMerged({ shards }: Checkpoint): boolean {
 }
 
 /** Weight files that are read for a plan, those of the merges among its inputs included. */
-export function storedSources({ sources, merges }: Plan): PlannedSource[] {
-  const isStored = ({ address }: PlannedSource) => address?.kind !== "merge";
-  return [...merges.flatMap(({ plan }) => plan.sources.filter(isStored)), ...sources.filter(isStored)];
+export function storedSources(plan: Plan): PlannedSource[] {
+  // Rows in another vocabulary are no file; the files that they come from are.
+  return sourcesOf(plan).filter(({ address }) => address?.kind !== "merge" && address?.kind !== "rows");
 }
 
-/** What the stored inputs of a plan are at the moment, one line each. */
+function sourcesOf({ sources, merges }: Plan): PlannedSource[] {
+  return [...merges.flatMap(({ plan }) => plan.sources), ...sources];
+}
+
+/** What the stored inputs of a plan are at the moment, and what rows are made of, one line each. */
 export function inputStates(plan: Plan): string[] {
-  return storedSources(plan).map(
-    ({ file, stamp, headerHash }) => `${file} ${stamp.size} ${stamp.version} ${headerHash}`,
-  );
+  return sourcesOf(plan)
+    .filter(({ address }) => address?.kind !== "merge")
+    .map(({ file, stamp, headerHash }) => `${file} ${stamp.size} ${stamp.version} ${headerHash}`);
 }
 
 /** A function that gives the bytes read from stored inputs for one entry of a tensor of the plan's output. */

@@ -1,6 +1,6 @@
 import { MergewrightError } from "../errors.js";
 import type { Method, Settings } from "../methods/method.js";
-import { tiedGroups } from "../models/families.js";
+import { roleOf, tiedGroups } from "../models/families.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
@@ -285,8 +285,7 @@ class Accounting {
       where,
       expected: `[${wanted.shape.join(", ")}]`,
       found: `[${found.shape.join(", ")}]`,
-      advice:
-        "exclude it (exclude: [pattern]); for a classification head, heads: separate keeps each model's own beside the merge",
+      advice: adviseShape(wanted, found),
     });
   }
 
@@ -371,6 +370,14 @@ class Ties {
     }
     return null;
   }
+}
+
+function adviseShape(wanted: StoredTensor, found: StoredTensor): string {
+  const rowsOnly = wanted.shape.slice(1).join() === found.shape.slice(1).join();
+  if (rowsOnly && roleOf(wanted.name) === "vocabulary") {
+    return "the vocabularies differ: write tokenizer: {source: union}, or source: base, to bring them together";
+  }
+  return "exclude it (exclude: [pattern]); for a classification head, heads: separate keeps each model's own beside the merge";
 }
 
 function needsBase(method: Method): boolean {

@@ -13,6 +13,8 @@ export interface OpenInputs {
   readonly extra: Readonly<Record<string, Checkpoint>>;
   /** The merges among the inputs and among the inputs of those, each once and after those that it reads. */
   readonly merges: readonly OpenMerge[];
+  /** What was found out about them together, worth telling. */
+  readonly notes?: readonly string[];
 }
 
 /** A merge whose result is an input: opened and planned, never written. */

@@ -20,7 +20,7 @@ import type {
   RecipeModel,
   Setting,
 } from "./recipe.js";
-import { readTokenizer } from "./tokenizer.js";
+import { readChatTemplate, readTokenizer } from "./tokenizer.js";
 import { type Entry, entryOf, type Node } from "./tree.js";
 import {
   isNothing,
@@ -192,7 +192,7 @@ function readRecipe(
     input: readInput(reading, entries.get("input")),
     output: readOutput(reading, entries.get("output"), outputKeys),
     tokenizer: read("tokenizer", (entry) => readTokenizer(reading, entry, "tokenizer")) ?? null,
-    chatTemplate: read("chat_template", ({ node }) => readTemplate(reading, node)) ?? null,
+    chatTemplate: read("chat_template", ({ node }) => readChatTemplate(reading, node)) ?? null,
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
     dare: readDare(reading, entries.get("dare"), method, models, base !== null),
     lines: read("lines", ({ node, where: at }) => readLines(reading, node, placed(at, "lines"), method)) ?? null,
@@ -250,16 +250,11 @@ function readMembers(
   return method === null ? { models: [], layout: null } : readLayout(reading, entry, method, base);
 }
 
-function readTemplate(reading: Reading, node: Node): string | undefined {
-  if (node.kind === "scalar" && typeof node.value === "string" && node.text.trim() !== "") return node.text;
-  if (isNothing(node)) return undefined;
-  return wrongType(reading, node, "chat_template", "auto, the name of a template, or the template itself");
-}
-
 function adviseKey(key: string, root: Node, { methods }: RecipeContext): string | undefined {
   const elsewhere: Readonly<Record<string, string>> = {
     base_model: "write base",
     dtype: "write it under output:, as output: {dtype: ...}",
+    tokenizer_source: "write it under tokenizer:, as tokenizer: {source: ...}",
     out_dtype: "write it under output:, as output: {dtype: ...}",
     shard_size: "write it under output:, as output: {shard_size: ...}",
     drop: "write it under dare:, as dare: {drop: ...}",

@@ -172,6 +172,8 @@ export interface TokenizerWish {
   readonly tokens: readonly TokenWish[];
   /** Rows of the vocabulary tensors are padded to a multiple of this, at least 1; `null`: not padded. */
   readonly padToMultipleOf: number | null;
+  /** Rows without a token, which many models have at the end of their embeddings, stay. */
+  readonly keepPadding: boolean;
 }
 
 /** `union`: the base's vocabulary (else the first model's), then every unseen token of the others. */

@@ -1,12 +1,14 @@
 /** What a recipe says about the vocabulary of the result; the same words as in mergekit. */
 
 import type { TokenizerSource, TokenizerWish, TokenSource, TokenWish } from "./recipe.js";
-import { oneOf, quote } from "./issues.js";
+import { BUILT_IN_TEMPLATES } from "./chat_templates.js";
+import { nearest, oneOf, quote } from "./issues.js";
 import { type Entry, entryOf, type Node } from "./tree.js";
 import {
   isNothing,
   join,
   note,
+  outOfRange,
   readEntries,
   readFlag,
   type Reading,
@@ -18,7 +20,15 @@ import {
 /** Reads a model's path or address; mergekit's references differ from ours. */
 export type ReadModel = (reading: Reading, node: Node, path: string) => string | undefined;
 
-/** `{source, tokens, pad_to_multiple_of}`, each of them optional; nothing at all is `null`. */
+/** Larger multiples would make a vocabulary out of padding. */
+const MULTIPLE = { min: 1, max: 65_536, integer: true };
+/** Shorter texts are a misspelt name, not a template. */
+const SHORTEST_TEMPLATE = 20;
+
+/**
+ * `{source, tokens, pad_to_multiple_of, keep_padding}`, each of them optional, or a source alone; nothing at all is
+ * `null`.
+ */
 export function readTokenizer(
   reading: Reading,
   { node, where }: Entry,
@@ -27,12 +37,19 @@ export function readTokenizer(
 ): TokenizerWish | null {
   note(reading, path, where);
   if (isNothing(node)) return null;
-  const entries = readEntries(reading, node, path, { known: ["source", "tokens", "pad_to_multiple_of"] });
+  if (node.kind === "scalar") {
+    const source = readTokenizerSource(reading, { key: path, node, where }, path, readModel);
+    return { source, tokens: [], padToMultipleOf: null, keepPadding: true };
+  }
+  const known = ["source", "tokens", "pad_to_multiple_of", "keep_padding"];
+  const entries = readEntries(reading, node, path, { known });
   if (entries === null) return null;
   const source = entries.get("source");
   const tokens = entries.get("tokens");
   const padding = entries.get("pad_to_multiple_of");
+  const keep = entries.get("keep_padding");
   if (padding !== undefined) note(reading, join(path, "pad_to_multiple_of"), padding.where);
+  if (keep !== undefined) note(reading, join(path, "keep_padding"), keep.where);
   return {
     source:
       source === undefined ? { kind: "union" } : readTokenizerSource(reading, source, join(path, "source"), readModel),
@@ -40,12 +57,8 @@ export function readTokenizer(
     padToMultipleOf:
       padding === undefined || isNothing(padding.node)
         ? null
-        : (readNumber(
-            reading,
-            { min: 1, max: 1 << 20, integer: true },
-            padding.node,
-            join(path, "pad_to_multiple_of"),
-          ) ?? null),
+        : (readNumber(reading, MULTIPLE, padding.node, join(path, "pad_to_multiple_of")) ?? null),
+    keepPadding: (keep && readFlag(reading, keep.node, join(path, "keep_padding"))) ?? true,
   };
 }
 
@@ -129,4 +142,21 @@ function readModelToken(reading: Reading, node: Node, path: string, readModel: R
   }
   const number = readNumber(reading, { min: 0, integer: true }, id!.node, join(path, "token_id"));
   return number === undefined ? null : { kind: "model-token", model: label, token: number };
+}
+
+/** `auto`, the name of a built-in template, or a template itself. */
+export function readChatTemplate(reading: Reading, node: Node): string | undefined {
+  const names = ["auto", ...Object.keys(BUILT_IN_TEMPLATES)];
+  const expected = `${oneOf(names)}, or a Jinja template`;
+  if (isNothing(node)) return undefined;
+  if (node.kind !== "scalar" || typeof node.value !== "string") {
+    return wrongType(reading, node, "chat_template", expected);
+  }
+  const { text } = node;
+  if (names.includes(text) || (text.length >= SHORTEST_TEMPLATE && text.includes("{"))) return text;
+  const close = nearest(text, names);
+  const advice = text.includes("{")
+    ? `write a template of ${SHORTEST_TEMPLATE} characters or more`
+    : close && `write ${close}`;
+  return outOfRange(reading, node, "chat_template", expected, advice);
 }

@@ -123,6 +123,7 @@ const wish: fc.Arbitrary<TokenizerWish> = fc.record({
     { maxLength: 3, selector: ({ token }) => token },
   ),
   padToMultipleOf: fc.option(fc.integer({ min: 1, max: 512 })),
+  keepPadding: fc.boolean(),
 });
 
 const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((method) => {

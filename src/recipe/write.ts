@@ -187,11 +187,12 @@ function sliceNode({ models, merges }: Recipe, { base, members, parameters }: Sl
   ]);
 }
 
-function tokenizerNode({ source, tokens, padToMultipleOf }: TokenizerWish): YAMLMap {
+function tokenizerNode({ source, tokens, padToMultipleOf, keepPadding }: TokenizerWish): YAMLMap {
   return map([
     ["source", source.kind === "model" ? source.model : source.kind],
     ...(tokens.length === 0 ? [] : [["tokens", map(tokens.map(tokenEntry))] as const]),
     ...(padToMultipleOf === null ? [] : [["pad_to_multiple_of", padToMultipleOf] as const]),
+    ["keep_padding", keepPadding],
   ]);
 }
 

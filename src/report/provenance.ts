@@ -28,8 +28,8 @@ export interface Provenance {
   readonly merges?: readonly ProvenanceMerge[];
   /** Weight files; header: XXH64 of the 8 length bytes and the header. */
   readonly outputs: readonly { readonly file: string; readonly bytes: number; readonly header?: string }[];
-  /** Configs, indexes and copies of small files; with XXH64 of the content where the plan made it. */
-  readonly sideFiles?: readonly { readonly file: string; readonly checksum?: string }[];
+  /** Configs, indexes and copies of small files; XXH64 of the content where the plan made it, else whose copy it is. */
+  readonly sideFiles?: readonly { readonly file: string; readonly checksum?: string; readonly input?: number }[];
   /** Per tensor: XXH64 over the XXH64 of its blocks of 262,144 entries. */
   readonly checksums: Readonly<Record<string, string>>;
   readonly counts: ProvenanceCounts;
@@ -89,7 +89,8 @@ export function provenanceOf(
     ...(plan.merges.length > 0 && { merges: mergesOf(plan, contents) }),
     outputs: plan.files.map(({ name, size, header }) => ({ file: name, bytes: size, header: xxh64(header) })),
     sideFiles: plan.sideFiles.map((file) => {
-      return { file: file.name, ...("text" in file && { checksum: xxh64(new TextEncoder().encode(file.text)) }) };
+      if ("text" in file) return { file: file.name, checksum: xxh64(new TextEncoder().encode(file.text)) };
+      return { file: file.name, input: file.input };
     }),
     checksums: Object.fromEntries(result.tensors.map(({ checksum }, index) => [tensorKey(plan, index), checksum])),
     counts: {
@@ -106,7 +107,8 @@ export function provenanceOf(
 
 function inputsOf(plan: Plan, contents: ReadonlyMap<string, string>): ProvenanceInput[] {
   return plan.inputs.map(({ role, name, label }, input): ProvenanceInput => {
-    const own = plan.sources.filter((source) => source.input === input);
+    // Rows in another vocabulary are no file; the files that they come from are listed.
+    const own = plan.sources.filter((source) => source.input === input && source.address?.kind !== "rows");
     const address = own[0]?.address;
     if (address?.kind === "merge") return { role, name, model: label, files: [], merge: address.key };
     return { role, name, model: label, files: own.map((source) => fileOf(source, contents)) };

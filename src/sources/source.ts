@@ -1,5 +1,7 @@
 /** Where bytes come from. One small interface over a local file, a Blob, a buffer and an HTTP server with ranges. */
 
+import type { RowTable } from "./rows.js";
+
 /** What identifies a source's content cheaply; a change between plan and merge is detected by it. */
 export interface SourceStamp {
   /** Bytes. */
@@ -13,7 +15,9 @@ export type SourceAddress =
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "http"; readonly url: string; readonly headers: Readonly<Record<string, string>> }
   /** Computed from other sources; `key` names a merge of the plan (plan/intermediate.ts). */
-  | { readonly kind: "merge"; readonly key: string };
+  | { readonly kind: "merge"; readonly key: string }
+  /** Rows of other sources, each with its own address. */
+  | { readonly kind: "rows"; readonly table: RowTable };
 
 export interface ByteSource {
   /** For messages: the path or address as the user gave it. */

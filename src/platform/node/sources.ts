@@ -6,7 +6,8 @@ import { fileSource } from "./files.js";
 
 /** Opens a stored source in this thread, and checks that it is still what the plan saw. */
 export function openAddress({ label, address, stamp }: WorkSource): ByteSource | Promise<ByteSource> {
-  if (address === null || address.kind === "merge") throw new RangeError(`${label} cannot be opened by another thread`);
+  if (address === null || address.kind === "merge" || address.kind === "rows")
+    throw new RangeError(`${label} cannot be opened by another thread`);
   if (address.kind === "http") return httpSource(address.url, { headers: address.headers, label, stamp });
   const source = fileSource(address.path, label);
   const { size, version } = source.stamp;
