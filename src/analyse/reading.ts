@@ -37,7 +37,6 @@ export function readingSetup(
     warnings: [],
     estimate: { outputBytes: 0, readBytes: 0, mergedEntries: 0, passes: 1 },
     scores: { rows: 0, ranks: 0 },
-    dare: null,
     seed: 0,
   };
   return setupOf(plan, (file) => file);
@@ -55,7 +54,7 @@ function plannedAsStored({ name, shape, dtype, offset, length }: TensorEntry, so
     inputs: [{ model: 0, stream: { source, offset, dtype } }],
     extra: {},
     settings: null,
-    drop: null,
+    prune: null,
     tiedTo: null,
     file: 0,
     offset,

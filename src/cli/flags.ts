@@ -53,6 +53,19 @@ export const parameter: Flag = {
   repeatable: true,
 };
 
+export const prune: Flag = {
+  spelling: "--prune <assignment>",
+  text: "prune each change first: random, magnitude, outliers or rank; density=0.2, mnist.density=0.5, gamma=0.01, none",
+  group: "Recipe",
+  repeatable: true,
+};
+
+export const rescale: Flag = {
+  spelling: "--rescale <rule>",
+  text: "scale what pruning leaves: none, inverse (1 / probability) or norm (to the old L1 norm of each tensor)",
+  group: "Recipe",
+};
+
 export const dare: Flag = {
   spelling: "--dare <assignment>",
   text: "drop a random share of each change first: 0.9, mnist.drop=0.5, rescale=false, none",
@@ -191,6 +204,8 @@ export const recipeFlags: readonly Flag[] = [
   base,
   model,
   parameter,
+  prune,
+  rescale,
   dare,
   lines,
   exclude,

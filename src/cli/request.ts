@@ -19,14 +19,30 @@ export function readRequest({ positionals, flags }: Given): Recipe {
 
 function optionsOf(flags: FlagValues, positionals: readonly string[]): RecipeOptions {
   const models = [...positionals, ...(flags.model ?? [])];
-  const { method, dialect, base, dare, lines, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } =
-    flags;
+  const {
+    method,
+    dialect,
+    base,
+    prune,
+    rescale,
+    dare,
+    lines,
+    exclude,
+    heads,
+    missing,
+    seed,
+    dtype,
+    shardSize,
+    allowDuplicates,
+  } = flags;
   return {
     method,
     dialect,
     base,
     models: models.length === 0 ? undefined : models,
     parameters: flags.parameter,
+    prune,
+    rescale,
     dare,
     lines,
     exclude,

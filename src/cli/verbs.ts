@@ -9,6 +9,8 @@ export interface FlagValues {
   readonly base?: string;
   readonly model?: readonly string[];
   readonly parameter?: readonly string[];
+  readonly prune?: readonly string[];
+  readonly rescale?: string;
   readonly dare?: readonly string[];
   readonly lines?: string;
   readonly exclude?: readonly string[];

@@ -6,10 +6,27 @@ export const BLOCK_ENTRIES = 262_144;
 
 /** A run of entries of one planned tensor; at most BLOCK_ENTRIES long where it is written, any length where sampled. */
 export interface Block {
-  /** Index into the plan's tensors. */
+  /** Index into the setup's tensors, which begin with the plan's. */
   readonly tensor: number;
   readonly start: number;
   readonly count: number;
+  /** Per input what pruning must know besides the tensor's own cuts; absent where nothing was gathered for it. */
+  readonly cuts?: BlockCuts;
+}
+
+export type BlockCuts = readonly (BlockCut | null)[];
+
+/** What was gathered for the pruning of one input of one block. */
+export interface BlockCut {
+  /** For a band: bit patterns of its ends, and how many entries equal to them are still inside here. */
+  readonly band: {
+    readonly low: number;
+    readonly lowLeft: number;
+    readonly high: number;
+    readonly highLeft: number;
+  } | null;
+  /** What survivors are multiplied by, where it follows from norms. */
+  readonly scale: number | null;
 }
 
 export function blockCount(entries: number): number {

@@ -101,10 +101,12 @@ export class Gatherer {
   #unproved: (Guess & { readonly shares: readonly (number | null)[] }) | null = null;
   #selections: Promise<readonly (Selection | null)[]> | null = null;
   readonly #scoresOf: ScoresOf | null;
+  readonly #dress: (block: Block) => Block;
 
   /**
-   * @param scoresOf the method's scores with their numbers for a tensor, where it has any.
    * @param address of `statisticsBytes` bytes of kernel memory that no other gatherer uses at the same time.
+   * @param scoresOf the method's scores with their numbers for a tensor, where it has any.
+   * @param dress adds to a block what its jobs must know besides.
    */
   constructor(
     crew: Crew,
@@ -114,15 +116,17 @@ export class Gatherer {
     scope: "model" | "tensor",
     address: number,
     scoresOf: ScoresOf | null = null,
+    dress: (block: Block) => Block = (block) => block,
   ) {
     this.#scoresOf = scoresOf;
+    this.#dress = dress;
     this.#crew = crew;
     this.#tensors = tensors;
     this.#group = group;
     this.#models = models;
     this.#sampleSize = scope === "model" ? MODEL_SAMPLE : TENSOR_SAMPLE;
     this.#address = address;
-    this.#blocks = group.tensors.flatMap((tensor) => blocksOf(tensor, tensors[tensor]!.entries));
+    this.#blocks = group.tensors.flatMap((tensor) => blocksOf(tensor, tensors[tensor]!.entries)).map(dress);
   }
 
   /**
@@ -318,7 +322,7 @@ export class Gatherer {
         filled[model] = slot + count;
         return slot;
       });
-      blocks.push({ tensor, start, count, slots });
+      blocks.push({ ...this.#dress({ tensor, start, count }), slots });
     };
     if (this.#isSmall()) {
       for (const tensor of this.#group.tensors) take(tensor, 0, this.#tensors[tensor]!.entries);

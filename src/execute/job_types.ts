@@ -193,6 +193,13 @@ export interface ColumnsBlock extends Block {
   readonly columns: number;
 }
 
+/** L1 norms of an input's changes in one block. */
+export interface L1Norms {
+  readonly before: number;
+  /** Of what pruning leaves, unscaled where the scale follows from these norms. */
+  readonly after: number;
+}
+
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
@@ -213,6 +220,7 @@ export interface Jobs {
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
   patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };
   overlap: { block: Block; args: OverlapArgs; part: OverlapPart };
+  norms: { block: Block; args: null; part: readonly L1Norms[] };
   scan: { block: Block; args: null; part: ScanPart };
   relations: { block: Block; args: RelationsArgs; part: Relations };
   examine: { block: Block; args: null; part: StoredBlock };

@@ -3,7 +3,7 @@ import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
-import { energyBins, moments, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
+import { energyBins, moments, norms, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
 
 export type * from "./job_types.js";
 
@@ -47,6 +47,7 @@ export const jobs: JobTable = {
   energyBins,
   patterns,
   overlap,
+  norms,
   scan,
   relations,
   examine,

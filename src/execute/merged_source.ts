@@ -4,6 +4,7 @@ import type { ByteSource, SourceStamp } from "../sources/source.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import { combineInto, copyInto } from "./combine_jobs.js";
+import { endsInside, withCuts } from "./cuts.js";
 import type { CombineBlock, Quota } from "./job_types.js";
 import { mixRowsInto } from "./mixture_jobs.js";
 import type { WorkMerge } from "./setup.js";
@@ -84,10 +85,22 @@ export class MergedSource implements ByteSource {
       return this.#work.blockOut + (run.start - last.start) * DTYPE_BYTES[dtype];
     }
     this.#last = null;
-    const quota = await this.#quotaAt(run, last);
-    const left = await this.#fill({ ...run, quota });
-    this.#last = { ...run, quota: left };
-    return this.#work.blockOut;
+    // Where a band ends inside the block it must be known what lies before: then the whole block is computed.
+    const wide = this.#endsBand(run) ? this.#blockAround(run) : run;
+    const quota = await this.#quotaAt(wide, last);
+    const left = await this.#fill({ ...wide, quota });
+    this.#last = { ...wide, quota: left };
+    return this.#work.blockOut + (run.start - wide.start) * DTYPE_BYTES[dtype];
+  }
+
+  #endsBand({ tensor, start }: Block): boolean {
+    const cuts = this.#merge.cuts.get(tensor)?.[Math.floor(start / BLOCK_ENTRIES)];
+    return cuts?.some((cut) => cut?.band != null && endsInside(cut.band)) ?? false;
+  }
+
+  #blockAround({ tensor, start }: Block): Block {
+    const begin = Math.floor(start / BLOCK_ENTRIES) * BLOCK_ENTRIES;
+    return { tensor, start: begin, count: Math.min(BLOCK_ENTRIES, this.#merge.setup.tensors[tensor]!.entries - begin) };
   }
 
   /** Puts a run into the output buffer. @returns what is left of its quota. */
@@ -102,7 +115,8 @@ export class MergedSource implements ByteSource {
       await mixRowsInto(bench, run, args, this.#work.blockOut);
       return null;
     }
-    return (await combineInto(bench, run, args.args, this.#work.blockOut, () => {})).quota;
+    const dressed = { ...run, ...withCuts(run, this.#merge.cuts, this.#merge.setup.tensors[run.tensor]!) };
+    return (await combineInto(bench, dressed, args.args, this.#work.blockOut, () => {})).quota;
   }
 
   /**

@@ -55,13 +55,14 @@ export function meterStatistics(
 export function meter(
   crew: Crew,
   plan: Plan,
+  setup: WorkSetup,
   journal: Journal,
   report: ((progress: Progress) => void) | undefined,
 ): Crew {
   if (report === undefined) return crew;
   const bytesOf = (tensor: number) => {
-    const planned = plan.tensors[tensor]!;
-    return streamsOf(planned).reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[planned.dtype]);
+    const one = setup.tensors[tensor]!;
+    return streamsOf(one).reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[one.dtype]);
   };
   let totalBytes = 0;
   const awaited = new Set<string>();

@@ -3,7 +3,9 @@ import type { Known, Method, Scope, ScoresValue, Settings, TileMethod } from "..
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
-import type { Block } from "./blocks.js";
+import type { Block, BlockCuts } from "./blocks.js";
+import { cutScope } from "../pruners/pruner.js";
+import { gatherCuts, withCuts, withTied } from "./cuts.js";
 import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, quotasOf, statisticsBytes } from "./gather.js";
 import type { Gathered, Guess, Quotas, ScoresOf } from "./gather.js";
@@ -64,13 +66,20 @@ export async function run(
 ): Promise<RunResult> {
   for (const { name, size, header } of plan.files) workspace.allocate(name, size, header);
   const models = plan.inputs.filter(({ role }) => role === "model").length;
-  const { scope, lanes, laneBytes } = statisticsLayout(plan, method);
-  const crew = await options.createCrew(setup, lanes * laneBytes);
+  const layout = statisticsLayout(plan, method);
+  const crew = await options.createCrew(setup, layout.lanes * layout.laneBytes);
   try {
-    const execution = new Execution(plan, method, setup, journal, meter(crew, plan, journal, options.progress), models);
+    const execution = new Execution(
+      plan,
+      method,
+      setup,
+      journal,
+      meter(crew, plan, setup, journal, options.progress),
+      models,
+    );
     await execution.dropDamaged();
     await execution.copy();
-    await execution.merge(scope, lanes, laneBytes);
+    await execution.merge(layout);
     return execution.result(options.strict);
   } finally {
     await crew.close();
@@ -79,22 +88,27 @@ export async function run(
 
 /** Kernel memory for statistics: how many groups are worked on at once, and what each takes. */
 export interface StatisticsLayout {
-  /** Over which entries statistics are taken, the same for every tensor; `null` where there are none. */
+  /** Over which entries the method's statistics are taken, the same for every tensor; `null` where there are none. */
   readonly scope: Scope | null;
+  /** The same for what must be known before changes are pruned. */
+  readonly cutScope: Scope | null;
   readonly lanes: number;
   readonly laneBytes: number;
 }
 
 export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   if (method.grain === "mixture") {
-    return { scope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
+    return { scope: null, cutScope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
   }
   const { settings } = plan.tensors.find(({ action }) => action === "merge")!;
   const scope = method.needs(settings!, {})?.scope ?? method.majority?.(settings!) ?? null;
-  if (scope === null) return { scope, lanes: 0, laneBytes: 0 };
+  const cuts = cutScope(plan.tensors.flatMap(({ prune }) => prune ?? []));
   const models = plan.inputs.filter(({ role }) => role === "model").length;
-  const bytes = method.scores === undefined ? statisticsBytes(models, scope) : scoresBytes(method, models);
-  return { scope, lanes: scope === "model" ? 1 : LANES, laneBytes: LEAD_BYTES + Math.ceil(bytes / 64) * 64 };
+  const bytesOf = (one: Scope | null, rows: number) => (one === null ? 0 : statisticsBytes(rows, one));
+  const own = method.scores === undefined ? bytesOf(scope, models) : scoresBytes(method, models);
+  const bytes = Math.max(scope === null ? 0 : own, bytesOf(cuts, 2 * models));
+  const lanes = bytes === 0 ? 0 : scope === "tensor" || cuts === "tensor" ? LANES : 1;
+  return { scope, cutScope: cuts, lanes, laneBytes: bytes === 0 ? 0 : LEAD_BYTES + Math.ceil(bytes / 64) * 64 };
 }
 
 /** Tensors with common statistics: `own` they are taken over, `merged` are those and the ones tied to them. */
@@ -135,6 +149,7 @@ export function keptOf({ bits, ranks, entries, ties }: Guess, atLeast: readonly 
 class Execution {
   readonly #known = new Map<string, Known>();
   readonly #indexOf: ReadonlyMap<string, number>;
+  readonly #cuts = new Map<number, readonly BlockCuts[]>();
 
   constructor(
     readonly plan: Plan,
@@ -166,7 +181,7 @@ class Execution {
     await this.#write({ job: "copy", blocks: this.#unwritten(copied, new Map()), args: null });
   }
 
-  async merge(scope: Scope | null, lanes: number, laneBytes: number): Promise<void> {
+  async merge({ scope, cutScope, lanes, laneBytes }: StatisticsLayout): Promise<void> {
     const { plan, method, journal, crew } = this;
     if (method.grain === "mixture") {
       const unwritten = (tensors: readonly number[]) => this.#unwritten(tensors, new Map());
@@ -176,19 +191,34 @@ class Execution {
     const merged = this.plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
     const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null);
     const { statistics } = this.crew;
-    if (scope === "tensor") {
-      await eachInLanes(own, lanes, async (tensor, lane) => {
+    const eachTensor = (work: (group: Omit<MergeGroup, "scope">) => Promise<void>) =>
+      eachInLanes(own, lanes, (tensor, lane) => {
         const { name } = this.plan.tensors[tensor]!;
         const tied = merged.filter((index) => this.plan.tensors[index]!.tiedTo === name);
-        await this.#mergeGroup({
-          own: [tensor],
-          merged: [tensor, ...tied],
-          scope,
-          address: statistics + lane * laneBytes,
-        });
+        return work({ own: [tensor], merged: [tensor, ...tied], address: statistics + lane * laneBytes });
       });
-    } else if (scope === "model") await this.#mergeGroup({ own, merged, scope, address: statistics });
-    else await this.#combine(merged, NOTHING_GATHERED);
+    const all = { own, merged, address: statistics };
+    // Cuts come first: of all tensors where either they or the method look at whole models, else of each in its turn.
+    if (cutScope === "model") await this.#cut(all, scope);
+    else if (cutScope === "tensor" && scope === "model") await eachTensor((group) => this.#cut(group, scope));
+    if (scope === "model") await this.#mergeGroup({ ...all, scope });
+    else if (scope === "tensor" || cutScope === "tensor") {
+      await eachTensor(async (group) => {
+        if (cutScope === "tensor") await this.#cut(group, scope);
+        if (scope === "tensor") await this.#mergeGroup({ ...group, scope });
+        else await this.#combine(group.merged, NOTHING_GATHERED);
+      });
+    } else await this.#combine(merged, NOTHING_GATHERED);
+  }
+
+  /** Finds out what the cuts of a group need. It follows from the inputs, so it is not in the journal. */
+  async #cut({ own, merged, address }: Omit<MergeGroup, "scope">, scope: Scope | null): Promise<void> {
+    const isKnown = (index: number) =>
+      scope === null || this.journal.known.has(`known:${scope === "model" ? "" : this.plan.tensors[index]!.name}`);
+    if (own.every(isKnown) && this.#unwritten(merged, new Map()).length === 0) return;
+    const cuts = await gatherCuts(this.crew, this.setup.tensors, own, this.models, address + LEAD_BYTES);
+    for (const [index, blocks] of cuts) this.#cuts.set(index, blocks);
+    withTied(this.#cuts, this.plan.tensors);
   }
 
   /** Asked only where `merge` found no mixture. */
@@ -210,6 +240,7 @@ class Execution {
       scope,
       address + LEAD_BYTES,
       scoresOf(this.plan, this.#tileMethod, this.models),
+      (block) => this.#dress(block),
     );
     let known = this.journal.known.get(`known:${key}`) ?? null;
     let gathered: Gathered = { ...NOTHING_GATHERED, known: this.journal.known.get(`statistics:${key}`) ?? {} };
@@ -357,10 +388,14 @@ class Execution {
     return tensors.flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
   }
 
+  #dress(block: Block): Block {
+    return withCuts(block, this.#cuts, this.setup.tensors[block.tensor]!);
+  }
+
   #unwritten(tensors: readonly number[], quotas: Quotas): CombineBlock[] {
     return this.#blocks(tensors)
       .filter(({ tensor, start }) => !this.journal.has(tensor, start))
-      .map((block) => ({ ...block, quota: this.#quotaOf(block, quotas) }));
+      .map((block) => ({ ...this.#dress(block), quota: this.#quotaOf(block, quotas) }));
   }
 
   /** A tied copy keeps what the tensor keeps that it is tied to. */

@@ -10,6 +10,9 @@ import { Gatherer } from "./gather.js";
 import type { Gathered } from "./gather.js";
 import type { CombineArgs } from "./job_types.js";
 import { blocksOf } from "./blocks.js";
+import type { Block, BlockCuts } from "./blocks.js";
+import { gatherCuts, withCuts, withTied } from "./cuts.js";
+import type { Cuts } from "./cuts.js";
 import type { Journal } from "./journal.js";
 import { meterStatistics } from "./meter.js";
 import { eachInLanes } from "./lanes.js";
@@ -47,18 +50,21 @@ async function settleOne(
   if (method.grain === "mixture") {
     const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);
     const startCrew = async () => meterStatistics(await createCrew(setup, 0), setup, progress);
-    return { args: await settleMixtures({ key, plan, method, journal, startCrew }), quotas: new Map() };
+    const args = await settleMixtures({ key, plan, method, journal, startCrew });
+    return { args, quotas: new Map(), cuts: new Map() };
   }
-  const { scope, lanes, laneBytes } = statisticsLayout(plan, method);
+  const { scope, cutScope, lanes, laneBytes } = statisticsLayout(plan, method);
   const groups = groupsOf(plan, scope);
+  const cuts = new Map<number, readonly BlockCuts[]>();
   const keyOf = (group: StatisticsGroup) => `${key}/${group.name}`;
   const missing = groups.filter((group) => !journal.settled.has(keyOf(group)));
-  if (missing.length > 0) {
+  if (missing.length > 0 || cutScope !== null) {
     const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);
     const crew = await createCrew(setup, lanes * laneBytes);
     try {
       const watched = meterStatistics(crew, setup, progress);
-      const settling = new Settling(plan, method, setup, watched);
+      await settleCuts(plan, setup, watched, { scope: cutScope, lanes, laneBytes }, cuts);
+      const settling = new Settling(plan, method, setup, watched, cuts);
       await eachInLanes(missing, lanes, async (group, lane) => {
         const address = crew.statistics + lane * laneBytes + LEAD_BYTES;
         journal.recordSettled(keyOf(group), await settling.know(group, scope!, address));
@@ -79,7 +85,23 @@ async function settleOne(
   const knownOf = new Map(
     groups.flatMap((group) => group.merged.map((tensor) => [tensor, journal.settled.get(keyOf(group))!.known])),
   );
-  return { args: argsOf(plan, method, (tensor) => knownOf.get(tensor) ?? {}), quotas };
+  return { args: argsOf(plan, method, (tensor) => knownOf.get(tensor) ?? {}), quotas, cuts };
+}
+
+/** What pruning must know comes first: the method's statistics are those of pruned changes. */
+async function settleCuts(
+  plan: Plan,
+  setup: WorkSetup,
+  crew: Crew,
+  { scope, lanes, laneBytes }: { scope: Scope | null; lanes: number; laneBytes: number },
+  cuts: Map<number, readonly BlockCuts[]>,
+): Promise<void> {
+  const models = plan.inputs.filter(({ role }) => role === "model").length;
+  await eachInLanes(groupsOf(plan, scope), lanes, async ({ own }, lane) => {
+    const address = crew.statistics + lane * laneBytes + LEAD_BYTES;
+    for (const [index, blocks] of await gatherCuts(crew, setup.tensors, own, models, address)) cuts.set(index, blocks);
+  });
+  withTied(cuts, plan.tensors);
 }
 
 /** Tensors with common statistics: `own` they are taken over, `merged` are those and the ones tied to them. */
@@ -128,6 +150,7 @@ class Settling {
     readonly method: TileMethod,
     readonly setup: WorkSetup,
     readonly crew: Crew,
+    readonly cuts: Cuts,
   ) {}
 
   /** @param address of `statisticsBytes` bytes of kernel memory. */
@@ -136,7 +159,8 @@ class Settling {
     const settings = groupSettings(this.plan, group.own, models);
     const own = { tensors: group.own };
     const scores = scoresOf(this.plan, this.method, models);
-    const gatherer = new Gatherer(this.crew, this.setup.tensors, own, models, scope, address, scores);
+    const dress = (block: Block) => withCuts(block, this.cuts, this.setup.tensors[block.tensor]!);
+    const gatherer = new Gatherer(this.crew, this.setup.tensors, own, models, scope, address, scores, dress);
     const majority = (this.method.majority?.(settings) ?? null) !== null;
     const proved = majority ? await this.#proveGuess(gatherer, group, settings) : null;
     if (proved !== null) return proved;
@@ -170,7 +194,8 @@ class Settling {
     for (const [{ args: bound }, tensors] of stages) {
       const blocks = tensors.flatMap((tensor) =>
         blocksOf(tensor, this.plan.tensors[tensor]!.entries).map((block, index) => {
-          return { ...block, quota: quotas.get(tensor)?.[index] ?? null };
+          const dressed = withCuts(block, this.cuts, this.setup.tensors[tensor]!);
+          return { ...dressed, quota: quotas.get(tensor)?.[index] ?? null };
         }),
       );
       const parts = await this.crew.run({ job: "rehearse", blocks, args: { args: bound, guesses } });

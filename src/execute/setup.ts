@@ -4,8 +4,11 @@ import type { StreamKey } from "../numbers/random.js";
 import { streamKey } from "../numbers/random.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { streamsOf } from "../plan/streams.js";
-import type { Plan, Stream } from "../plan/types.js";
+import type { Plan, PlannedTensor, Stream } from "../plan/types.js";
+import { rowLength } from "../pruners/pruner.js";
+import type { Cut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
+import type { BlockCuts } from "./blocks.js";
 import type { CombineArgs, MixArgs, Quota } from "./job_types.js";
 
 /** What a thread must know to work on blocks; plain data that can be posted. */
@@ -22,6 +25,10 @@ export interface WorkSetup {
   readonly chunkEntries: number;
   /** Largest number of input streams (base and extras included) of any tensor. */
   readonly maxStreams: number;
+  /** The same, without those that are read already for another input. */
+  readonly maxReads: number;
+  /** Longest row that must be whole in a buffer, in entries; 0 where none must. */
+  readonly maxRow: number;
   /** Largest number of bytes of an entry, over inputs and outputs. */
   readonly maxEntryBytes: number;
   /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
@@ -43,6 +50,8 @@ export interface Settled {
   readonly args: readonly (CombineArgs | MixArgs | null)[];
   /** For an exact quota: per tensor index and block of it. */
   readonly quotas: ReadonlyMap<number, readonly Quota[]>;
+  /** What pruning must know: the same way, and per model. */
+  readonly cuts: ReadonlyMap<number, readonly BlockCuts[]>;
 }
 
 export interface WorkSource {
@@ -60,17 +69,20 @@ export interface WorkTensor {
   /** Per input: the stream and the index of the model it comes from. */
   readonly inputs: readonly { readonly model: number; readonly stream: Stream }[];
   readonly extra: Readonly<Record<string, Stream>>;
-  /** DARE, per input. */
-  readonly drop: readonly WorkDrop[] | null;
+  /** Per input what is cut from its change before anything else sees it; `null` for a tensor that is not pruned. */
+  readonly prune: readonly (WorkCut | null)[] | null;
+  /** Entries of a row. */
+  readonly row: number;
   readonly file: number;
   readonly offset: number;
+  /** Index of the tensor over which the ends of this one's bands are found, or `null`. */
+  readonly ends: number | null;
 }
 
-export interface WorkDrop {
+/** A cut with its random numbers. */
+export interface WorkCut {
+  readonly cut: Cut;
   readonly key: StreamKey;
-  /** Share dropped, [0, 1]. */
-  readonly drop: number;
-  readonly rescale: boolean;
 }
 
 export interface Tuning {
@@ -100,48 +112,88 @@ export function setupOf(
   settled: ReadonlyMap<string, Settled> = new Map(),
 ): WorkSetup {
   const merges = plan.merges.map(({ key, plan: inner }): WorkMerge => {
-    const { args, quotas } = settled.get(key) ?? { args: [], quotas: new Map() };
+    const known = settled.get(key) ?? { args: [], quotas: new Map(), cuts: new Map() };
     const setup = workOf({ ...inner, files: [] }, (file) => file, tuning, MERGED_CHUNK_ENTRIES);
     // Scores are made where a merge is settled; here it is only combined.
-    return { key, args, quotas, setup: { ...setup, scores: NO_SCORES } };
+    return { key, ...known, setup: { ...setup, scores: NO_SCORES } };
   });
   return { ...workOf(plan, path, tuning, BLOCK_ENTRIES), merges };
 }
 
 function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {
-  const models = plan.inputs.filter(({ role }) => role === "model");
-  const maxStreams = Math.max(1, ...plan.tensors.map((tensor) => streamsOf(tensor).length));
-  const dtypes = plan.tensors.flatMap((tensor) => [tensor.dtype, ...streamsOf(tensor).map(({ dtype }) => dtype)]);
+  const planned = plan.tensors.map((tensor) => workTensor(plan, tensor));
+  const ends = endsOf(planned, plan.inputs.filter(({ role }) => role === "model").length);
+  const tensors = [...planned.map((tensor, index) => ({ ...tensor, ends: ends.get(index) ?? null })), ...ends.tensors];
+  const maxStreams = Math.max(1, ...tensors.map((tensor) => streamsOf(tensor).length));
+  const maxReads = Math.max(1, ...tensors.map((tensor) => new Set(streamsOf(tensor).map(streamName)).size));
+  const dtypes = tensors.flatMap((tensor) => [tensor.dtype, ...streamsOf(tensor).map(({ dtype }) => dtype)]);
   const maxEntryBytes = Math.max(1, ...new Set(dtypes.map((dtype) => DTYPE_BYTES[dtype])));
+  const maxRow = Math.max(0, ...tensors.map((tensor) => (wantsRows(tensor) ? tensor.row : 0)));
   const tileEntries = tuning.tileEntries ?? TILE_ENTRIES;
   let chunkEntries = mostChunkEntries;
-  while (chunkEntries > tileEntries && chunkEntries * maxEntryBytes * maxStreams > READ_BUDGET) chunkEntries /= 2;
+  while (chunkEntries > tileEntries && chunkEntries * maxEntryBytes * maxReads > READ_BUDGET) chunkEntries /= 2;
   return {
     method: plan.method,
     sources: plan.sources.map(({ file, address, stamp }) => ({ label: file, address, stamp })),
-    tensors: plan.tensors.map(({ name, shape, entries, dtype, base, inputs, extra, drop, file, offset }) => ({
-      name,
-      shape,
-      entries,
-      dtype,
-      base,
-      inputs,
-      extra,
-      drop:
-        drop?.map((share, index) => ({
-          key: streamKey(plan.seed, models[inputs[index]!.model]!.name, name),
-          drop: share,
-          rescale: plan.dare!.rescale,
-        })) ?? null,
-      file,
-      offset,
-    })),
+    tensors,
     files: plan.files.map(({ name, size }) => ({ path: path(name), size })),
     tileEntries,
     chunkEntries: tuning.chunkEntries ?? chunkEntries,
     maxStreams,
+    maxReads,
+    maxRow,
     maxEntryBytes,
     merges: [],
     scores: plan.scores,
   };
+}
+
+/** Whether a tensor's entries can only be pruned a whole row at a time. */
+export function wantsRows({ prune }: WorkTensor): boolean {
+  return prune?.some((one) => one?.cut.kind === "rank") ?? false;
+}
+
+/** Inputs, base, extras: the order in which a block's streams are read. */
+export function readingOrder({ base, inputs, extra }: Pick<WorkTensor, "base" | "inputs" | "extra">): Stream[] {
+  return [...inputs.map(({ stream }) => stream), ...(base === null ? [] : [base]), ...Object.values(extra)];
+}
+
+/** Equal for streams that are the same bytes. */
+export function streamName({ source, offset, dtype }: Stream): string {
+  return `${source} ${offset} ${dtype}`;
+}
+
+function workTensor(plan: Plan, tensor: PlannedTensor): WorkTensor {
+  const { name, tiedTo, shape, entries, dtype, base, inputs, extra, prune, file, offset } = tensor;
+  const models = plan.inputs.filter(({ role }) => role === "model");
+  const cuts = prune?.map((cut, index) => {
+    // Tied tensors are one tensor, so they share their random numbers, too.
+    return cut && { cut, key: streamKey(plan.seed, models[inputs[index]!.model]!.name, tiedTo ?? name) };
+  });
+  const isPruned = cuts?.some((cut) => cut !== null) ?? false;
+  return {
+    ...{ name, shape, entries, dtype, base, inputs, extra, file, offset },
+    prune: isPruned ? cuts! : null,
+    row: rowLength(shape),
+    ends: null,
+  };
+}
+
+/**
+ * Tensors with the same bytes over which the ends of bands are found as thresholds: not pruned, with each model once for
+ * the lower end and, where outliers are dropped, once more (as model + the number of models) for the upper.
+ */
+function endsOf(planned: readonly WorkTensor[], models: number) {
+  const tensors: WorkTensor[] = [];
+  const indices = new Map<number, number>();
+  for (const [index, tensor] of planned.entries()) {
+    const bands = tensor.inputs.filter((_, input) => tensor.prune?.[input]?.cut.kind === "band");
+    if (bands.length === 0) continue;
+    const dropsLargest = tensor.prune!.some((one) => one?.cut.kind === "band" && one.cut.gamma > 0);
+    const upper = dropsLargest ? bands.map(({ model, stream }) => ({ model: model + models, stream })) : [];
+    indices.set(index, planned.length + tensors.length);
+    // Without a place: it is never written.
+    tensors.push({ ...tensor, inputs: [...bands, ...upper], extra: {}, prune: null, file: -1, offset: -1 });
+  }
+  return { tensors, get: (index: number) => indices.get(index) };
 }

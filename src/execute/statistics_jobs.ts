@@ -1,4 +1,5 @@
 /** Jobs that read changes and count or sum. */
+import { L1_LANES } from "../kernels/prune/definition.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
 import { bracketFromSample, bracketOf, exactRank, MAX_BINS, shareOf, standingOf } from "../statistics/threshold.js";
@@ -7,6 +8,7 @@ import type { Block } from "./blocks.js";
 import type {
   CombineBlock,
   EnergyBins,
+  L1Norms,
   MomentsArgs,
   OverlapArgs,
   OverlapPart,
@@ -17,6 +19,7 @@ import type {
   SurveyArgs,
   SurveyPart,
 } from "./job_types.js";
+import { SUMS_BYTES } from "./workbench.js";
 import type { Workbench } from "./workbench.js";
 
 export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
@@ -125,6 +128,25 @@ export async function overlap({ work }: Bench, block: Block, { thresholds }: Ove
   });
   const counted = (index: number) => inputs.map((_, row) => context.rowCounter(row, index));
   return { shared: counted(0), unique: counted(1) };
+}
+
+/** Per input the norms before and after pruning: eight running sums each, so that tiles do not show. */
+export async function norms({ work }: Bench, block: Block): Promise<readonly L1Norms[]> {
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const sumsOf = (index: number) => work.sums + SUMS_BYTES * index;
+  const view = new Float64Array(work.kernels.memory.buffer, work.sums, 2 * L1_LANES * inputs.length).fill(0);
+  const add = (address: number, start: number, count: number, sums: number) =>
+    work.pruning.l1(address, count, (start - block.start) % L1_LANES, sums);
+  const unpruned = (input: number, address: number, start: number, count: number) =>
+    add(address, start, count, sumsOf(input));
+  await work.forEachTile(block, { changes: true, floats: true, unpruned }, ({ inputs: pruned, start, count }) => {
+    for (const [index, address] of pruned.entries()) add(address, start, count, sumsOf(index) + SUMS_BYTES / 2);
+  });
+  const total = (first: number) => view.subarray(first, first + L1_LANES).reduce((sum, lane) => sum + lane, 0);
+  return inputs.map((_, index) => ({
+    before: total(2 * L1_LANES * index),
+    after: total(2 * L1_LANES * index + L1_LANES),
+  }));
 }
 
 const BINS = 32_768;

@@ -4,8 +4,6 @@ import { contextBytes, KernelContext } from "../kernels/context.js";
 import { gramBytes } from "../kernels/gram/binding.js";
 import type { Kernels } from "../kernels/load.js";
 import { SCORE_STATE_BYTES } from "../kernels/scores/binding.js";
-import { dropKernel } from "../kernels/random/binding.js";
-import type { DropKernel } from "../kernels/random/binding.js";
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
@@ -13,6 +11,9 @@ import type { ByteSource } from "../sources/source.js";
 import type { Stream } from "../plan/types.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
+import { bandCounts, Pruning, pruningBytes } from "./pruning.js";
+import type { BandCounts } from "./pruning.js";
+import { readingOrder, streamName, wantsRows } from "./setup.js";
 import type { WorkSetup, WorkTensor } from "./setup.js";
 
 /** Streams lie this many bytes further apart than their size: equal offsets modulo 4 KiB compete for cache ways. */
@@ -22,6 +23,8 @@ const PAGE = 4096;
 const SLIP_BYTES = 64;
 /** Kernels work on eight entries at once, so every buffer ends with room for seven more. */
 const LANES = 8;
+/** Sixteen f64. */
+export const SUMS_BYTES = 128;
 
 export function isKernelDtype(dtype: Dtype): dtype is KernelDtype {
   return dtype === "BF16" || dtype === "F16" || dtype === "F32";
@@ -53,6 +56,23 @@ export interface Wanted {
   readonly floats: boolean;
   /** Tiles hold a whole number of runs of so many entries; at most a tile's. */
   readonly runs?: number;
+  /** Sees each input's changes, the block's own from entry `start` on, before they are pruned. */
+  readonly unpruned?: (input: number, address: number, start: number, count: number) => void;
+}
+
+/** A run of entries that were read together, on its way to f32. */
+interface Read {
+  readonly tensor: WorkTensor;
+  readonly block: Block;
+  /** Per stream the address of the first entry read. */
+  readonly addresses: readonly number[];
+  /** Where the run begins among them. */
+  readonly at: number;
+  /** Index of its first entry in the tensor. */
+  readonly start: number;
+  readonly count: number;
+  /** Per input, at the run's first entry. */
+  readonly left: readonly BandCounts[];
 }
 
 /**
@@ -73,7 +93,9 @@ export class Workbench {
   readonly scores: ScoreBuffers;
   /** For the inner products of as many vectors as a tensor has streams. */
   readonly gram: number;
-  readonly #drop: DropKernel;
+  /** Sixteen f64 per stream, for sums. */
+  readonly sums: number;
+  readonly pruning: Pruning;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
   readonly #raw: number[];
@@ -92,7 +114,6 @@ export class Workbench {
     this.setup = setup;
     this.kernels = kernels;
     this.convert = convertKernels(kernels);
-    this.#drop = dropKernel(kernels);
     this.#open = open;
     let next = region.address;
     const take = (bytes: number, stagger = 0) => {
@@ -102,9 +123,11 @@ export class Workbench {
     };
     this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
-    this.#zeros = take((setup.tileEntries + LANES) * 4);
-    this.#rounded = take((setup.tileEntries + LANES) * 4);
-    this.floatOut = take((setup.tileEntries + LANES) * 4);
+    this.pruning = new Pruning(kernels, setup, take);
+    this.sums = take(SUMS_BYTES * setup.maxStreams);
+    this.#zeros = take((floatEntries(setup) + LANES) * 4);
+    this.#rounded = take((floatEntries(setup) + LANES) * 4);
+    this.floatOut = take((floatEntries(setup) + LANES) * 4);
     this.blockOut = take((BLOCK_ENTRIES + LANES) * setup.maxEntryBytes + 2 * SLIP_BYTES);
     const { entries, stride, states, bytes } = scoreLayout(setup);
     const scores = take(bytes);
@@ -112,10 +135,10 @@ export class Workbench {
     this.gram = take(gramBytes(setup.maxStreams));
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
-    this.#floats = streams.map((index) => take((setup.tileEntries + LANES) * 4, staggerOf(index)));
-    this.#raw = streams.map((index) =>
-      take((setup.chunkEntries + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)),
-    );
+    this.#floats = streams.map((index) => take((floatEntries(setup) + LANES) * 4, staggerOf(index)));
+    this.#raw = streams
+      .slice(0, setup.maxReads)
+      .map((index) => take((rawEntries(setup) + LANES) * setup.maxEntryBytes + PAGE, staggerOf(index)));
     if (next > region.address + region.bytes) throw new RangeError("a workbench does not fit into its region");
   }
 
@@ -135,7 +158,7 @@ export class Workbench {
   /** Whether all of a tensor's inputs can go to a kernel as they are stored. */
   nativeFormat(tensor: WorkTensor): KernelDtype | null {
     const first = tensor.inputs[0]?.stream.dtype;
-    if (first === undefined || !isKernelDtype(first) || tensor.drop !== null) return null;
+    if (first === undefined || !isKernelDtype(first) || tensor.prune !== null) return null;
     const streams = [...tensor.inputs.map(({ stream }) => stream), ...(tensor.base === null ? [] : [tensor.base])];
     if (streams.some(({ round }) => round !== undefined)) return null;
     const same = tensor.inputs.every(({ stream }) => stream.dtype === first);
@@ -154,26 +177,59 @@ export class Workbench {
   ): Promise<void> {
     const tensor = this.setup.tensors[block.tensor]!;
     const format = wanted.floats ? null : this.nativeFormat(tensor);
-    const streams = [...tensor.inputs.map(({ stream }) => stream)];
-    if (tensor.base !== null) streams.push(tensor.base);
-    for (const role of Object.keys(tensor.extra)) streams.push(tensor.extra[role]!);
-    const { runs = 1 } = wanted;
-    const tileEntries = Math.floor(this.setup.tileEntries / runs) * runs;
-    const chunkEntries = Math.floor(this.setup.chunkEntries / tileEntries) * tileEntries;
-    for (let chunk = 0; chunk < block.count; chunk += chunkEntries) {
-      const entries = Math.min(chunkEntries, block.count - chunk);
-      const addresses: number[] = [];
-      for (let index = 0; index < streams.length; index++) {
-        const read = this.#read(streams[index]!, block.start + chunk, entries, this.#raw[index]!);
-        addresses.push(typeof read === "number" ? read : await read);
-      }
+    const streams = readingOrder(tensor);
+    const { first, last, tileEntries, chunkEntries } = this.#runOf(block, wanted);
+    let left = bandCounts(block, tensor.inputs.length);
+    for (let chunk = first; chunk < last; chunk += chunkEntries) {
+      const entries = Math.min(chunkEntries, last - chunk);
+      const addresses = await this.#readAll(streams, chunk, entries);
       for (let at = 0; at < entries; at += tileEntries) {
         const count = Math.min(tileEntries, entries - at);
-        const start = block.start + chunk + at;
-        const floats = (changes = wanted.changes) => this.#toFloats(tensor, addresses, at, start, count, changes);
-        use(format === null ? floats() : this.#inPlace(tensor, format, addresses, at, start, count, wanted), floats);
+        const read = { tensor, block, addresses, at, start: chunk + at, count, left };
+        // The same however often a tile is asked for.
+        let behind = left;
+        const floats = (changes = wanted.changes) => {
+          const after = left.map((counts) => ({ ...counts }));
+          const tile = this.#toFloats(read, changes, after, wanted.unpruned);
+          if (changes) behind = after;
+          return tile;
+        };
+        use(format === null ? floats() : this.#inPlace(read, format, wanted), floats);
+        left = behind;
       }
     }
+  }
+
+  /** Which entries are read for a block and in which pieces: where rows are pruned, all whole rows that it touches. */
+  #runOf({ tensor, start, count }: Block, { changes, runs = 1 }: Wanted) {
+    const one = this.setup.tensors[tensor]!;
+    const byRows = changes && wantsRows(one);
+    // Rows are whole numbers of the runs that anyone asks for.
+    const unit = byRows ? one.row : runs;
+    const tileEntries = Math.max(1, Math.floor(this.setup.tileEntries / unit)) * unit;
+    return {
+      first: byRows ? Math.floor(start / unit) * unit : start,
+      last: byRows ? Math.ceil((start + count) / unit) * unit : start + count,
+      tileEntries,
+      chunkEntries: Math.max(1, Math.floor(this.setup.chunkEntries / tileEntries)) * tileEntries,
+    };
+  }
+
+  /** @returns per stream the address of what was read; equal streams are read once. */
+  async #readAll(streams: readonly Stream[], start: number, entries: number): Promise<number[]> {
+    const known = new Map<string, number>();
+    const addresses: number[] = [];
+    for (const stream of streams) {
+      const name = streamName(stream);
+      let address = known.get(name);
+      if (address === undefined) {
+        const read = this.#read(stream, start, entries, this.#raw[known.size]!);
+        address = typeof read === "number" ? read : await read;
+        known.set(name, address);
+      }
+      addresses.push(address);
+    }
+    return addresses;
   }
 
   /** Reads a run of a stream as stored. @returns its address; seven zero entries follow it. */
@@ -198,15 +254,7 @@ export class Workbench {
     return address;
   }
 
-  #inPlace(
-    tensor: WorkTensor,
-    format: KernelDtype,
-    addresses: readonly number[],
-    at: number,
-    start: number,
-    count: number,
-    { changes }: Wanted,
-  ): PreparedTile {
+  #inPlace({ tensor, addresses, at, start, count }: Read, format: KernelDtype, { changes }: Wanted): PreparedTile {
     const offset = at * DTYPE_BYTES[format];
     const inputs = tensor.inputs.map((_, index) => addresses[index]! + offset);
     const base = tensor.base === null ? this.#zeros : addresses[tensor.inputs.length]! + offset;
@@ -222,28 +270,30 @@ export class Workbench {
     };
   }
 
+  /** @param left per input, at the run's first entry; changed to what it is behind the last. */
   #toFloats(
-    tensor: WorkTensor,
-    addresses: readonly number[],
-    at: number,
-    start: number,
-    count: number,
+    { tensor, block, addresses, at, start, count }: Read,
     changes: boolean,
+    left: readonly BandCounts[],
+    unpruned: Wanted["unpruned"],
   ): PreparedTile {
     const models = tensor.inputs.length;
     const padded = pad(count);
+    const from = Math.max(start, block.start);
+    const own = Math.min(start + count, block.start + block.count) - from;
     let base = this.#zeros;
     if (tensor.base !== null) {
       base = this.#floats[models]!;
       this.#widen(tensor.base, addresses[models]!, at, base, padded);
     }
     const inputs = tensor.inputs.map(({ stream }, index) => {
-      const target = this.#floats[index]!;
-      this.#widen(stream, addresses[index]!, at, target, padded);
-      if (changes) this.convert.change(target, base, target, padded);
-      const drop = changes ? tensor.drop?.[index] : undefined;
-      if (drop !== undefined) this.#drop(target, count, start, drop.key, drop.drop, drop.rescale);
-      return target;
+      const address = this.#floats[index]!;
+      this.#widen(stream, addresses[index]!, at, address, padded);
+      if (!changes) return address;
+      this.convert.change(address, base, address, padded);
+      unpruned?.(index, address + 4 * (from - start), from, own);
+      this.pruning.cut(tensor, index, { address, start, count }, block.cuts?.[index] ?? null, left[index]!);
+      return address;
     });
     const extra: Record<string, number> = {};
     let slot = models + (tensor.base === null ? 0 : 1);
@@ -254,7 +304,25 @@ export class Workbench {
       extra[role] = target;
       slot++;
     }
-    return { start, count, padded, format: "F32", subtract: this.#zeros, add: base, inputs, extra };
+    const tile = { start, count, padded, format: "F32" as const, subtract: this.#zeros, add: base, inputs, extra };
+    return own === count ? tile : this.#clip(tile, from, own);
+  }
+
+  /** The part of a tile that begins with entry `from`. */
+  #clip(tile: PreparedTile, from: number, count: number): PreparedTile {
+    const padded = pad(count);
+    const clip = (address: number) => {
+      if (address === this.#zeros) return address;
+      const moved = address + 4 * (from - tile.start);
+      this.floatsAt(moved + 4 * count, padded - count).fill(0);
+      return moved;
+    };
+    return {
+      ...tile,
+      ...{ start: from, count, padded, add: clip(tile.add) },
+      inputs: tile.inputs.map(clip),
+      extra: Object.fromEntries(Object.entries(tile.extra).map(([role, address]) => [role, clip(address)])),
+    };
   }
 
   #widen({ dtype, round }: Stream, address: number, at: number, target: number, count: number): void {
@@ -324,15 +392,26 @@ export function workbenchBytes(setup: WorkSetup): number {
   return setup.merges.reduce((bytes, merge) => bytes + ownBytes(merge.setup), ownBytes(setup));
 }
 
+/** Entries of a buffer of f32: a tile, or a row that must be whole. */
+function floatEntries({ tileEntries, maxRow }: WorkSetup): number {
+  return Math.max(tileEntries, maxRow);
+}
+
+/** Entries of a buffer of entries as stored. */
+function rawEntries({ chunkEntries, maxRow }: WorkSetup): number {
+  return Math.max(chunkEntries, maxRow);
+}
+
 /** Bytes of kernel memory of one workbench. */
 export function ownBytes(setup: WorkSetup): number {
-  const { maxStreams, tileEntries, chunkEntries, maxEntryBytes } = setup;
+  const { maxStreams, maxReads, maxEntryBytes } = setup;
   const slack = 2 * PAGE;
-  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((tileEntries + LANES) * 4 + slack);
+  const pruning = pruningBytes(setup) + 4 * PAGE + SUMS_BYTES * maxStreams + PAGE;
+  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((floatEntries(setup) + LANES) * 4 + slack) + pruning;
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const gram = gramBytes(maxStreams) + slack;
-  const floats = (tileEntries + LANES) * 4 + slack;
-  const raw = (chunkEntries + LANES) * maxEntryBytes + PAGE + slack;
+  const floats = (floatEntries(setup) + LANES) * 4 + slack;
+  const raw = (rawEntries(setup) + LANES) * maxEntryBytes + PAGE + slack;
   const scores = scoreLayout(setup).bytes + slack;
-  return Math.ceil((fixed + slack + out + gram + scores + maxStreams * (floats + raw)) / PAGE) * PAGE;
+  return Math.ceil((fixed + slack + out + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) * PAGE;
 }

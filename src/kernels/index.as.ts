@@ -19,3 +19,4 @@ export * from "./scores/kernel.as";
 export * from "./sce/kernel.as";
 export * from "./gram/kernel.as";
 export * from "./mixture/kernel.as";
+export * from "./prune/kernel.as";

@@ -255,6 +255,44 @@ export interface Score {
   kernel(args: Arguments): string | null;
 }
 
+/**
+ * What the survivors are multiplied by. `none`: nothing. `inverse`: 1 / the probability (or share) with which an entry is
+ * kept. `norm`: what gives the tensor its old L1 norm; nothing where the norm before or after is below 1e-7.
+ */
+export type Rescale = "none" | "inverse" | "norm";
+
+/** Which entries of one model's change of one tensor survive; a finite entry that does not becomes +0. */
+export type Cut = ChanceCut | BandCut | RankCut;
+
+/** Each entry by itself with probability `density`. */
+export interface ChanceCut {
+  readonly kind: "chance";
+  readonly density: number;
+  readonly rescale: Rescale;
+}
+
+/** A run of ranks by magnitude; of equal magnitudes the entry with the lower index counts as the larger. */
+export interface BandCut {
+  readonly kind: "band";
+  /** Over which entries the ranks run. */
+  readonly scope: Scope;
+  readonly density: number;
+  /** Share of largest entries dropped; less where the density asks for more. */
+  readonly gamma: number;
+  /** Fewest entries kept. */
+  readonly least: number;
+  readonly rescale: Rescale;
+}
+
+/** Each entry with a probability that rises evenly with the rank of its magnitude within its row. */
+export interface RankCut {
+  readonly kind: "rank";
+  /** Probability of a row's smallest entry, and of its largest; a row of one entry takes the mean. */
+  readonly lowest: number;
+  readonly highest: number;
+  readonly rescale: Rescale;
+}
+
 export interface Paper {
   readonly title: string;
   readonly authors: string;
@@ -328,6 +366,11 @@ export interface TileMethod extends MethodDeclaration, Combination {
    * majority and mends the blocks in which the assumption proves wrong and matters, so no pass is spent on votes.
    */
   majority?(settings: Settings): Scope | null;
+  /**
+   * What is cut from each model's change, one per model, before statistics and `combine` see it; absent: nothing. A
+   * recipe may prune for a method that does not.
+   */
+  prune?(settings: Settings, shape: readonly number[]): readonly (Cut | null)[];
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { StreamKey, Words } from "./random.js";
-import { dropChanges, dropThreshold, philox4x32, randomWord, streamKey } from "./random.js";
+import { dropChanges, dropThreshold, philox4x32, randomWord, randomWords, streamKey } from "./random.js";
 
 function philox(counter: Words, key0: number, key1: number): string {
   const out = new Uint32Array(4);
@@ -97,11 +97,24 @@ describe("dropThreshold", () => {
   });
 });
 
-const run = (values: Float32Array, firstEntry: number, at: StreamKey, drop: number, rescale = false): number[] => {
+const run = (values: Float32Array, firstEntry: number, at: StreamKey, drop: number, scale = 1): number[] => {
   const changes = Float32Array.from(values);
-  dropChanges(changes, firstEntry, at, drop, rescale);
+  dropChanges(changes, firstEntry, at, drop, scale);
   return Array.from(changes);
 };
+
+describe("randomWords", () => {
+  it("are the words of the entries one by one", () => {
+    for (const firstEntry of [0, 3, 2 ** 34 - 50]) {
+      const found = new Uint32Array(100);
+      randomWords(key, firstEntry, found);
+      assert.deepEqual(
+        Array.from(found),
+        Array.from(found, (_, i) => randomWord(key, firstEntry + i)),
+      );
+    }
+  });
+});
 
 describe("dropChanges", () => {
   it("keeps an entry if its word is not below the threshold", () => {
@@ -122,36 +135,34 @@ describe("dropChanges", () => {
 
   it("gives the same however the tensor is cut", () => {
     const whole = Float32Array.from({ length: 64 }, (_, i) => i + 1);
-    const expected = run(whole, 1000, key, 0.5, true);
+    const expected = run(whole, 1000, key, 0.5, 2);
     for (let cut = 0; cut <= whole.length; cut++) {
-      const parts = [
-        run(whole.subarray(0, cut), 1000, key, 0.5, true),
-        run(whole.subarray(cut), 1000 + cut, key, 0.5, true),
-      ];
+      const parts = [run(whole.subarray(0, cut), 1000, key, 0.5, 2), run(whole.subarray(cut), 1000 + cut, key, 0.5, 2)];
       assert.deepEqual(parts.flat(), expected);
     }
   });
 
   it("keeps all at 0 and none at 1", () => {
     const values = Float32Array.from({ length: 5000 }, (_, i) => i - 2500);
-    assert.deepEqual(run(values, 0, key, 0, true), Array.from(values));
+    assert.deepEqual(run(values, 0, key, 0), Array.from(values));
     assert.deepEqual(
-      run(values, 0, key, 1, true),
+      run(values, 0, key, 1, Infinity),
       Array.from(values, () => 0),
     );
   });
 
-  it("multiplies survivors by 1 / (1 − drop), rounded once", () => {
+  it("multiplies survivors by the scale, rounded once", () => {
     const values = new Float32Array(50).fill(0.1);
-    const scaled = Math.fround(Math.fround(0.1) * Math.fround(1 / (1 - 0.9)));
-    const found = new Set(run(values, 0, key, 0.9, true));
+    const scale = Math.fround(1 / (1 - 0.9));
+    const scaled = Math.fround(Math.fround(0.1) * scale);
+    const found = new Set(run(values, 0, key, 0.9, scale));
     assert.deepEqual(found, new Set([0, scaled]));
   });
 
   it("never hides NaN or infinity, and drops to +0", () => {
     const values = Float32Array.of(NaN, Infinity, -Infinity, -1, -0);
-    assert.deepEqual(run(values, 0, key, 1, true), [NaN, Infinity, -Infinity, 0, 0]);
-    assert.deepEqual(run(values, 0, key, 0, true), [NaN, Infinity, -Infinity, -1, -0]);
+    assert.deepEqual(run(values, 0, key, 1, Infinity), [NaN, Infinity, -Infinity, 0, 0]);
+    assert.deepEqual(run(values, 0, key, 0), [NaN, Infinity, -Infinity, -1, -0]);
   });
 
   it("drops the share asked for, independently for every stream", () => {

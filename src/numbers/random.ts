@@ -58,15 +58,20 @@ export function dropThreshold(drop: number): number {
   return Math.round(drop * 2 ** 32);
 }
 
-/** What surviving entries are multiplied by. Infinite for drop = 1, where none survives. */
-export function survivorScale(drop: number, rescale: boolean): number {
-  return rescale ? Math.fround(1 / (1 - drop)) : 1;
+/** The random words of `out.length` entries from `firstEntry` on. */
+export function randomWords(key: StreamKey, firstEntry: number, out: Uint32Array): void {
+  const block = new Uint32Array(4);
+  for (let i = 0; i < out.length; i++) {
+    const entry = firstEntry + i;
+    if (i === 0 || entry % 4 === 0) entryBlock(key, Math.floor(entry / 4), block);
+    out[i] = block[entry % 4]!;
+  }
 }
 
 /**
  * DARE's first step on a run of a tensor's changes, in place: an entry is dropped, that is becomes +0, if its random
- * word is below `dropThreshold(drop)`; the others are multiplied by `survivorScale(drop, rescale)`, rounded to f32. NaN
- * and infinite entries are never dropped, so that no mask hides a damaged input.
+ * word is below `dropThreshold(drop)`; the others are multiplied by `scale`, an f32, and rounded. NaN and infinite entries
+ * are neither dropped nor scaled, so that no mask hides a damaged input.
  *
  * @param firstEntry index in the tensor of `changes[0]`.
  */
@@ -75,10 +80,9 @@ export function dropChanges(
   firstEntry: number,
   key: StreamKey,
   drop: number,
-  rescale: boolean,
+  scale: number,
 ): void {
   const threshold = dropThreshold(drop);
-  const scale = survivorScale(drop, rescale);
   const block = new Uint32Array(4);
   for (let i = 0; i < changes.length; i++) {
     const entry = firstEntry + i;

@@ -49,7 +49,7 @@ function derivedAlpha(recipe: Recipe): number {
   const isUniform = ([name, { value, patterns }]: readonly [string, ModelSetting]) =>
     name === "lambda" || (patterns.length === 0 && !isGradient(value));
   const uniform =
-    recipe.dare === null && recipe.layout === null && blocks.every((block) => Object.entries(block).every(isUniform));
+    recipe.prune === null && recipe.layout === null && blocks.every((block) => Object.entries(block).every(isUniform));
   // Every tensor then has the same values.
   const settings = uniform ? settingsFor(recipe, flatPlace("", 0, [...models.keys()])) : null;
   const multiple = (settings && method.grain === "tile" && method.sumMultiple?.(settings)) || null;

@@ -10,6 +10,7 @@ import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
+import { cutPasses, unevenCut } from "./prune.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
@@ -93,7 +94,6 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
       passes,
     },
     scores: scoreRoom(recipe.method, placed.tensors),
-    dare: recipe.dare === null ? null : { rescale: recipe.dare.rescale },
     seed: recipe.seed,
   };
 }
@@ -182,6 +182,12 @@ function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
   const { method } = recipe;
   if (method.grain === "mixture") return merged.every((tensor) => readsOnce(method, tensor)) ? 1 : 2;
   const own = merged.filter(({ tiedTo }) => tiedTo === null);
+  const uneven = unevenCut(merged);
+  if (uneven !== null) throw unevenNeed(recipe, uneven, "scope: tensor");
+  return cutPasses(merged) + methodPasses(recipe, method, own);
+}
+
+function methodPasses(recipe: Recipe, method: TileMethod, own: readonly Unplaced[]): number {
   const first = method.needs(own[0]!.settings!, {});
   if (first === null) return 1;
   if (first.scope === "model") {
@@ -190,7 +196,7 @@ function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
       for (const [model, key] of needKeys(method, settings!).entries()) {
         const known = keys.get(inputs[model]!.model);
         if (known === undefined) keys.set(inputs[model]!.model, key);
-        else if (known !== key) throw unevenNeed(recipe, name);
+        else if (known !== key) throw unevenNeed(recipe, name, "trim: tensor");
       }
     }
   }
@@ -244,13 +250,13 @@ function needKeys(method: TileMethod, settings: NonNullable<Unplaced["settings"]
   });
 }
 
-function unevenNeed(recipe: Recipe, tensor: string): MergewrightError {
+function unevenNeed(recipe: Recipe, tensor: string, setting: string): MergewrightError {
   return new MergewrightError("a parameter that trims a whole model differs between tensors", {
     kind: "request",
     code: "recipe/pattern",
     where: { ...whereOf(recipe, "parameters"), tensor },
     expected: "one density for all tensors of a model, since one threshold holds for all of them",
-    advice: "set trim: tensor to choose them per tensor, or remove the pattern",
+    advice: `set ${setting} to choose them per tensor, or remove the pattern`,
   });
 }
 

@@ -4,10 +4,11 @@ import { roleOf, tiedGroups } from "../models/families.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
-import { dropsFor, isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
+import { isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { layerScale, scaleLambda } from "./lines.js";
 import type { LayerScale } from "./lines.js";
+import { cutsOf } from "./prune.js";
 import { isMerged } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
@@ -149,7 +150,7 @@ class Accounting {
       inputs: [{ model: found.model, stream: this.#stream(found) }],
       extra: {},
       settings: null,
-      drop: null,
+      prune: null,
       tiedTo: null,
     };
   }
@@ -182,7 +183,7 @@ class Accounting {
       inputs: found.map((one) => ({ model: one.model, stream: this.#stream(one) })),
       extra: this.#extra(name, reference),
       settings,
-      drop: dropsFor(recipe, place),
+      prune: cutsOf(recipe, place, reference.tensor.shape, settings),
       tiedTo,
     };
   }

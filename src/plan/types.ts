@@ -2,6 +2,7 @@ import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { Settings } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
+import type { Cut } from "../methods/method.js";
 import type { Recipe } from "../recipe/recipe.js";
 
 /** The checkpoints that a recipe names, opened. */
@@ -46,8 +47,6 @@ export interface Plan {
   readonly estimate: Estimate;
   /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
   readonly scores: { readonly rows: number; readonly ranks: number };
-  /** DARE's rule for survivors; `null` without DARE. */
-  readonly dare: { readonly rescale: boolean } | null;
   readonly seed: number;
 }
 
@@ -110,8 +109,8 @@ export interface PlannedTensor {
   readonly extra: Readonly<Record<string, Stream>>;
   /** For a merge: parameter values; `models` has one entry per element of `inputs`. */
   readonly settings: Settings | null;
-  /** DARE drop probability per element of `inputs`, or `null`. */
-  readonly drop: readonly number[] | null;
+  /** Per element of `inputs` what is cut from its change before the method sees it, or `null`: nothing anywhere. */
+  readonly prune: readonly (Cut | null)[] | null;
   /** Name of the tensor this one is tied to; such a tensor is merged like it and left out of statistics. */
   readonly tiedTo: string | null;
   /** Index into `Plan.files`. */

@@ -7,10 +7,10 @@ import { Issues, nearest, oneOf, quote, within } from "./issues.js";
 import { readLayout } from "./layout.js";
 import { readLines } from "./lines.js";
 import { mergeLabel, readModels, samePath } from "./models.js";
-import { DROP, readParameters, readSetting } from "./parameters.js";
+import { readParameters } from "./parameters.js";
+import { type Pruning, pruningOf, readPruning } from "./prune.js";
 import type {
   Compat,
-  DareSettings,
   Heads,
   InputSettings,
   Layout,
@@ -57,6 +57,7 @@ const KEYS = [
   "slices",
   "modules",
   "parameters",
+  "prune",
   "dare",
   "lines",
   "exclude",
@@ -183,7 +184,8 @@ function readRecipe(
   const method = named === null || compat === "none" ? named : varied(named);
   const base = readBase(reading, entries.get("base"), method, where);
   const duplicates = read("allow_duplicates", ({ node }) => readFlag(reading, node, "allow_duplicates")) ?? false;
-  const { models, layout } = readMembers(reading, entries, where, method, base, duplicates);
+  const pruning = pruningOf(entries);
+  const { models, layout } = readMembers(reading, entries, where, { method, base, pruning, duplicates });
   const parameters = read("parameters", ({ node }) => node);
   const rest = {
     exclude: read("exclude", ({ node }) => readExclude(reading, node)) ?? [],
@@ -194,7 +196,7 @@ function readRecipe(
     tokenizer: read("tokenizer", (entry) => readTokenizer(reading, entry, "tokenizer")) ?? null,
     chatTemplate: read("chat_template", ({ node }) => readChatTemplate(reading, node)) ?? null,
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
-    dare: readDare(reading, entries.get("dare"), method, models, base !== null),
+    prune: readPruning(reading, entries, pruning, { method, models, hasBase: base !== null }),
     lines: read("lines", ({ node, where: at }) => readLines(reading, node, placed(at, "lines"), method)) ?? null,
   };
   if (method === null) return null;
@@ -230,9 +232,12 @@ function readMembers(
   reading: Reading,
   entries: Map<string, Entry>,
   where: Where,
-  method: Method | null,
-  base: string | null,
-  duplicates: boolean,
+  {
+    method,
+    base,
+    pruning,
+    duplicates,
+  }: { method: Method | null; base: string | null; pruning: Pruning; duplicates: boolean },
 ): { models: RecipeModel[]; layout: Layout | null } {
   const [entry, second] = ["models", "slices", "modules"].flatMap((key) => entries.get(key) ?? []);
   if (entry === undefined) missingKey(reading, "models", where, "a list of models");
@@ -245,8 +250,12 @@ function readMembers(
     });
   }
   if (entry === undefined || second !== undefined) return { models: [], layout: null };
-  if (entry.key === "models")
-    return { models: readModels(reading, entry, method, duplicates, base !== null), layout: null };
+  if (entry.key === "models") {
+    return {
+      models: readModels(reading, entry, { method, pruning, duplicates, hasBase: base !== null }),
+      layout: null,
+    };
+  }
   return method === null ? { models: [], layout: null } : readLayout(reading, entry, method, base);
 }
 
@@ -258,7 +267,7 @@ function adviseKey(key: string, root: Node, { methods }: RecipeContext): string 
     out_dtype: "write it under output:, as output: {dtype: ...}",
     shard_size: "write it under output:, as output: {shard_size: ...}",
     drop: "write it under dare:, as dare: {drop: ...}",
-    rescale: "write it under dare:, as dare: {rescale: ...}",
+    rescale: "write it under prune: or dare:, as dare: {rescale: ...}",
   };
   if (Object.hasOwn(elsewhere, key)) return elsewhere[key];
   const asked = entryOf(root, "method")?.node;
@@ -399,55 +408,6 @@ function readFormat(reading: Reading, entry: Entry | undefined, path: string): F
   if (entry === undefined) return null;
   note(reading, path, entry.where);
   return isNothing(entry.node) ? null : (readDtype(reading, entry.node, path) ?? null);
-}
-
-function readDare(
-  reading: Reading,
-  entry: Entry | undefined,
-  method: Method | null,
-  models: readonly RecipeModel[],
-  hasBase: boolean,
-): DareSettings | null {
-  const own = models.findIndex((model) => model.drop !== null);
-  if (entry === undefined || isNothing(entry.node)) {
-    if (own !== -1) {
-      reading.issues.add("a model has a drop, but the recipe has no dare", {
-        code: "recipe/missing-key",
-        where: reading.positions.get(`models.${own}.drop`) ?? reading.positions.get("models")!,
-        advice: "add dare: {drop: ...} to the recipe",
-      });
-    }
-    return null;
-  }
-  const where = note(reading, "dare", entry.where);
-  if (method?.inputs === "weights") {
-    reading.issues.add(`dare does not go with ${method.name}`, {
-      code: "recipe/unsupported",
-      where,
-      expected: "a method that works on changes from a base",
-      advice: "remove dare, or use task_arithmetic or ties",
-    });
-  }
-  if (method?.inputs === "changes" && method.base === "optional" && !hasBase) {
-    reading.issues.add("dare drops changes, and without a base there are none", {
-      code: "recipe/missing-key",
-      where,
-      expected: "base: the checkpoint that the models were fine-tuned from",
-      advice: "add base, or remove dare",
-    });
-  }
-  const entries = readEntries(reading, entry.node, "dare", { known: ["drop", "rescale"] });
-  if (entries === null) return null;
-  const rescale = entries.get("rescale");
-  if (rescale !== undefined) note(reading, "dare.rescale", rescale.where);
-  const dropEntry = entries.get("drop");
-  const drop = dropEntry && readSetting(reading, "drop", DROP, dropEntry, "dare.drop");
-  const everyModel = models.length > 0 && models.every((model) => model.drop?.value !== undefined);
-  if (dropEntry === undefined && !everyModel) missingKey(reading, "dare.drop", entry.where, "a number from 0 to 1");
-  return {
-    drop: { value: drop?.value ?? 0, patterns: drop?.patterns ?? [] },
-    rescale: (rescale && readFlag(reading, rescale.node, "dare.rescale")) ?? true,
-  };
 }
 
 function notesOnLines(lines: LinesSettings | null, { lambda }: Readonly<Record<string, Setting>>): readonly string[] {

@@ -42,8 +42,10 @@ describe("docs/recipes.md", () => {
     const file = "method: ties\nbase: b\nmodels: [fashion, mnist]\n";
     overrideRecipe(
       file,
-      { parameters, dare: ["0.9", "rescale=false", "mnist.drop=0.5", "drop@*.mlp.*=0.5"] },
+      { parameters, rescale: "norm", dare: ["0.9", "rescale=false", "mnist.drop=0.5", "drop@*.mlp.*=0.5"] },
       { methods },
     );
+    const prune = ["magnitude", "density=0.2", "mnist.density=0.5", "density@*.mlp.*=0.5"];
+    overrideRecipe(file, { prune, rescale: "inverse" }, { methods });
   });
 });

@@ -33,7 +33,7 @@ export class Members {
 
   models(): RecipeModel[] {
     const names = modelNames(list(this.#nodes, {}));
-    return this.#paths.map((model, index) => ({ model, name: names[index]!, parameters: {}, drop: null }));
+    return this.#paths.map((model, index) => ({ model, name: names[index]!, parameters: {}, prune: {} }));
   }
 }
 

@@ -2,13 +2,14 @@
 
 import type { Method } from "../methods/method.js";
 import { quote, show } from "./issues.js";
-import { DROP, readModelSetting, readSetting } from "./parameters.js";
+import { readModelSetting } from "./parameters.js";
+import { type Pruning, readModelPruning } from "./prune.js";
 import type { ModelSetting, RecipeModel } from "./recipe.js";
 import { type Entry, entryOf, list, type Node } from "./tree.js";
 import { join, note, outOfRange, placed, readEntries, readLocation, type Reading, wrongType } from "./values.js";
 
 /** Keys of a model that are no parameters. */
-export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "parameters", "drop"];
+export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "parameters", "prune", "drop"];
 /** A name is also a folder's: heads/<name>/. */
 const NAME = /^(?=.*[^.])[\p{L}\p{M}\p{N}._+@=~()-]{1,100}$/u;
 const NO_NAME = /[^\p{L}\p{M}\p{N}._+@=~()-]/gu;
@@ -16,9 +17,12 @@ const NO_NAME = /[^\p{L}\p{M}\p{N}._+@=~()-]/gu;
 export function readModels(
   reading: Reading,
   entry: Entry,
-  method: Method | null,
-  duplicates: boolean,
-  hasBase: boolean,
+  {
+    method,
+    pruning,
+    duplicates,
+    hasBase,
+  }: { method: Method | null; pruning: Pruning; duplicates: boolean; hasBase: boolean },
 ): RecipeModel[] {
   const { node } = entry;
   const where = note(reading, "models", entry.where);
@@ -37,7 +41,7 @@ export function readModels(
     });
   }
   const names = modelNames(node);
-  const models = node.items.map((item, index) => readModel(reading, item, index, names[index]!, method));
+  const models = node.items.map((item, index) => readModel(reading, item, index, names[index]!, { method, pruning }));
   if (!duplicates) refuseDuplicates(reading, node.items, models);
   refuseEqualNames(reading, node.items);
   return models.filter((model) => model !== null);
@@ -55,14 +59,14 @@ function readModel(
   node: Node,
   index: number,
   name: string,
-  method: Method | null,
+  { method, pruning }: { method: Method | null; pruning: Pruning },
 ): RecipeModel | null {
   const path = join("models", index);
   note(reading, path, node.where);
   if (node.kind === "scalar") {
     note(reading, join(path, "model"), node.where);
     const model = readLocation(reading, node, path);
-    return model === undefined ? null : { model, name, parameters: {}, drop: null };
+    return model === undefined ? null : { model, name, parameters: {}, prune: {} };
   }
   if (node.kind === "list") {
     wrongType(reading, node, path, "a path, or {model: path, ...}");
@@ -83,10 +87,9 @@ function readModel(
   }
   readName(reading, entries.get("name"), path);
   const parameters = method === null ? {} : readModelParameters(reading, entries, method, path);
-  const dropEntry = entries.get("drop");
-  const drop = dropEntry && readSetting(reading, "drop", DROP, dropEntry, join(path, "drop"));
+  const prune = readModelPruning(reading, entries, pruning, path);
   const model = readOrigin(reading, modelEntry, mergeEntry, path);
-  return model === undefined ? null : { model, name, parameters, drop: drop ?? null };
+  return model === undefined ? null : { model, name, parameters, prune };
 }
 
 /** The path of a model, or the label of the merge that it is. */

@@ -32,14 +32,14 @@ describe("a recipe", () => {
       method: trimmer,
       dialect: "paper",
       base: "./base",
-      models: [{ model: "./a", name: "a", parameters: {}, drop: null }],
+      models: [{ model: "./a", name: "a", parameters: {}, prune: {} }],
       parameters: Object.fromEntries(
         Object.entries(trimmer.parameters).map(([name, parameter]) => [
           name,
           { value: parameter.default, patterns: [] },
         ]),
       ),
-      dare: null,
+      prune: null,
       lines: null,
       exclude: [],
       heads: "base",
@@ -82,18 +82,18 @@ output: {dtype: bfloat16, shard_size: 500MB}
 `);
     assert.equal(recipe.dialect, "tool");
     assert.deepEqual(recipe.models, [
-      { model: "./zoo/mnist", name: "mnist", parameters: {}, drop: null },
+      { model: "./zoo/mnist", name: "mnist", parameters: {}, prune: {} },
       {
         model: "./zoo/fashion",
         name: "fashion",
         parameters: { density: { value: 0.3, patterns: [] }, weight: { value: 0.8, patterns: [] } },
-        drop: { value: 0.5, patterns: [] },
+        prune: { density: { value: 0.5, patterns: [] } },
       },
       {
         model: "./zoo/letters",
         name: "letters",
         parameters: { weight: { value: 2, patterns: [{ pattern: "*.bias", value: 0 }] } },
-        drop: { patterns: [{ pattern: "*", value: 1 }] },
+        prune: { density: { patterns: [{ pattern: "*", value: 0 }] } },
       },
     ]);
     assert.deepEqual(recipe.parameters.density, {
@@ -107,7 +107,12 @@ output: {dtype: bfloat16, shard_size: 500MB}
     assert.equal(recipe.parameters.scope!.value, "tensor");
     assert.equal(recipe.parameters.rounds!.value, 7);
     assert.equal(recipe.parameters.normalize!.value, true);
-    assert.deepEqual(recipe.dare, { drop: { value: 0.9, patterns: [] }, rescale: false });
+    assert.equal(recipe.prune!.pruner.name, "random");
+    assert.deepEqual(recipe.prune!.parameters, {
+      density: { value: 1 - 0.9, patterns: [] },
+      rescale: { value: "none", patterns: [] },
+      vectors: { value: "prune", patterns: [] },
+    });
     assert.deepEqual(recipe.exclude, ["classifier.*", "lm_head.*"]);
     assert.deepEqual(
       [recipe.heads, recipe.missing, recipe.seed, recipe.output],
@@ -171,10 +176,32 @@ output: {dtype: bfloat16, shard_size: 500MB}
 
   it("takes DARE per model without a global drop", () => {
     const models = "models: [{model: a, drop: 0.1}, {model: b, drop: 0.2}]";
-    assert.deepEqual(parse(`method: trimmer\nbase: x\n${models}\ndare: {}`).dare, {
-      drop: { value: 0, patterns: [] },
-      rescale: true,
+    const { parameters } = parse(`method: trimmer\nbase: x\n${models}\ndare: {}`).prune!;
+    assert.deepEqual([parameters.density!.value, parameters.rescale!.value], [1, "inverse"]);
+  });
+
+  it("takes any pruner, with values per model and per tensor pattern", () => {
+    const { prune, models } = parse(`method: trimmer
+base: x
+models: [{model: a, prune: {gamma: 0.2, density: {patterns: {"*.w": 0.1}}}}, b]
+prune: {by: outliers, density: {value: 0.5, patterns: {"*.b": 1}}, scope: model}
+`);
+    assert.equal(prune!.pruner.name, "outliers");
+    assert.deepEqual(
+      Object.entries(prune!.parameters).map(([name, { value }]) => [name, value]),
+      [
+        ["density", 0.5],
+        ["gamma", 0.01],
+        ["rescale", "none"],
+        ["scope", "model"],
+        ["vectors", "prune"],
+      ],
+    );
+    assert.deepEqual(models[0]!.prune, {
+      gamma: { value: 0.2, patterns: [] },
+      density: { patterns: [{ pattern: "*.w", value: 0.1 }] },
     });
+    assert.deepEqual(models[1]!.prune, {});
   });
 
   it("takes a seed from the context where it names none", () => {
@@ -301,6 +328,13 @@ describe("an error in a recipe", () => {
     // the rest
     [`${HEAD}dare: {rescale: true}`, "recipe/missing-key 4:1", /dare.drop/],
     [`${HEAD}dare: {drop: 90}`, "recipe/out-of-range 4:14", /write 0.9/],
+    [`${HEAD}dare: {drop: 0.9, rescale: norms}`, "recipe/wrong-type 4:28", /true, false, or none, inverse/],
+    [`${HEAD}prune: {by: rnadom, density: 0.5}`, "recipe/out-of-range 4:13", /write random/],
+    [`${HEAD}prune: {density: 0.5}`, "recipe/missing-key 4:1", /prune.by: random, magnitude, outliers/],
+    [`${HEAD}prune: {by: magnitude}`, "recipe/missing-key 4:1", /prune.density/],
+    [`${HEAD}prune: {by: magnitude, density: 0.5, gamma: 0.1}`, "recipe/unknown-key 4:38", /gamma/],
+    [`${HEAD}prune: {by: random, density: 0.1}\ndare: {drop: 0.9}`, "recipe/syntax 5:1", /keep one/],
+    ["method: trimmer\nbase: x\nmodels: [{model: a, prune: {density: 0.5}}]", "recipe/missing-key 3:21", /no prune/],
     [`${HEAD}dare: 0.9`, "recipe/wrong-type 4:7", /a map/],
     ["method: mixer\nmodels: [a, b]\ndare: {drop: 0.5}", "recipe/unsupported 3:1", /does not go with mixer/],
     ["method: trimmer\nbase: x\nmodels: [{model: a, drop: 0.5}]", "recipe/missing-key 3:21", /no dare/],

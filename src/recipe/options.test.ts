@@ -203,7 +203,7 @@ seed: 1
         { pattern: "*.w", value: 0.1 },
       ],
     });
-    assert.deepEqual(models[2]!.drop, { value: 0, patterns: [] });
+    assert.deepEqual(models[2]!.prune, { density: { value: 1, patterns: [] } });
   });
 
   it("replace the models, the dialect, the method, DARE", () => {
@@ -213,8 +213,8 @@ seed: 1
     );
     assert.equal(over({ dialect: "paper" }).dialect, "paper");
     assert.equal(over({ method: "trimmer" }).dialect, "paper");
-    assert.equal(over({ dare: "none" }).dare, null);
-    assert.equal(over({ dare: "none" }).models[2]!.drop, null);
+    assert.equal(over({ dare: "none" }).prune, null);
+    assert.deepEqual(over({ dare: "none" }).models[2]!.prune, {});
   });
 
   it("leave the file's own errors to be reported", () => {

@@ -38,6 +38,10 @@ export interface RecipeOptions {
    * tensors `density@*.mlp.*=0.5`; both `mnist.density@*.mlp.*=0.5`.
    */
   readonly parameters?: readonly string[] | undefined;
+  /** A pruner's name (`random`, `by=random`), `density=0.2`, `mnist.density@*.mlp.*=0.5`; `none` removes a file's. */
+  readonly prune?: string | readonly string[] | undefined;
+  /** How survivors of pruning are scaled: `none`, `inverse` or `norm`. */
+  readonly rescale?: string | undefined;
   /** `0.9` or `drop=0.9`, `rescale=false`, `mnist.drop=0.5`, `drop@*.mlp.*=0.5`; `none` removes a file's DARE. */
   readonly dare?: string | readonly string[] | undefined;
   /** LiNeS: `0.1,0.2` is alpha and beta, `0.2` beta alone; `none` removes a file's. */
@@ -59,6 +63,8 @@ export const FLAGS: Readonly<Record<keyof RecipeOptions, string>> = {
   base: "--base",
   models: "--model",
   parameters: "--parameter",
+  prune: "--prune",
+  rescale: "--rescale",
   dare: "--dare",
   lines: "--lines",
   exclude: "--exclude",
@@ -89,7 +95,16 @@ export function overrideRecipe(text: string, options: RecipeOptions, context: Re
 function applyOptions(file: Dictionary, options: RecipeOptions): Dictionary {
   let root = applyPlain(file, options);
   for (const assignment of assignments(options)) root = assign(root, assignment);
-  return root;
+  return options.rescale === undefined ? root : putRescale(root, options.rescale);
+}
+
+/** Where the recipe prunes; a method that prunes by itself has a parameter of this name. */
+function putRescale(root: Dictionary, rule: string): Dictionary {
+  const node = text("rescale", rule);
+  const given = (["dare", "prune"] as const).find((key) => entryOf(root, key)?.node.kind === "dictionary");
+  const group = given ?? "parameters";
+  const block = blockOf(root, group, node.where);
+  return block === null ? root : put(root, group, put(block, "rescale", node));
 }
 
 function applyPlain(file: Dictionary, options: RecipeOptions): Dictionary {
@@ -167,7 +182,7 @@ function flag(option: keyof RecipeOptions, text: string): Where {
 /** `[MODEL.]NAME[@PATTERN]=VALUE`, taken apart. */
 interface Assignment {
   /** Under which key of the recipe it belongs, for the global value. */
-  readonly group: "parameters" | "dare";
+  readonly group: "parameters" | "prune" | "dare";
   readonly model: string | null;
   readonly name: string;
   readonly pattern: string | null;
@@ -175,11 +190,12 @@ interface Assignment {
   readonly where: Where;
 }
 
-function assignments({ parameters = [], dare = [] }: RecipeOptions): Assignment[] {
-  const steps = typeof dare === "string" ? [dare] : dare;
+function assignments({ parameters = [], prune = [], dare = [] }: RecipeOptions): Assignment[] {
+  const listed = (given: string | readonly string[]) => (typeof given === "string" ? [given] : given);
   const all = [
     ...parameters.map((text) => parseAssignment(text, "parameters")),
-    ...steps.map((text) => parseAssignment(text, "dare")),
+    ...listed(prune).map((text) => parseAssignment(text, "prune")),
+    ...listed(dare).map((text) => parseAssignment(text, "dare")),
   ];
   const seen = new Set<string>();
   for (const { group, model, name, pattern, where } of all) {
@@ -193,11 +209,14 @@ function assignments({ parameters = [], dare = [] }: RecipeOptions): Assignment[
   return [...values, ...all.filter(({ pattern }) => pattern !== null).reverse()];
 }
 
+/** What a value without a name sets. */
+const BARE = { prune: "by", dare: "drop" } as const;
+
 function parseAssignment(written: string, group: Assignment["group"]): Assignment {
   const where = flag(group, written);
-  if (group === "dare" && written === "none")
+  if (group !== "parameters" && written === "none")
     return { group, model: null, name: "none", pattern: null, value: "", where };
-  const text = group === "dare" && !written.includes("=") ? `drop=${written}` : written;
+  const text = group === "parameters" || written.includes("=") ? written : `${BARE[group]}=${written}`;
   const stop = text.search(/[@=]/);
   const patterned = stop !== -1 && text[stop] === "@";
   const equals = patterned ? text.lastIndexOf("=") : stop;
@@ -229,16 +248,17 @@ function parseAssignment(written: string, group: Assignment["group"]): Assignmen
 function assign(root: Dictionary, assignment: Assignment): Dictionary {
   const { group, model, name, where } = assignment;
   if (model !== null) return assignToModel(root, assignment);
-  if (name === "none" && group === "dare") return removeDare(root, where);
+  if (name === "none" && group !== "parameters") return removePruning(root, group, where);
   const block = blockOf(root, group, where);
   return block === null ? root : put(root, group, setIn(block, assignment));
 }
 
-function removeDare(root: Dictionary, where: Where): Dictionary {
-  const bare = put(root, "dare", plainScalar("null", where));
+function removePruning(root: Dictionary, group: "prune" | "dare", where: Where): Dictionary {
+  const bare = put(root, group, plainScalar("null", where));
+  const own = group === "dare" ? "drop" : "prune";
   const models = entryOf(root, "models");
   if (models?.node.kind !== "list") return bare;
-  const items = models.node.items.map((item) => (item.kind === "dictionary" ? withoutEntry(item, "drop") : item));
+  const items = models.node.items.map((item) => (item.kind === "dictionary" ? withoutEntry(item, own) : item));
   return withEntry(bare, { ...models, node: { ...models.node, items } });
 }
 
@@ -278,10 +298,10 @@ function setInModel(item: Node, assignment: Assignment): Node {
   const model =
     item.kind === "scalar" ? dictionary([{ key: "model", where: item.where, node: item }], item.where) : item;
   if (model.kind !== "dictionary") return item;
-  const flat = !MODEL_KEYS.includes(name) && entryOf(model, name) !== undefined;
+  const flat = group === "parameters" && !MODEL_KEYS.includes(name) && entryOf(model, name) !== undefined;
   if (group === "dare" || flat) return setIn(model, assignment);
-  const block = blockOf(model, "parameters", where);
-  return block === null ? item : put(model, "parameters", setIn(block, assignment));
+  const block = blockOf(model, group, where);
+  return block === null ? item : put(model, group, setIn(block, assignment));
 }
 
 /** The block with one setting replaced, or with a pattern put before the setting's others. */
@@ -309,7 +329,7 @@ function unreachedModels({ models, positions }: Recipe, options: RecipeOptions):
   return assignments(options).flatMap(({ group, model, name, where }) => {
     if (model !== null) return [];
     const own = models.filter((_, index) => {
-      const path = group === "parameters" ? `models.${index}.parameters.${name}` : `models.${index}.${name}`;
+      const path = group === "dare" ? `models.${index}.${name}` : `models.${index}.${group}.${name}`;
       return Object.hasOwn(positions, path) && positions[path]!.line !== undefined;
     });
     if (own.length === 0) return [];

@@ -18,7 +18,7 @@ import {
   wrongType,
 } from "./values.js";
 
-/** DARE's pre-step, declared like a method's parameter. */
+/** How DARE words the density of random pruning. */
 export const DROP: Parameter = {
   type: "number",
   default: 0,

@@ -4,10 +4,10 @@ import * as fc from "fast-check";
 import { context, trimmer } from "./fakes.test.js";
 import { parseRecipe } from "./native.js";
 import {
-  dropsFor,
   flatPlace,
   isExcluded,
   patternsOf,
+  pruningFor,
   settingsFor,
   unmatchedPattern,
   unmatchedPatterns,
@@ -59,9 +59,10 @@ describe("settingsFor", () => {
   });
 
   it("goes the same way for DARE", () => {
-    assert.deepEqual(dropsFor(recipe, flatPlace("a.w", 0, [0, 1, 2])), [0.2, 0.7, 0.2]);
-    assert.deepEqual(dropsFor(recipe, flatPlace("b.w", 0, [0, 1, 2])), [0.6, 0.7, 1]);
-    assert.equal(dropsFor({ ...recipe, dare: null }, flatPlace("a.w", 0, [0])), null);
+    const kept = (name: string) => pruningFor(recipe, flatPlace(name, 0, [0, 1, 2]))!.map(({ density }) => density);
+    assert.deepEqual(kept("a.w"), [1 - 0.2, 1 - 0.7, 1 - 0.2]);
+    assert.deepEqual(kept("b.w"), [1 - 0.6, 1 - 0.7, 0]);
+    assert.equal(pruningFor({ ...recipe, prune: null }, flatPlace("a.w", 0, [0])), null);
   });
 
   it("obeys the law of precedence for any combination", () => {
@@ -104,10 +105,10 @@ describe("patterns", () => {
         "parameters.density.patterns.0 *.w 9:36",
         "parameters.density.patterns.1 a.* 9:48",
         "models.2.parameters.density.patterns.0 a.* 6:45",
-        "models.2.drop.patterns.0 b* 6:77",
+        "models.2.prune.density.patterns.0 b* 6:77",
         "models.3.parameters.density.patterns.0 a.* 7:52",
         "models.3.parameters.density.patterns.1 * 7:64",
-        "dare.drop.patterns.0 a.w 10:38",
+        "prune.density.patterns.0 a.w 10:38",
         "exclude.0 head.* 11:11",
         "exclude.1 {x,y}.w 11:21",
       ],

@@ -143,14 +143,31 @@ function missingValue(recipe: Recipe, parameter: string, tensor: string, member:
   });
 }
 
-/** DARE's drop per model for one tensor, by the same precedence; `null` without DARE. */
-export function dropsFor(recipe: Recipe, place: Place): readonly number[] | null {
-  const { dare, models } = recipe;
-  if (dare === null) return null;
-  return place.members.map(({ model, name }) => {
-    const { drop } = models[model]!;
-    const found = (drop && valueFor(drop, name)) ?? valueFor(dare.drop, place.name);
-    return Number(isGradient(found) ? gradientAt(found, place.t) : found);
+/**
+ * The pruner's values per model for one tensor: model pattern, model value, global pattern, global value; `null` for a
+ * recipe that does not prune.
+ * @throws recipe/missing-key where nothing gives a value.
+ */
+export function pruningFor(recipe: Recipe, { name, t, members }: Place): readonly Values[] | null {
+  const { prune, models } = recipe;
+  if (prune === null) return null;
+  return members.map((member) => {
+    const own = models[member.model]!.prune;
+    const values = Object.keys(prune.parameters).map((parameter): [string, ParameterValue] => {
+      const found = firstOf([own], parameter, member.name) ?? firstOf([prune.parameters], parameter, name);
+      if (found === undefined || found === null) throw missingPruning(recipe, parameter, name);
+      return [parameter, isGradient(found) ? gradientAt(found, t) : found];
+    });
+    return Object.fromEntries(values);
+  });
+}
+
+function missingPruning(recipe: Recipe, parameter: string, tensor: string): MergewrightError {
+  return new MergewrightError(`nothing gives the ${parameter} of prune a value for a tensor`, {
+    kind: "request",
+    code: "recipe/missing-key",
+    where: { ...whereOf(recipe, `prune.${parameter}`), tensor },
+    expected: `a value of ${parameter} that holds for every tensor`,
   });
 }
 
@@ -181,7 +198,7 @@ export function patternsOf(recipe: Recipe): readonly PatternUse[] {
   addBlock(recipe.parameters, "parameters");
   recipe.models.forEach((model, index) => {
     addBlock(model.parameters, `models.${index}.parameters`);
-    addSetting(model.drop, `models.${index}.drop`);
+    addBlock(model.prune, `models.${index}.prune`);
   });
   recipe.layout?.modules.forEach((module, index) => {
     addBlock(module.parameters, `layout.${index}.parameters`);
@@ -192,7 +209,7 @@ export function patternsOf(recipe: Recipe): readonly PatternUse[] {
       );
     });
   });
-  addSetting(recipe.dare?.drop ?? null, "dare.drop");
+  addBlock(recipe.prune?.parameters ?? {}, "prune");
   recipe.exclude.forEach((pattern, index) => add(pattern, `exclude.${index}`));
   return uses;
 }

@@ -1,6 +1,7 @@
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Method, ParameterValue } from "../methods/method.js";
 import type { Where } from "../errors.js";
+import type { Pruner } from "../pruners/pruner.js";
 
 /** What a person wants, complete: defaults filled in, dialect expanded, names resolved to a method. */
 export interface Recipe {
@@ -14,8 +15,8 @@ export interface Recipe {
   readonly layout: Layout | null;
   /** Global values by parameter name; every parameter of the method (and of the pre-steps) is present. */
   readonly parameters: Readonly<Record<string, Setting>>;
-  /** DARE before a task-vector method, or `null`. */
-  readonly dare: DareSettings | null;
+  /** Pruning of every change before a task-vector method, or `null`. */
+  readonly prune: PruneSettings | null;
   /** LiNeS after a method with a lambda, or `null`. */
   readonly lines: LinesSettings | null;
   readonly exclude: readonly string[];
@@ -53,8 +54,8 @@ export interface RecipeModel {
   readonly name: string;
   /** Per-model values that override the global ones. */
   readonly parameters: Readonly<Record<string, ModelSetting>>;
-  /** DARE's share of entries dropped from this model, or `null`: the global one. */
-  readonly drop: ModelSetting | null;
+  /** Its own values of the pruner's parameters. */
+  readonly prune: Readonly<Record<string, ModelSetting>>;
 }
 
 /**
@@ -124,11 +125,10 @@ export interface Member {
 /** First layer and the one behind the last, from 0 on; `null`: all layers. */
 export type LayerRange = readonly [from: number, to: number] | null;
 
-export interface DareSettings {
-  /** Share of entries dropped, [0, 1]. */
-  readonly drop: Setting;
-  /** Multiply survivors by 1 / (1 − drop). */
-  readonly rescale: boolean;
+export interface PruneSettings {
+  readonly pruner: Pruner;
+  /** Every parameter of the pruner. */
+  readonly parameters: Readonly<Record<string, Setting>>;
 }
 
 /** The merged change of layer l of L is multiplied by alpha + beta·l / (L − 1), that of other tensors by alpha. */

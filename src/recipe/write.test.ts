@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { Parameter, ParameterValue } from "../methods/method.js";
+import type { Method, Parameter, ParameterValue } from "../methods/method.js";
+import { pruners } from "../pruners/catalogue.js";
 import { buildRecipe } from "./build.js";
 import { context, methods } from "./fakes.test.js";
 import { parseRecipe } from "./native.js";
-import type { Recipe, SettingValue, TokenizerWish } from "./recipe.js";
+import type { ModelSetting, PruneSettings, Recipe, SettingValue, TokenizerWish } from "./recipe.js";
 import { stringifyRecipe } from "./write.js";
 import { readYaml } from "./yaml.js";
 
@@ -67,7 +68,7 @@ function value(parameter: Parameter): fc.Arbitrary<ParameterValue> {
   switch (parameter.type) {
     case "number":
       if (parameter.integer === true) return fc.integer({ min: parameter.min ?? -1000 });
-      return parameter.max === 1 ? fc.double({ min: 0, max: 1, noNaN: true }) : number;
+      return parameter.max === undefined ? number : fc.double({ min: 0, max: parameter.max, noNaN: true });
     case "choice":
       return fc.constantFrom(...Object.keys(parameter.choices));
     case "flag":
@@ -96,7 +97,16 @@ function values(parameter: Parameter): fc.Arbitrary<SettingValue> {
   return fc.oneof(steps, fc.array(steps, { minLength: 1, maxLength: 4 }));
 }
 
-const DROP: Parameter = { type: "number", default: 0, min: 0, max: 1, per: "model", meaning: "" };
+const anyPruning = fc.option(
+  fc.constantFrom(...pruners).chain((pruner) =>
+    fc.record({
+      pruner: fc.constant(pruner),
+      parameters: fc.record(
+        Object.fromEntries(Object.entries(pruner.parameters).map(([name, parameter]) => [name, setting(parameter)])),
+      ),
+    }),
+  ),
+);
 
 const location = path.filter((text) => text !== "union" && text !== "base");
 const wish: fc.Arbitrary<TokenizerWish> = fc.record({
@@ -134,29 +144,33 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
       setting(parameter).chain((made) => fc.constantFrom(made, { patterns: made.patterns })),
     ]),
   );
-  const dares = method.inputs === "changes";
+  const pruning = method.inputs === "changes" ? anyPruning : fc.constant(null);
+  return pruning.chain((prune) => recipeOf(method, own, prune));
+});
+
+function recipeOf(
+  method: Method,
+  own: Record<string, fc.Arbitrary<ModelSetting>>,
+  prune: PruneSettings | null,
+): fc.Arbitrary<Recipe> {
+  const ofModel = prune === null ? {} : { density: setting(prune.pruner.parameters.density!) };
   return fc.record({
     method: fc.constant(method),
     dialect: fc.constantFrom(...(Object.keys(method.dialects).length === 0 ? [""] : Object.keys(method.dialects))),
     base: method.base === "required" ? path : fc.option(path),
     models: fc
-      .uniqueArray(
-        fc.tuple(path, fc.record(own, { requiredKeys: [] }), dares ? fc.option(setting(DROP)) : fc.constant(null)),
-        {
-          minLength: 2,
-          maxLength: 3,
-          selector: ([model]) => model,
-        },
-      )
+      .uniqueArray(fc.tuple(path, fc.record(own, { requiredKeys: [] }), fc.record(ofModel, { requiredKeys: [] })), {
+        minLength: 2,
+        maxLength: 3,
+        selector: ([model]) => model,
+      })
       .map((models) =>
-        models.map(([model, parameters, drop], index) => ({ model, name: `m${index}`, parameters, drop })),
+        models.map(([model, parameters, pruned], index) => ({ model, name: `m${index}`, parameters, prune: pruned })),
       ),
     parameters: fc.record(
       Object.fromEntries(Object.entries(method.parameters).map(([name, one]) => [name, setting(one)])),
     ),
-    dare: dares
-      ? fc.record({ drop: setting(DROP).filter((drop) => drop.value !== null), rescale: fc.boolean() })
-      : fc.constant(null),
+    prune: fc.constant(prune),
     lines:
       method.parameters.lambda === undefined
         ? fc.constant(null)
@@ -181,7 +195,7 @@ const anyRecipe: fc.Arbitrary<Recipe> = fc.constantFrom(...methods).chain((metho
     merges: fc.constant({}),
     positions: fc.constant({}),
   }) as fc.Arbitrary<Recipe>;
-});
+}
 
 describe("stringifyRecipe", () => {
   it("is read back as the same recipe", () => {
@@ -211,7 +225,7 @@ models:
     name: again
 allow_duplicates: true
 parameters: {}
-dare: null
+prune: null
 lines: null
 exclude: []
 heads: base

@@ -29,7 +29,7 @@ export function stringifyRecipe(recipe: Recipe): string {
 
 /** @param isWritten the result becomes files; not so for a merge that is an input. */
 function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
-  const { method, dialect, base, models, layout, dare, lines, exclude, heads, missing, seed, output, merges } = recipe;
+  const { method, dialect, base, models, layout, prune, lines, exclude, heads, missing, seed, output, merges } = recipe;
   const { compat, input, tokenizer, chatTemplate } = recipe;
   return map([
     ["method", method.name],
@@ -41,12 +41,12 @@ function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
     ...(layout === null && hasDuplicates(models) ? [["allow_duplicates", true] as const] : []),
     ["parameters", parametersNode(recipe)],
     [
-      "dare",
-      dare === null
+      "prune",
+      prune === null
         ? null
         : map([
-            ["drop", settingNode(dare.drop)],
-            ["rescale", dare.rescale],
+            ["by", prune.pruner.name],
+            ...Object.entries(prune.parameters).map(([name, setting]) => [name, settingNode(setting)] as const),
           ]),
     ],
     [
@@ -110,12 +110,12 @@ function toNode(value: unknown): YAMLMap | YAMLSeq | Scalar {
   return value instanceof YAMLMap || value instanceof YAMLSeq ? value : new Scalar(value);
 }
 
-function modelNode({ model, name, parameters, drop }: RecipeModel, merges: Recipe["merges"]): YAMLMap {
+function modelNode({ model, name, parameters, prune }: RecipeModel, merges: Recipe["merges"]): YAMLMap {
   return map([
     Object.hasOwn(merges, model) ? ["merge", recipeNode(merges[model]!, false)] : ["model", model],
     ["name", name],
     ...(Object.keys(parameters).length === 0 ? [] : [["parameters", settingsNode(parameters)] as const]),
-    ...(drop === null ? [] : [["drop", settingNode(drop)] as const]),
+    ...(Object.keys(prune).length === 0 ? [] : [["prune", settingsNode(prune)] as const]),
   ]);
 }
 

@@ -53,7 +53,7 @@ fenced
 \`\`\`
 \`\`\`\`
 
-A base is optional. Models: 1. It works on changes (model − base), so \`dare\` can go before it.
+A base is optional. Models: 1. It works on changes (model − base), so \`prune\` or \`dare\` can go before it.
 
 ## Parameters
 

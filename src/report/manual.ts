@@ -100,7 +100,8 @@ function requirements(method: Method): string {
     unused: "Does not use a base.",
     member: "A base is optional; where given, it is one of the models.",
   }[method.base];
-  const sees = method.inputs === "changes" ? "It works on changes (model − base), so `dare` can go before it." : "";
+  const sees =
+    method.inputs === "changes" ? "It works on changes (model − base), so `prune` or `dare` can go before it." : "";
   return `${base} Models: ${modelCount(method)}. ${sees}`.trim();
 }
 

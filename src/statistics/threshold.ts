@@ -203,3 +203,8 @@ export function magnitudeOf(bits: number): number {
   const pattern = new Uint32Array([Math.min(bits, INFINITY_BITS)]);
   return new Float32Array(pattern.buffer)[0]!;
 }
+
+/** The bit pattern of a magnitude. */
+export function bitsOfMagnitude(magnitude: number): number {
+  return new Uint32Array(Float32Array.of(magnitude).buffer)[0]!;
+}

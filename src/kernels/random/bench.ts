@@ -9,6 +9,6 @@ const changes = new Float32Array(memory.buffer, 65_536, TILE);
 const key = streamKey(42, "model", "tensor");
 
 bench("entries", TILE, {
-  drop: () => drop(65_536, TILE, 0, key, 0.9, true),
-  "drop, TypeScript": () => dropChanges(changes, 0, key, 0.9, true),
+  drop: () => drop(65_536, TILE, 0, key, 0.9, 10),
+  "drop, TypeScript": () => dropChanges(changes, 0, key, 0.9, 10),
 });

@@ -1,0 +1,169 @@
+/** What must be known of the inputs before their changes can be pruned: ends of bands, norms. */
+import type { Known, Scope, ThresholdNeed } from "../methods/method.js";
+import { bandRanks, cutScope } from "../pruners/pruner.js";
+import type { BandCut } from "../methods/method.js";
+import { bitsOfMagnitude, INFINITY_BITS } from "../statistics/threshold.js";
+import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
+import type { Block, BlockCut, BlockCuts } from "./blocks.js";
+import type { Crew } from "./crew.js";
+import { Gatherer } from "./gather.js";
+import type { Gathered } from "./gather.js";
+import type { WorkTensor } from "./setup.js";
+
+/** Per tensor and block of it: per model, since tied tensors may have other inputs. */
+export type Cuts = ReadonlyMap<number, readonly BlockCuts[]>;
+
+/** Whether only some of a block's entries that are equal to an end belong inside. */
+export function endsInside({ lowLeft, highLeft }: NonNullable<BlockCut["band"]>): boolean {
+  return [lowLeft, highLeft].some((left) => left > 0 && left < ALL);
+}
+
+/** Gives tied tensors the cuts of what they are tied to. */
+export function withTied(
+  cuts: Map<number, readonly BlockCuts[]>,
+  tensors: readonly { readonly name: string; readonly tiedTo: string | null }[],
+): void {
+  const primaries = new Map(tensors.map(({ name }, index) => [name, index]));
+  for (const [index, { tiedTo }] of tensors.entries()) {
+    const blocks = tiedTo === null ? undefined : cuts.get(primaries.get(tiedTo)!);
+    if (blocks !== undefined) cuts.set(index, blocks);
+  }
+}
+
+/** Norms below this are as good as none. */
+const SMALLEST_NORM = 1e-7;
+/** More than a block holds. */
+const ALL = 0x7fff_ffff;
+
+/** A block with what its cuts need. */
+export function withCuts(block: Block, cuts: Cuts, { inputs }: WorkTensor): Block {
+  const known = cuts.get(block.tensor)?.[Math.floor(block.start / BLOCK_ENTRIES)];
+  return known === undefined ? block : { ...block, cuts: inputs.map(({ model }) => known[model] ?? null) };
+}
+
+/**
+ * Gathers for a group of tensors: all with a band of scope `model`, else any.
+ * @param address of `statisticsBytes` for twice as many models.
+ */
+export async function gatherCuts(
+  crew: Crew,
+  tensors: readonly WorkTensor[],
+  group: readonly number[],
+  models: number,
+  address: number,
+): Promise<Cuts> {
+  const scope = cutScope(group.flatMap((tensor) => tensors[tensor]!.prune?.map((one) => one?.cut ?? null) ?? []));
+  if (scope === null) return new Map();
+  const cuts = new Map<number, BlockCuts[]>();
+  const gather = async (some: readonly number[]) => {
+    const banded = some.filter((tensor) => tensors[tensor]!.ends !== null);
+    if (banded.length > 0) await gatherBands(crew, tensors, banded, { models, scope, address }, cuts);
+  };
+  if (scope === "model") await gather(group);
+  else for (const tensor of group) await gather([tensor]);
+  await gatherScales(crew, tensors, group, models, cuts);
+  return cuts;
+}
+
+async function gatherBands(
+  crew: Crew,
+  tensors: readonly WorkTensor[],
+  group: readonly number[],
+  { models, scope, address }: { models: number; scope: Scope; address: number },
+  cuts: Map<number, BlockCuts[]>,
+): Promise<void> {
+  const bandOf = new Map<number, BandCut>();
+  for (const tensor of group) {
+    const { inputs, prune } = tensors[tensor]!;
+    for (const [input, { model }] of inputs.entries()) {
+      const cut = prune?.[input]?.cut;
+      if (cut?.kind === "band" && !bandOf.has(model)) bandOf.set(model, cut);
+    }
+  }
+  const need: ThresholdNeed = {
+    statistic: "threshold",
+    scope,
+    ties: "first",
+    ranks: Array.from({ length: 2 * models }, (_, end) => (entries) => {
+      const { above, within } = bandRanks(bandOf.get(end % models)!, entries);
+      if (end >= models) return above;
+      return above + within === entries ? null : above + within;
+    }),
+  };
+  const ends = group.map((tensor) => tensors[tensor]!.ends!);
+  const gatherer = new Gatherer(crew, tensors, { tensors: ends }, 2 * models, scope, address);
+  const found = await gatherer.gatherExactly((known: Known) => (known.threshold === undefined ? need : null));
+  for (const [index, tensor] of group.entries()) {
+    const { entries, inputs } = tensors[ends[index]!]!;
+    const of = blocksOf(tensor, entries).map((_, block) => {
+      const endOf = (end: number) => bandEnd(found, inputs, { tensor: ends[index]!, block, end });
+      return Array.from({ length: models }, (_, model): BlockCut | null => {
+        const lower = endOf(model);
+        if (lower === null) return null;
+        const upper = endOf(model + models) ?? { bits: INFINITY_BITS, left: 0 };
+        return {
+          band: { low: lower.bits, lowLeft: lower.left, high: upper.bits, highLeft: upper.left },
+          scale: null,
+        };
+      });
+    });
+    cuts.set(tensor, of);
+  }
+}
+
+/** An end of a model's band in one block: its magnitude, and how many entries equal to it belong to those above it. */
+function bandEnd(
+  { known, quotas }: Gathered,
+  inputs: WorkTensor["inputs"],
+  { tensor, block, end }: { tensor: number; block: number; end: number },
+): { bits: number; left: number } | null {
+  const input = inputs.findIndex(({ model }) => model === end);
+  if (input < 0) return null;
+  const bits = bitsOfMagnitude(known.threshold!.thresholds[end]!);
+  return { bits, left: quotas.get(tensor)?.[block]?.[input] ?? ALL };
+}
+
+/** Adds, where cuts ask for it, the scales that give tensors their old norms. */
+async function gatherScales(
+  crew: Crew,
+  tensors: readonly WorkTensor[],
+  group: readonly number[],
+  models: number,
+  cuts: Map<number, BlockCuts[]>,
+): Promise<void> {
+  const wants = (tensor: number) => tensors[tensor]!.prune?.some((one) => one?.cut.rescale === "norm") ?? false;
+  const normed = group.filter(wants);
+  const blocks = normed.flatMap((tensor) =>
+    blocksOf(tensor, tensors[tensor]!.entries).map((block) => withCuts(block, cuts, tensors[tensor]!)),
+  );
+  const parts = await crew.run({ job: "norms", blocks, args: null });
+  let next = 0;
+  for (const tensor of normed) {
+    const { inputs, entries, prune } = tensors[tensor]!;
+    const count = blocksOf(tensor, entries).length;
+    const own = parts.slice(next, (next += count));
+    const scales = new Map<number, number>();
+    for (const [input, { model }] of inputs.entries()) {
+      if (prune![input]?.cut.rescale !== "norm") continue;
+      const sum = (which: "before" | "after") => own.reduce((total, part) => total + part[input]![which], 0);
+      scales.set(model, scaleOf(sum("before"), sum("after")));
+    }
+    const bands = cuts.get(tensor);
+    cuts.set(
+      tensor,
+      own.map((_, block) =>
+        Array.from({ length: models }, (_, model): BlockCut | null => {
+          const band = bands?.[block]?.[model]?.band ?? null;
+          const scale = scales.get(model) ?? null;
+          return band === null && scale === null ? null : { band, scale };
+        }),
+      ),
+    );
+  }
+}
+
+/** 1 where a norm is too small, or no number. */
+function scaleOf(before: number, after: number): number {
+  const scale = Math.fround(before / after);
+  return before >= SMALLEST_NORM && after >= SMALLEST_NORM && Number.isFinite(scale) ? scale : 1;
+}

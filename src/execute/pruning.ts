@@ -1,0 +1,109 @@
+import type { Kernels } from "../kernels/load.js";
+import { pruneKernels, rankScratchBytes } from "../kernels/prune/binding.js";
+import type { PruneKernels } from "../kernels/prune/binding.js";
+import { rankLine } from "../kernels/prune/definition.js";
+import { dropKernel, wordsKernel } from "../kernels/random/binding.js";
+import type { DropKernel, WordsKernel } from "../kernels/random/binding.js";
+import type { StreamKey } from "../numbers/random.js";
+import type { ChanceCut, RankCut } from "../methods/method.js";
+import type { Block, BlockCut } from "./blocks.js";
+import type { WorkSetup, WorkTensor } from "./setup.js";
+
+/** A run of entries of one tensor as f32 changes in kernel memory. */
+interface Run {
+  readonly address: number;
+  /** Index of the first entry in the tensor; of a row, where rows matter. */
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Two i32 and what keeps the memory after them aligned. */
+const LEFT_BYTES = 64;
+
+/** Cuts changes in place, in one thread. */
+export class Pruning {
+  readonly #memory: WebAssembly.Memory;
+  readonly #kernels: PruneKernels;
+  readonly #drop: DropKernel;
+  readonly #writeWords: WordsKernel;
+  readonly #left: number;
+  readonly #words: number;
+  readonly #ranks: number;
+  readonly #scratch: number;
+
+  /** @param take gives addresses of kernel memory that is this thread's own, `pruningBytes` in all and page ends. */
+  constructor(kernels: Kernels, { maxRow, tileEntries }: WorkSetup, take: (bytes: number) => number) {
+    this.#memory = kernels.memory;
+    this.#kernels = pruneKernels(kernels);
+    this.#drop = dropKernel(kernels);
+    this.#writeWords = wordsKernel(kernels);
+    this.#left = take(LEFT_BYTES);
+    this.#words = maxRow === 0 ? 0 : take(4 * Math.max(tileEntries, maxRow));
+    this.#ranks = maxRow === 0 ? 0 : take(4 * maxRow);
+    this.#scratch = maxRow === 0 ? 0 : take(rankScratchBytes(maxRow));
+  }
+
+  get l1(): PruneKernels["l1"] {
+    return this.#kernels.l1;
+  }
+
+  /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
+  cut({ prune, row }: WorkTensor, input: number, run: Run, gathered: BlockCut | null, left: BandCounts): void {
+    const work = prune?.[input] ?? null;
+    if (work === null) return;
+    const { cut, key } = work;
+    switch (cut.kind) {
+      case "chance":
+        return this.#chance(run, cut, key, gathered);
+      case "band":
+        return this.#band(run, gathered, left);
+      case "rank":
+        return this.#rank(run, row, cut, key, gathered);
+    }
+  }
+
+  #chance({ address, start, count }: Run, cut: ChanceCut, key: StreamKey, gathered: BlockCut | null): void {
+    const inverse = cut.rescale === "inverse" ? Math.fround(1 / cut.density) : 1;
+    this.#drop(address, count, start, key, 1 - cut.density, gathered?.scale ?? inverse);
+  }
+
+  #band({ address, count }: Run, gathered: BlockCut | null, left: BandCounts): void {
+    if (gathered?.band == null) throw new RangeError("a band is cut before its ends are known");
+    const counts = new Int32Array(this.#memory.buffer, this.#left, 2);
+    counts[0] = left.low;
+    counts[1] = left.high;
+    this.#kernels.band(address, count, gathered.band, gathered.scale ?? 1, this.#left);
+    left.low = counts[0]!;
+    left.high = counts[1]!;
+  }
+
+  #rank({ address, start, count }: Run, row: number, cut: RankCut, key: StreamKey, gathered: BlockCut | null): void {
+    const inverse = cut.rescale === "inverse";
+    const line = rankLine(cut.lowest, cut.highest, row);
+    this.#writeWords(this.#words, count, start, key);
+    for (let at = 0; at < count; at += row) {
+      const changes = address + 4 * at;
+      this.#kernels.rowRanks(changes, row, this.#ranks, this.#scratch);
+      this.#kernels.dropRanked(changes, this.#words + 4 * at, this.#ranks, row, line, inverse, gathered?.scale ?? 1);
+    }
+  }
+}
+
+/** Entries equal to a band's ends that are still inside it. */
+export interface BandCounts {
+  low: number;
+  high: number;
+}
+
+/** Per input, at the first entry of a block. */
+export function bandCounts({ cuts }: Block, inputs: number): BandCounts[] {
+  return Array.from({ length: inputs }, (_, input) => {
+    const band = cuts?.[input]?.band;
+    return { low: band?.lowLeft ?? 0, high: band?.highLeft ?? 0 };
+  });
+}
+
+export function pruningBytes({ maxRow, tileEntries }: WorkSetup): number {
+  if (maxRow === 0) return LEFT_BYTES;
+  return LEFT_BYTES + 4 * Math.max(tileEntries, maxRow) + 4 * maxRow + rankScratchBytes(maxRow);
+}

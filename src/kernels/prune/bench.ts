@@ -1,0 +1,54 @@
+import { narrow, widen } from "../../numbers/convert.js";
+import { streamKey } from "../../numbers/random.js";
+import { bench } from "../bench.js";
+import { createMemory, loadKernels } from "../load.js";
+import { wordsKernel } from "../random/binding.js";
+import { pruneKernels, rankScratchBytes } from "./binding.js";
+import { rankLine, rowRanks } from "./definition.js";
+
+const ROW = 768;
+const ROWS = 21;
+const COUNT = ROW * ROWS;
+const CHANGES = 65_536;
+const RANKS = 2 * CHANGES + 960;
+const WORDS = 3 * CHANGES + 1920;
+const SCRATCH = 5 * CHANGES;
+
+const memory = createMemory(SCRATCH + rankScratchBytes(COUNT), true);
+const kernels = loadKernels(memory);
+const { rowRanks: rank, dropRanked, l1, band } = pruneKernels(kernels);
+const words = wordsKernel(kernels);
+const key = streamKey(42, "model", "tensor");
+const line = rankLine(0.35, 0.65, ROW);
+
+/** Sums of twelve uniforms: near enough to normal. */
+const normal = () => Array.from({ length: 12 }, Math.random).reduce((sum, x) => sum + x, -6);
+const base = Float32Array.from({ length: COUNT }, () => 0.02 * normal());
+const tuned = base.map((x) => x + 0.0006 * normal());
+const exact = tuned.map((x, p) => x - base[p]!);
+for (const values of [base, tuned]) {
+  const stored = new Uint8Array(2 * COUNT);
+  narrow("BF16", values, stored);
+  widen("BF16", stored, values);
+}
+const coarse = tuned.map((x, p) => x - base[p]!);
+const changes = new Float32Array(memory.buffer, CHANGES, COUNT);
+const each = (run: (offset: number) => void) => () => {
+  for (let row = 0; row < ROWS; row++) run(4 * row * ROW);
+};
+
+for (const [name, values] of Object.entries({ BF16: coarse, F32: exact })) {
+  changes.set(values);
+  bench("entries", COUNT, {
+    [`row_ranks, ${name}`]: each((offset) => rank(CHANGES + offset, ROW, RANKS + offset, SCRATCH)),
+    [`rank, TypeScript, ${name}`]: () => rowRanks(values.subarray(0, COUNT)),
+  });
+}
+const bits = new Uint32Array(changes.buffer, CHANGES, 2);
+bench("entries", COUNT, {
+  words: () => words(WORDS, COUNT, 0, key),
+  drop_ranked: each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, false, 1)),
+  "drop_ranked, inverse": each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, true, 1)),
+  l1: () => l1(CHANGES, COUNT, 0, SCRATCH),
+  band: () => band(CHANGES, COUNT, { low: bits[0]!, high: bits[1]! }, 1, SCRATCH),
+});

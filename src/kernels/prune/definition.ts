@@ -1,0 +1,85 @@
+/** What the kernels of this folder compute, as functions; NaN and infinite entries are never dropped nor scaled. */
+
+const INFINITY_BITS = 0x7f80_0000;
+const WORDS = 2 ** 32;
+/** f64 numbers from here to twice it are whole: adding it rounds to nearest, ties to even. */
+const WHOLE = 2 ** 52;
+
+/** A run of ranks by magnitude: what is above `low` and not above `high`, as bit patterns. */
+export interface Band {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Of the entries equal to `low` so many are yet to be kept, of those equal to `high` so many yet to be dropped. */
+export interface BandLeft {
+  low: number;
+  high: number;
+}
+
+/** Keeps a band of changes, scaled, in place; counts down what is left of both ends, lowest index first. */
+export function keepBand(changes: Float32Array, { low, high }: Band, scale: number, left: BandLeft): void {
+  const bits = new Uint32Array(changes.buffer, changes.byteOffset, changes.length);
+  for (let p = 0; p < changes.length; p++) {
+    const magnitude = bits[p]! & 0x7fff_ffff;
+    const reachesLow = magnitude > low || (magnitude === low && left.low > 0);
+    const reachesHigh = magnitude > high || (magnitude === high && left.high > 0);
+    if (magnitude === low && left.low > 0) left.low--;
+    if (magnitude === high && left.high > 0) left.high--;
+    if (magnitude < INFINITY_BITS) changes[p] = reachesLow && !reachesHigh ? changes[p]! * scale : 0;
+  }
+}
+
+/** Per entry of a row its rank by ascending magnitude, from 0; equal magnitudes by index. */
+export function rowRanks(changes: Float32Array): Uint32Array {
+  const bits = Uint32Array.from(
+    new Uint32Array(changes.buffer, changes.byteOffset, changes.length),
+    (pattern) => pattern & 0x7fff_ffff,
+  );
+  const order = Array.from(bits.keys()).sort((a, b) => bits[a]! - bits[b]! || a - b);
+  const ranks = new Uint32Array(changes.length);
+  for (const [rank, entry] of order.entries()) ranks[entry] = rank;
+  return ranks;
+}
+
+/** The line that probabilities of being dropped follow over the ranks of a row, in units of 2^-32. */
+export interface RankLine {
+  readonly first: number;
+  readonly step: number;
+}
+
+/** @param lowest probability of keeping the smallest entry of `length`, @param highest of the largest. */
+export function rankLine(lowest: number, highest: number, length: number): RankLine {
+  if (length === 1) return { first: (1 - (lowest + highest) / 2) * WORDS, step: 0 };
+  return { first: (1 - lowest) * WORDS, step: ((highest - lowest) * WORDS) / (length - 1) };
+}
+
+/**
+ * Drops a row's entries whose random word is below their rank's place on the line, in place; the others are divided by
+ * their probability where `inverse`, else multiplied by `scale`.
+ */
+export function dropRanked(
+  changes: Float32Array,
+  words: Uint32Array,
+  ranks: Uint32Array,
+  { first, step }: RankLine,
+  inverse: boolean,
+  scale: number,
+): void {
+  for (let p = 0; p < changes.length; p++) {
+    const value = changes[p]!;
+    if (!Number.isFinite(value)) continue;
+    const dropped = first - step * ranks[p]!;
+    const threshold = Math.min(dropped, WORDS - 1) + WHOLE - WHOLE;
+    if (words[p]! < threshold) changes[p] = 0;
+    else changes[p] = inverse ? value / Math.fround(1 - dropped / WORDS) : value * scale;
+  }
+}
+
+/** Running sums of magnitudes per index modulo eight, so that no cut of a run into tiles changes a bit. */
+export const L1_LANES = 8;
+
+/** @param lane of the first value. */
+export function addMagnitudes(values: Float32Array, lane: number, sums: Float64Array): void {
+  for (const [p, value] of values.entries()) sums[(lane + p) % L1_LANES]! += Math.abs(value);
+}

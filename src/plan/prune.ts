@@ -1,0 +1,90 @@
+/** What is cut from each model's change of a tensor, by the recipe's pruning or by the method's own. */
+import { MergewrightError } from "../errors.js";
+import type { Settings } from "../methods/method.js";
+import { cutScope, rowLength } from "../pruners/pruner.js";
+import type { Cut } from "../methods/method.js";
+import { type Place, pruningFor, whereOf } from "../recipe/pattern.js";
+import type { Recipe } from "../recipe/recipe.js";
+import type { PlannedTensor } from "./types.js";
+
+/** Rows that are pruned by rank are whole in the memory of a thread. */
+const LONGEST_ROW = 2 ** 20;
+
+/** @returns one per model, or `null` where nothing is cut from any. */
+export function cutsOf(
+  recipe: Recipe,
+  place: Place,
+  shape: readonly number[],
+  settings: Settings,
+): readonly (Cut | null)[] | null {
+  const { name } = place;
+  const { method } = recipe;
+  const own = method.grain === "tile" ? method.prune?.(settings, shape) : undefined;
+  const cuts = wanted(recipe, place, shape) ?? own ?? [];
+  if (cuts.every((cut) => cut === null)) return null;
+  if (method.grain === "mixture" && cutScope(cuts) !== null) throw unknownToMixtures(recipe, name);
+  if (cuts.some((cut) => cut?.kind === "rank") && rowLength(shape) > LONGEST_ROW) {
+    throw new MergewrightError("a tensor has rows too long to be pruned by rank", {
+      kind: "request",
+      code: "plan/shape",
+      where: { ...whereOf(recipe, "prune"), tensor: name },
+      expected: `rows of at most ${LONGEST_ROW} entries`,
+      found: `[${shape.join(", ")}]`,
+      advice: "give its pattern a density of 1, or exclude it",
+    });
+  }
+  return cuts;
+}
+
+/** What mixes reads runs of a tensor that are no blocks, so nothing that is known per block can be applied to them. */
+function unknownToMixtures(recipe: Recipe, tensor: string): MergewrightError {
+  return new MergewrightError(`${recipe.method.name} cannot be pruned this way`, {
+    kind: "request",
+    code: "recipe/unsupported",
+    where: { ...whereOf(recipe, "prune"), tensor },
+    expected: "prune by random or rank, with rescale none or inverse",
+  });
+}
+
+function wanted(recipe: Recipe, place: Place, shape: readonly number[]) {
+  const { prune } = recipe;
+  const values = pruningFor(recipe, place);
+  if (prune === null || values === null) return null;
+  return values.map((one) => {
+    const fault = prune.pruner.check?.(one) ?? null;
+    if (fault === null) return prune.pruner.cut(one, shape);
+    throw new MergewrightError(fault, {
+      kind: "request",
+      code: "recipe/out-of-range",
+      where: { ...whereOf(recipe, "prune"), tensor: place.name },
+    });
+  });
+}
+
+/**
+ * Ranks over a model's whole change follow from values that hold for all of its tensors.
+ * @returns the first tensor where they differ, or `null`.
+ */
+export function unevenCut(
+  merged: readonly Pick<PlannedTensor, "name" | "inputs" | "prune" | "tiedTo">[],
+): string | null {
+  const bands = new Map<number, string>();
+  for (const { name, inputs, prune, tiedTo } of merged) {
+    if (tiedTo !== null) continue;
+    for (const [input, { model }] of inputs.entries()) {
+      const cut = prune?.[input];
+      if (cut?.kind !== "band" || cut.scope !== "model") continue;
+      const text = JSON.stringify(cut);
+      if ((bands.get(model) ?? text) !== text) return name;
+      bands.set(model, text);
+    }
+  }
+  return null;
+}
+
+/** Passes over the inputs that finding out what the cuts need takes. */
+export function cutPasses(merged: readonly Pick<PlannedTensor, "prune">[]): number {
+  const cuts = merged.flatMap(({ prune }) => prune ?? []);
+  const bands = cuts.some((cut) => cut?.kind === "band") ? 2 : 0;
+  return bands + (cuts.some((cut) => cut?.rescale === "norm") ? 1 : 0);
+}
