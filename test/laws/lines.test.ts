@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { after, describe, it } from "node:test";
+import { methods as catalogue } from "../../src/methods/catalogue.js";
 import { Folder, merge, readTensors, type RecipeObject, tensor, valuesOf } from "./support/family.js";
 import { normals } from "./support/random.js";
 
@@ -55,6 +56,27 @@ describe("lines", () => {
       ] as const) {
         const plain = await run({ ...recipe, parameters: { ...others, lambda: own * factor } });
         for (const key of tensors) assert.deepEqual(scaled.values(key), plain.values(key), key);
+      }
+    });
+  }
+
+  for (const { name, parameters, models: needed } of catalogue) {
+    if (parameters.lambda === undefined) continue;
+    it(`${name}: lambda scales the merged change and nothing else`, async () => {
+      const used = models.slice(0, Math.max(needed.min, Math.min(3, needed.max ?? 3)));
+      const at = async (lambda: number) => {
+        const merged = await run({ method: name, models: used, parameters: { lambda }, seed: 3 });
+        return NAMES.map((key) => merged.values(key));
+      };
+      const [zero, half, one] = [await at(0), await at(0.5), await at(1)];
+      const start = await readTensors(base);
+      for (const [t, key] of NAMES.entries()) {
+        const origin = valuesOf(start.get(key)!);
+        assert.deepEqual(zero[t], origin);
+        assert.notDeepEqual(one[t], origin);
+        for (const [p, x] of origin.entries()) {
+          assert.ok(Math.abs(2 * (half[t]![p]! - x) - (one[t]![p]! - x)) <= 1e-6, `${key}[${p}]`);
+        }
       }
     });
   }
