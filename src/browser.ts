@@ -6,6 +6,8 @@
  * const { files } = await merge({ method: "ties", base: "base", models: ["a", "b"] }, { base: {…}, a: {…}, b: {…} });
  * ```
  */
+import { defineMethod } from "./methods/define.js";
+import type { OwnMethod } from "./methods/define.js";
 import { mergeModels } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
@@ -17,13 +19,21 @@ export * from "./common.js";
 export type { ModelFiles, RecipeObject };
 export { readRecipe };
 
-/** @param models files by name, under the labels that the recipe uses; labels that are addresses need no entry. */
+/**
+ * @param models files by name, under the labels that the recipe uses; labels that are addresses need no entry.
+ * @param options use: methods of one's own.
+ */
 export async function merge(
   recipe: RecipeObject,
   models: Readonly<Record<string, ModelFiles>>,
-  options: Pick<MergeOptions, "strict" | "progress"> = {},
+  options: Pick<MergeOptions, "strict" | "progress"> & { readonly use?: readonly OwnMethod[] } = {},
 ): Promise<MergeResult & { readonly files: ReadonlyMap<string, Blob> }> {
-  const platform = memoryPlatform(models);
-  const result = await mergeModels(readRecipe(recipe), platform, { ...options, out: "memory", threads: 1 });
+  const own = (options.use ?? []).map((method) => defineMethod(method));
+  const platform = memoryPlatform(models, own);
+  const result = await mergeModels(readRecipe(recipe, undefined, own), platform, {
+    ...options,
+    out: "memory",
+    threads: 1,
+  });
   return { ...result, files: platform.output };
 }

@@ -3,7 +3,20 @@ export { MergewrightError } from "./errors.js";
 export type { ErrorCode, ErrorDetails, ErrorKind, Where } from "./errors.js";
 export type { MergeResult } from "./merge.js";
 export { findMethod, methods } from "./methods/catalogue.js";
-export type { Method, MethodDeclaration, MixtureMethod, Parameter, TileMethod } from "./methods/method.js";
+export { defineMethod } from "./methods/define.js";
+export type { OwnMethod, OwnParameter } from "./methods/define.js";
+export type {
+  Arguments,
+  Known,
+  Method,
+  MethodDeclaration,
+  MixtureMethod,
+  Need,
+  Parameter,
+  Settings,
+  Tile,
+  TileMethod,
+} from "./methods/method.js";
 export type { Checkpoint, StoredTensor } from "./models/model.js";
 export type { Plan, PlannedTensor } from "./plan/types.js";
 export type { Recipe } from "./recipe/recipe.js";

@@ -33,6 +33,8 @@ export type ErrorCode =
   | "checkpoint/config"
   | "checkpoint/no-weights"
   | "checkpoint/tokenizer"
+  | "method/invalid"
+  | "method/failed"
   | "plan/missing-tensor"
   | "plan/layers"
   | "plan/shape"

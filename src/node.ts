@@ -21,7 +21,10 @@ import type { Verification, VerifyOptions } from "./analyse/verify.js";
 import { mergeModels, planMerge } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import type { Plan } from "./plan/types.js";
-import { defaultThreads, nodePlatform } from "./platform/node/platform.js";
+import type { OwnMethod } from "./methods/define.js";
+import type { Method } from "./methods/method.js";
+import { loadMethods } from "./platform/node/own_methods.js";
+import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -39,8 +42,17 @@ function threaded<T extends { readonly threads: number }>(options: Threaded<T> =
 }
 
 /** A plain object, or the path of a YAML file. */
-async function recipeOf(recipe: string | RecipeObject) {
-  return typeof recipe === "string" ? readRecipe(await readFile(recipe, "utf8"), recipe) : readRecipe(recipe);
+async function recipeOf(recipe: string | RecipeObject, own: readonly Method[]) {
+  if (typeof recipe !== "string") return readRecipe(recipe, undefined, own);
+  return readRecipe(await readFile(recipe, "utf8"), recipe, own);
+}
+
+export interface UseOptions {
+  /**
+   * Methods of one's own: paths of modules (docs/own-methods.md), relative ones from the working directory; or methods
+   * themselves, which no other thread can load, so that one thread does the work.
+   */
+  readonly use?: readonly (string | OwnMethod)[];
 }
 
 /**
@@ -48,13 +60,17 @@ async function recipeOf(recipe: string | RecipeObject) {
  * @param recipe a plain object, or the path of a YAML file.
  * @throws MergewrightError; `kind` says whether a retry can help.
  */
-export async function merge(recipe: string | RecipeObject, options: Threaded<MergeOptions>): Promise<MergeResult> {
-  return mergeModels(await recipeOf(recipe), nodePlatform, threaded(options));
+export async function merge(
+  recipe: string | RecipeObject,
+  options: Threaded<MergeOptions> & UseOptions,
+): Promise<MergeResult> {
+  const own = await loadMethods(options.use ?? []);
+  return mergeModels(await recipeOf(recipe, own), platformWith(own), threaded(options));
 }
 
 /** What a merge would do, from headers alone. */
-export async function plan(recipe: string | RecipeObject): Promise<Plan> {
-  return planMerge(await recipeOf(recipe), nodePlatform);
+export async function plan(recipe: string | RecipeObject, { use = [] }: UseOptions = {}): Promise<Plan> {
+  return planMerge(await recipeOf(recipe, await loadMethods(use)), nodePlatform);
 }
 
 /** Tensors, sizes and formats of a model; norms where asked for. */

@@ -1,4 +1,5 @@
 import { methods } from "./methods/catalogue.js";
+import type { Method } from "./methods/method.js";
 import { parseRecipe } from "./recipe/native.js";
 import type { Recipe } from "./recipe/recipe.js";
 
@@ -25,10 +26,11 @@ export interface RecipeObject {
 /**
  * Reads a recipe from YAML text or a plain object; both go through the same checks.
  * @param file for messages.
+ * @param own methods beside those of the catalogue; see defineMethod.
  * @throws MergewrightError naming line, column and key of everything wrong.
  */
-export function readRecipe(recipe: string | RecipeObject, file?: string): Recipe {
+export function readRecipe(recipe: string | RecipeObject, file?: string, own: readonly Method[] = []): Recipe {
   // JSON is YAML, so an object needs no second validator.
   const text = typeof recipe === "string" ? recipe : JSON.stringify(recipe, null, 2);
-  return parseRecipe(text, { methods, ...(file !== undefined && { file }) });
+  return parseRecipe(text, { methods: [...methods, ...own], ...(file !== undefined && { file }) });
 }

@@ -25,6 +25,7 @@ export function readingSetup(
   const plan: Plan = {
     // No reading job asks the method for anything.
     method: taskArithmetic.name,
+    methodHash: null,
     inputs: [],
     sources: shards.map(({ source: { label, address, stamp }, header }) => {
       return { input: 0, file: label, address, stamp, headerHash: header.hash };

@@ -27,6 +27,13 @@ export const method: Flag = {
   group: "Recipe",
 };
 
+export const use: Flag = {
+  spelling: "--use <module>",
+  text: "a JavaScript module with a merge method of your own; it runs with your rights",
+  group: "Recipe",
+  repeatable: true,
+};
+
 export const dialect: Flag = {
   spelling: "--dialect <name>",
   text: "the method's dialect, where --method does not name it",
@@ -199,6 +206,7 @@ export const noColor: Flag = {
 
 /** Flags that together make a recipe. */
 export const recipeFlags: readonly Flag[] = [
+  use,
   method,
   dialect,
   base,

@@ -1,14 +1,28 @@
 import { readFileSync, statSync } from "node:fs";
 import { MergewrightError } from "../errors.js";
-import { methods } from "../methods/catalogue.js";
+import { methods as catalogue } from "../methods/catalogue.js";
+import type { Method } from "../methods/method.js";
+import { loadMethods } from "../platform/node/own_methods.js";
 import { systemError } from "../platform/node/files.js";
 import { overrideRecipe, recipeFromOptions } from "../recipe/options.js";
 import type { RecipeOptions } from "../recipe/options.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { FlagValues, Given } from "./verbs.js";
 
+/** What a verb is asked to work on. */
+export interface Request {
+  readonly recipe: Recipe;
+  /** Methods of the user's own. */
+  readonly own: readonly Method[];
+}
+
 /** The recipe that positionals and flags describe together. */
-export function readRequest({ positionals, flags }: Given): Recipe {
+export async function readRequest(given: Given): Promise<Request> {
+  const own = await loadMethods(given.flags.use ?? []);
+  return { recipe: recipeOf(given, [...catalogue, ...own]), own };
+}
+
+function recipeOf({ positionals, flags }: Given, methods: readonly Method[]): Recipe {
   const [first, ...others] = positionals;
   if (first !== undefined && isRecipeFile(first)) {
     return overrideRecipe(readText(first), optionsOf(flags, others), { file: first, methods });

@@ -4,6 +4,7 @@ import type { Terminal } from "./terminal.js";
 
 /** The values of all flags, by the parser's names; those of one verb are set where they were given. */
 export interface FlagValues {
+  readonly use?: readonly string[];
   readonly method?: string;
   readonly dialect?: string;
   readonly base?: string;
@@ -140,8 +141,8 @@ export const verbs: readonly Verb[] = [
     argument: { spelling: "[name]", text: "a method; all of them without" },
     summary: "list the merge methods, or show the manual of one",
     details: "",
-    examples: ["mergewright methods", "mergewright methods ties"],
-    flags: [flags.json],
+    examples: ["mergewright methods", "mergewright methods ties", "mergewright methods --use ./my-method.js"],
+    flags: [flags.use, flags.json],
     load: async () => (await import("./verbs/methods.js")).methods,
   },
 ];

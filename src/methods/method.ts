@@ -329,6 +329,8 @@ export interface MethodDeclaration {
   readonly inputs: "changes" | "weights";
   /** Names of the counts it makes, with their meaning for the report. */
   readonly counters: Readonly<Record<string, string>>;
+  /** Of a method of one's own: the address of its module, from which threads load it, and XXH64 of that file. */
+  readonly origin?: { readonly module: string; readonly hash: string };
   /**
    * One sentence on what mergekit 0.1.5 computes differently for these values and this tensor, or `null` where it
    * computes the same; a plan shows each distinct sentence once.

@@ -71,6 +71,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
   const statisticsBytes = open.merges.reduce((sum, merge) => sum + statisticsReads(merge), 0);
   return {
     method: recipe.method.name,
+    methodHash: recipe.method.origin?.hash ?? null,
     inputs: list.map(
       ({ role, name, checkpoint: { label, location } }): PlannedInput => ({ role, name, label, location }),
     ),

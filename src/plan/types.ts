@@ -30,6 +30,8 @@ export interface OpenMerge {
 /** What will happen, complete and inspectable, made from the recipe and the headers alone. Plain data. */
 export interface Plan {
   readonly method: string;
+  /** XXH64 of the module of a method of one's own, or `null`. */
+  readonly methodHash: string | null;
   /** Per checkpoint taking part: base first (where there is one), then models, then extra streams. */
   readonly inputs: readonly PlannedInput[];
   /** Every weight file of every input; tensors point into this list. */

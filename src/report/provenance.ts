@@ -19,6 +19,8 @@ export interface Provenance {
   /** Hash of the plan; equal plans over equal inputs make equal files. */
   readonly plan: string;
   readonly method: string;
+  /** XXH64 of the module of a method of one's own. */
+  readonly methodHash?: string;
   readonly dialect: string;
   readonly seed: number;
   /** The complete recipe as YAML, every default written out. */
@@ -54,7 +56,7 @@ export interface ProvenanceInput {
 }
 
 export interface ProvenanceMerge
-  extends Pick<Provenance, "plan" | "method" | "dialect" | "seed" | "recipe" | "inputs"> {
+  extends Pick<Provenance, "plan" | "method" | "methodHash" | "dialect" | "seed" | "recipe" | "inputs"> {
   readonly key: string;
 }
 
@@ -82,6 +84,7 @@ export function provenanceOf(
     format: 1,
     plan: planHash(plan),
     method: recipe.method.name,
+    ...(plan.methodHash !== null && { methodHash: plan.methodHash }),
     dialect: recipe.dialect,
     seed: recipe.seed,
     recipe: stringifyRecipe(recipe),
@@ -117,8 +120,9 @@ function inputsOf(plan: Plan, contents: ReadonlyMap<string, string>): Provenance
 
 function mergesOf({ merges }: Plan, contents: ReadonlyMap<string, string>): ProvenanceMerge[] {
   return merges.map(({ key, dialect, recipe, plan }) => {
-    const { method, seed } = plan;
-    return { key, plan: planHash(plan), method, dialect, seed, recipe, inputs: inputsOf(plan, contents) };
+    const { method, methodHash, seed } = plan;
+    const own = methodHash !== null && { methodHash };
+    return { key, plan: planHash(plan), method, ...own, dialect, seed, recipe, inputs: inputsOf(plan, contents) };
   });
 }
 

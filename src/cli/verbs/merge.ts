@@ -5,7 +5,7 @@ import type { Workspace } from "../../execute/workspace.js";
 import { mergeModels, planMerge } from "../../merge.js";
 import type { Platform } from "../../merge.js";
 import type { Method } from "../../methods/method.js";
-import { defaultThreads, nodePlatform } from "../../platform/node/platform.js";
+import { defaultThreads, nodePlatform, platformWith } from "../../platform/node/platform.js";
 import type { Recipe } from "../../recipe/recipe.js";
 import { mergeReport } from "../../report/merge_report.js";
 import type { MergeReport } from "../../report/merge_report.js";
@@ -21,10 +21,10 @@ import type { Terminal } from "../terminal.js";
 import type { FlagValues, Given, Outcome } from "../verbs.js";
 
 export async function merge(given: Given): Promise<Outcome> {
-  const recipe = readRequest(given);
+  const { recipe, own } = await readRequest(given);
   const { flags, terminal } = given;
   refuseForeign(flags);
-  const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, flags, terminal));
+  const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, own, flags, terminal));
   return { exitCode: 0, json: report, text: () => describe(report, recipe.method, terminal) };
 }
 
@@ -77,10 +77,15 @@ function readIfThere(file: string): string | null {
   }
 }
 
-async function mergeNow(recipe: Recipe, flags: FlagValues, terminal: Terminal): Promise<MergeReport> {
+async function mergeNow(
+  recipe: Recipe,
+  own: readonly Method[],
+  flags: FlagValues,
+  terminal: Terminal,
+): Promise<MergeReport> {
   const out = flags.out!;
   const progress = await openProgress(terminal, flags.quiet);
-  const workspace = watchWorkspace(nodePlatform);
+  const workspace = watchWorkspace(platformWith(own));
   const work = () =>
     mergeModels(recipe, workspace.platform, {
       out,

@@ -1,6 +1,7 @@
 import { MergewrightError } from "../../errors.js";
-import { findMethod, methods as catalogue } from "../../methods/catalogue.js";
+import { methods as catalogue } from "../../methods/catalogue.js";
 import type { Method, MethodDeclaration } from "../../methods/method.js";
+import { loadMethods } from "../../platform/node/own_methods.js";
 import { nearest, oneOf } from "../../recipe/issues.js";
 import { methodManual } from "../../report/manual.js";
 import { showMarkdown } from "../markdown.js";
@@ -8,11 +9,12 @@ import { table } from "../table.js";
 import type { Terminal } from "../terminal.js";
 import type { Given, Outcome } from "../verbs.js";
 
-export async function methods({ positionals: [name], terminal }: Given): Promise<Outcome> {
+export async function methods({ positionals: [name], flags, terminal }: Given): Promise<Outcome> {
+  const all = [...catalogue, ...(await loadMethods(flags.use ?? []))];
   if (name === undefined) {
-    return { exitCode: 0, json: { methods: catalogue.map(declarationOf) }, text: () => listOf(terminal) };
+    return { exitCode: 0, json: { methods: all.map(declarationOf) }, text: () => listOf(all, terminal) };
   }
-  const method = findMethod(name.split("/")[0]!) ?? fail(name);
+  const method = all.find((one) => one.name === name.split("/")[0]) ?? fail(name, all);
   return {
     exitCode: 0,
     json: declarationOf(method),
@@ -20,14 +22,9 @@ export async function methods({ positionals: [name], terminal }: Given): Promise
   };
 }
 
-function listOf(terminal: Terminal): string {
+function listOf(all: readonly Method[], terminal: Terminal): string {
   const columns = [{ head: "method" }, { head: "what it does" }, { head: "base" }, { head: "dialects" }];
-  const rows = catalogue.map(({ name, title, base, dialects }) => [
-    name,
-    title,
-    base,
-    Object.keys(dialects).join(", "),
-  ]);
+  const rows = all.map(({ name, title, base, dialects }) => [name, title, base, Object.keys(dialects).join(", ")]);
   return `${table(columns, rows, terminal)}\n\nmergewright methods NAME shows the formula, the parameters and an example.`;
 }
 
@@ -37,8 +34,8 @@ function declarationOf(method: Method): MethodDeclaration & { readonly grain: st
   return { name, title, paper, description, base, models, parameters, dialects, inputs, grain, counters };
 }
 
-function fail(name: string): never {
-  const known = catalogue.map((method) => method.name);
+function fail(name: string, all: readonly Method[]): never {
+  const known = all.map((method) => method.name);
   const close = nearest(name, known);
   throw new MergewrightError(`unknown method ${name}`, {
     kind: "request",

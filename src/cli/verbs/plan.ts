@@ -13,7 +13,7 @@ import type { Given, Outcome } from "../verbs.js";
 const MOST_ROWS = 20;
 
 export async function plan(given: Given): Promise<Outcome> {
-  const recipe = readRequest(given);
+  const { recipe } = await readRequest(given);
   const { flags, terminal } = given;
   const made = await planMerge(recipe, nodePlatform);
   const report = planReport(recipe, made, flags.threads ?? defaultThreads());

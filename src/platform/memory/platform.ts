@@ -12,6 +12,7 @@ import type { Workspace } from "../../execute/workspace.js";
 import { createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
 import type { Platform } from "../../merge.js";
 import { findMethod } from "../../methods/catalogue.js";
+import type { Method } from "../../methods/method.js";
 import { openCheckpoint } from "../../models/checkpoint.js";
 import { memoryFolder } from "../../models/folder.js";
 import { httpFolder } from "../../models/http_folder.js";
@@ -27,8 +28,15 @@ export interface MemoryPlatform extends Platform {
   readonly output: ReadonlyMap<string, Blob>;
 }
 
-/** @param models by the label that a recipe calls them. A label that is an address is read by HTTP ranges. */
-export function memoryPlatform(models: Readonly<Record<string, ModelFiles>>): MemoryPlatform {
+/**
+ * @param models by the label that a recipe calls them. A label that is an address is read by HTTP ranges.
+ * @param own methods beside those of the catalogue.
+ */
+export function memoryPlatform(
+  models: Readonly<Record<string, ModelFiles>>,
+  own: readonly Method[] = [],
+): MemoryPlatform {
+  const find = (name: string) => own.find((method) => method.name === name) ?? findMethod(name)!;
   const sources = new Map<string, ByteSource>();
   const space = new MemoryWorkspace();
   const access = (label: string) => {
@@ -56,11 +64,11 @@ export function memoryPlatform(models: Readonly<Record<string, ModelFiles>>): Me
       const region = { address: PAGE_BYTES + statisticsBytes, bytes };
       const work = openWorkbench(setup, loadKernels(memory), region, {
         openStored: (source) => openSource(source, sources),
-        findMethod: (name) => findMethod(name)!,
+        findMethod: find,
       });
       const bench: Bench = {
         work,
-        method: findMethod(setup.method)!,
+        method: find(setup.method),
         sink: (file) => space.sink(setup.files[file]!.path),
         written: (file) => memorySource(space.bytes(setup.files[file]!.path), setup.files[file]!.path),
       };

@@ -5,6 +5,7 @@ import type { BlockPart, Crew, Stage } from "../../execute/crew.js";
 import type { JobName, Jobs } from "../../execute/jobs.js";
 import type { WorkSetup } from "../../execute/setup.js";
 import { workbenchBytes } from "../../execute/workbench.js";
+import type { Method } from "../../methods/method.js";
 import { canShareMemory, compileKernels, createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
 import { openBench } from "./bench.js";
 import { CLAIM_INTS, CLAIM_SLOTS } from "./messages.js";
@@ -16,15 +17,31 @@ const RESERVED = PAGE_BYTES;
 /**
  * Threads over one shared kernel memory; the calling thread alone for one thread or where memory cannot be shared.
  * @param statisticsBytes kernel memory reserved for samples and histograms.
+ * @param own methods beside those of the catalogue; one that no module holds is known to the calling thread alone.
  */
-export async function createCrew(setup: WorkSetup, threads: number, statisticsBytes: number): Promise<Crew> {
+export async function createCrew(
+  setup: WorkSetup,
+  threads: number,
+  statisticsBytes: number,
+  own: readonly Method[] = [],
+): Promise<Crew> {
   const bytes = workbenchBytes(setup);
-  const count = canShareMemory() ? threads : 1;
+  const count = canShareMemory() && !isBound(setup, own) ? threads : 1;
   const memory = createMemory(RESERVED + statisticsBytes + count * bytes, count > 1);
   const regionOf = (thread: number) => ({ address: RESERVED + statisticsBytes + thread * bytes, bytes });
-  if (count > 1) return new WorkerCrew(setup, memory, count, regionOf);
-  const bench = openBench(setup, loadKernels(memory), regionOf(0));
+  if (count > 1) return new WorkerCrew(setup, memory, count, regionOf, modulesOf(own));
+  const bench = openBench(setup, loadKernels(memory), regionOf(0), own);
   return { ...soloCrew(bench, RESERVED), close: () => bench.close() };
+}
+
+/** Whether the work needs a method that no module holds, so that no other thread can load it. */
+function isBound(setup: WorkSetup, own: readonly Method[]): boolean {
+  const used = new Set([setup.method, ...setup.merges.map((merge) => merge.setup.method)]);
+  return own.some(({ name, origin }) => origin === undefined && used.has(name));
+}
+
+function modulesOf(own: readonly Method[]): string[] {
+  return [...new Set(own.flatMap(({ origin }) => (origin === undefined ? [] : [origin.module])))];
 }
 
 interface Running {
@@ -52,12 +69,14 @@ class WorkerCrew implements Crew {
     memory: WebAssembly.Memory,
     threads: number,
     regionOf: (thread: number) => WorkerStart["region"],
+    modules: readonly string[],
   ) {
     this.threads = threads;
     this.memory = memory;
     const module = compileKernels(true);
     this.#workers = Array.from({ length: threads }, (_, thread) => {
-      const workerData: WorkerStart = { setup, memory, module, region: regionOf(thread), thread, claims: this.#claims };
+      const region = regionOf(thread);
+      const workerData: WorkerStart = { setup, memory, module, region, thread, claims: this.#claims, modules };
       const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData, execArgv: [] });
       worker.on("message", (message: FromWorker) => this.#receive(message));
       // Listened to for the worker's whole life: an unheard error would end the process without a message.

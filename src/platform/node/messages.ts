@@ -12,6 +12,8 @@ export interface WorkerStart {
   /** This thread's own part of the memory. */
   readonly region: { readonly address: number; readonly bytes: number };
   readonly thread: number;
+  /** Addresses of the modules of own methods. */
+  readonly modules: readonly string[];
   /** Per slot three counters of a stage: blocks taken in all, from the front, from the back. */
   readonly claims: Int32Array;
 }

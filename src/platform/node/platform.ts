@@ -7,6 +7,7 @@ import type { Platform } from "../../merge.js";
 import { openCheckpoint } from "../../models/checkpoint.js";
 import type { FolderAccess } from "../../models/folder.js";
 import { httpFolder } from "../../models/http_folder.js";
+import type { Method } from "../../methods/method.js";
 import type { Checkpoint } from "../../models/model.js";
 import type { OpenInputs } from "../../plan/types.js";
 import { createCrew } from "./crew.js";
@@ -17,13 +18,18 @@ import { openWorkspace } from "./workspace.js";
 export const nodePlatform: Platform & VerifyPlatform = {
   openModel,
   openFolder: folderOf,
-  createCrew,
+  createCrew: (setup, threads, statisticsBytes) => createCrew(setup, threads, statisticsBytes),
   openWorkspace(out, inputs, options) {
     refuseInsideInput(out, inputs);
     return openWorkspace(out, options);
   },
   hashFile,
 };
+
+/** The same with methods of one's own. */
+export function platformWith(own: readonly Method[]): typeof nodePlatform {
+  return { ...nodePlatform, createCrew: (setup, threads, bytes) => createCrew(setup, threads, bytes, own) };
+}
 
 /** One thread per processor. */
 export function defaultThreads(): number {

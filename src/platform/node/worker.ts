@@ -8,13 +8,14 @@ import { loadKernels } from "../../kernels/load.js";
 import { openBench } from "./bench.js";
 import { CLAIM_INTS } from "./messages.js";
 import type { FromWorker, StageMessage, ToWorker, WorkerStart } from "./messages.js";
+import { loadMethods } from "./own_methods.js";
 
 /** Parts are sent together after this many milliseconds, so that progress is seen and messages stay few. */
 const SEND_EVERY = 100;
 
 const port = parentPort!;
-const { setup, memory, module, region, thread, claims } = workerData as WorkerStart;
-const bench = openBench(setup, loadKernels(memory, module), region);
+const { setup, memory, module, region, thread, claims, modules } = workerData as WorkerStart;
+const bench = openBench(setup, loadKernels(memory, module), region, await loadMethods(modules));
 
 /** Even threads take blocks from the front, odd ones from the back: one output file takes writes from one thread. */
 function claimsOf(slot: number, blocks: number): Claims {
