@@ -41,7 +41,7 @@ interface Row {
   readonly recipe: Readonly<Record<string, unknown>>;
   readonly base: boolean;
   /** The same job for mergekit. */
-  readonly mergekit?: { readonly method: string; readonly density?: number };
+  readonly mergekit?: { readonly method: string; readonly density?: number; readonly t?: number };
 }
 
 const ROWS: readonly Row[] = [
@@ -57,6 +57,26 @@ const ROWS: readonly Row[] = [
     mergekit: { method: "ties", density: 0.2 },
   },
   { name: "dare + task_arithmetic", models: 3, base: true, recipe: { method: "task_arithmetic", dare: { drop: 0.9 } } },
+  {
+    name: "slerp",
+    models: 1,
+    base: true,
+    recipe: { method: "slerp/mergekit", parameters: { t: 0.5 } },
+    mergekit: { method: "slerp", t: 0.5 },
+  },
+  {
+    name: "model_stock",
+    models: 3,
+    base: true,
+    recipe: { method: "model_stock/mergekit" },
+    mergekit: { method: "model_stock" },
+  },
+  {
+    name: "model_stock by rows",
+    models: 3,
+    base: true,
+    recipe: { method: "model_stock", parameters: { filter_wise: true } },
+  },
   { name: "ties, global trim, 8 models", models: 8, base: true, recipe: { method: "ties" } },
 ];
 
@@ -186,11 +206,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 async function theirs({ models, mergekit }: Row, command: string): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "mergekit.yaml");
-  const { method, density } = mergekit!;
+  const { method, density, t } = mergekit!;
   const parameters = { weight: 1, ...(density !== undefined && { density }) };
   const entries = modelsOf(models).map((model) => ({ model, parameters }));
   const base = method === "linear" ? {} : { base_model: family[0] };
-  writeFileSync(recipe, JSON.stringify({ merge_method: method, ...base, models: entries, dtype: "bfloat16" }));
+  const global = t === undefined ? {} : { parameters: { t } };
+  const whole = { merge_method: method, ...base, models: entries, ...global, dtype: "bfloat16" };
+  writeFileSync(recipe, JSON.stringify(whole));
   const { seconds, stdout } = await runWriting("python3", [
     "-c",
     MEASURE,

@@ -49,7 +49,7 @@ export class GramSum {
   add({ format, count, subtract, inputs }: GramTile): void {
     for (const [row, address] of inputs.entries()) this.#context.setPointer(row, address);
     this.#context.setTile(count, this.#address, subtract, 0, this.#address + this.#sums.byteLength);
-    this.#kernels.get(`gram_${format}`)(this.#context.address);
+    this.#kernels.get("gram", `_${format}`, inputs.length)(this.#context.address);
   }
 
   /** Of every pair i ≤ j, row by row. */

@@ -9,16 +9,16 @@ const FINITE: i32 = 0x7f7fffff;
  * Twin of `gramOf` in definition.ts; adds to what is in the results. Out: per pair of vectors i <= j, row by row, four
  * f64 partial sums by position modulo 4. Vectors are what remains of each row after the subtraction. `count` may be any
  * number; up to seven entries behind it are read and dropped.
+ * @param begin where to begin, a multiple of four.
  */
-// @ts-ignore: decorator
-@inline function gram<T>(context: usize): void {
+export function gramFrom<T>(context: usize, begin: i32): void {
   const vectors = load<i32>(context);
   const count = load<i32>(context, COUNT);
   const out = <usize>load<u32>(context, OUT);
   const base = <usize>load<u32>(context, SCRATCH);
   const changes = base + RUN_BASE;
   const subtract = <usize>load<u32>(context, SUBTRACT);
-  for (let start = 0; start < count; start += RUN) {
+  for (let start = begin; start < count; start += RUN) {
     const run = min(RUN, count - start);
     const padded = (run + 7) & -8;
     const from = <usize>start * sizeof<T>();
@@ -75,9 +75,9 @@ function clearRest(vectors: i32, from: i32, to: i32, changes: usize): void {
   for (let i = 0; i < vectors; i++) store<f64>(changes + <usize>i * RUN_CHANGES + <usize>p * 8, 0);
 }
 
-export function gram_BF16(context: usize): void { gram<u16>(context); }
-export function gram_F16(context: usize): void { gram<i16>(context); }
-export function gram_F32(context: usize): void { gram<f32>(context); }
+export function gram_BF16(context: usize): void { gramFrom<u16>(context, 0); }
+export function gram_F16(context: usize): void { gramFrom<i16>(context, 0); }
+export function gram_F32(context: usize): void { gramFrom<f32>(context, 0); }
 
 /**
  * Twin of `columnGram` in definition.ts: adds the products of one row's entries to the sums of each column. Vectors are f32
