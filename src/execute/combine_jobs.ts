@@ -198,9 +198,14 @@ function runFused(
   return finite;
 }
 
-function callKernel({ context }: Workbench, kernel: ContextKernel, tile: PreparedTile, target: number): number {
+function callKernel(
+  { context, scratch }: Workbench,
+  kernel: ContextKernel,
+  tile: PreparedTile,
+  target: number,
+): number {
   for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
-  context.setTile(tile.padded, target, tile.subtract, tile.add);
+  context.setTile(tile.padded, target, tile.subtract, tile.add, scratch);
   context.clearCounters(tile.inputs.length);
   return kernel(context.address);
 }

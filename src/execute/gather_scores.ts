@@ -142,6 +142,10 @@ class ScoreGathering {
         row.map((bracket, index) => {
           const rank = ranks[at]![index]!;
           if (bracket === null || rank === 0) return null;
+          if (rank === 1) {
+            ranked[at]![index] = rows![at]!.most;
+            return null;
+          }
           const result = resolve(bracket, rank, this.#counts(counted, at, index, bracket), LARGEST_KEY);
           if (!isFound(result)) return result;
           ranked[at]![index] = scoreOf(result.bits);

@@ -45,7 +45,8 @@ function runKernel(work: Workbench, kernel: string, tile: PreparedTile, at: numb
   const { context, scores, kernels } = work;
   const offset = at * DTYPE_BYTES[tile.format];
   for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address + offset);
-  context.setTile(padded(count), scores.address, tile.subtract + offset, tile.add + offset, scores.stride);
+  const { address, stride } = scores;
+  context.setTile(padded(count), address, tile.subtract + offset, tile.add + offset, work.scratch, stride);
   kernels.get(`${kernel}_${tile.format}`)(context.address);
 }
 

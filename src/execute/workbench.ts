@@ -1,6 +1,6 @@
 import { convertKernels } from "../kernels/convert/binding.js";
 import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js";
-import { contextBytes, KernelContext } from "../kernels/context.js";
+import { contextBytes, KernelContext, SCRATCH_ROW_BYTES } from "../kernels/context.js";
 import { gramBytes } from "../kernels/gram/binding.js";
 import type { Kernels } from "../kernels/load.js";
 import { SCORE_STATE_BYTES } from "../kernels/scores/binding.js";
@@ -96,6 +96,8 @@ export class Workbench {
   /** Sixteen f64 per stream, for sums. */
   readonly sums: number;
   readonly pruning: Pruning;
+  /** What a kernel may use as it likes: SCRATCH_ROW_BYTES per stream. */
+  readonly scratch: number;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
   readonly #raw: number[];
@@ -123,6 +125,7 @@ export class Workbench {
     };
     this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
+    this.scratch = take(setup.maxStreams * SCRATCH_ROW_BYTES);
     this.pruning = new Pruning(kernels, setup, take);
     this.sums = take(SUMS_BYTES * setup.maxStreams);
     this.#zeros = take((floatEntries(setup) + LANES) * 4);
@@ -407,7 +410,9 @@ export function ownBytes(setup: WorkSetup): number {
   const { maxStreams, maxReads, maxEntryBytes } = setup;
   const slack = 2 * PAGE;
   const pruning = pruningBytes(setup) + 4 * PAGE + SUMS_BYTES * maxStreams + PAGE;
-  const fixed = 2 * (contextBytes(maxStreams) + PAGE) + 3 * ((floatEntries(setup) + LANES) * 4 + slack) + pruning;
+  const scratch = maxStreams * SCRATCH_ROW_BYTES + PAGE;
+  const fixed =
+    2 * (contextBytes(maxStreams) + PAGE) + 3 * ((floatEntries(setup) + LANES) * 4 + slack) + pruning + scratch;
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const gram = gramBytes(maxStreams) + slack;
   const floats = (floatEntries(setup) + LANES) * 4 + slack;

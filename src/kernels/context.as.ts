@@ -10,9 +10,13 @@ export const SUBTRACT: usize = 12;
 export const ADD: usize = 16;
 export const SCRATCH: usize = 20;
 export const SCALARS: usize = 24;
+/** Of the rows of an output that has several. */
+export const STRIDE: usize = 60;
 export const COUNTERS: usize = 64;
 export const ROWS: usize = 192;
 export const ROW_BYTES: usize = 64;
+/** Of scratch memory. */
+export const SCRATCH_ROW_BYTES: usize = 128;
 /** Inside a row. */
 export const COLUMNS: usize = 4;
 export const ROW_COUNTERS: usize = 32;

@@ -6,7 +6,10 @@ const SCALARS = 24;
 const COUNTERS = 64;
 const ROW_COLUMNS = 4;
 const ROW_COUNTERS = 32;
-export const MAX_SCALARS = 10;
+export const MAX_SCALARS = 9;
+const STRIDE = 60;
+/** Bytes of a kernel's own memory that it may use per row. */
+export const SCRATCH_ROW_BYTES = 128;
 export const MAX_COLUMNS = 7;
 
 export function contextBytes(rows: number): number {
@@ -31,13 +34,15 @@ export class KernelContext {
   /**
    * @param count entries, a multiple of eight.
    * @param scratch memory of the kernel's own, where it needs some.
+   * @param stride bytes between rows of the output, where it has several.
    */
-  setTile(count: number, out: number, subtract: number, add: number, scratch = 0): void {
+  setTile(count: number, out: number, subtract: number, add: number, scratch = 0, stride = 0): void {
     this.#view.setInt32(4, count, true);
     this.#view.setUint32(8, out, true);
     this.#view.setUint32(12, subtract, true);
     this.#view.setUint32(16, add, true);
     this.#view.setUint32(20, scratch, true);
+    this.#view.setUint32(STRIDE, stride, true);
   }
 
   setPointer(row: number, address: number): void {

@@ -23,3 +23,5 @@ export {
 export * from "./gram/unrolled.as";
 export * from "./mixture/kernel.as";
 export * from "./prune/kernel.as";
+export * from "./functions/kernel.as";
+export * from "./pcb/kernel.as";

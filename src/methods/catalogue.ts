@@ -13,6 +13,7 @@ import { multislerp } from "./multislerp.js";
 import { nearswap } from "./nearswap.js";
 import { nuslerp } from "./nuslerp.js";
 import { passthrough } from "./passthrough.js";
+import { pcb } from "./pcb.js";
 import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
 import { sce } from "./sce.js";
@@ -36,6 +37,7 @@ export const methods: readonly Method[] = [
   nearswap,
   nuslerp,
   passthrough,
+  pcb,
   ram,
   ramplusTl,
   sce,

@@ -215,7 +215,7 @@ export interface Mixture {
 /** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */
 export interface Arguments {
   readonly scalars: Readonly<Record<string, number>>;
-  /** Per name one number per model. */
+  /** Per name one number per model; where no kernel computes them, or per row of a score. */
   readonly columns: Readonly<Record<string, readonly number[]>>;
 }
 

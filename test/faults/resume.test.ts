@@ -69,6 +69,7 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
     base: coarse.base,
     models: coarse.models.slice(1),
   },
+  "pcb, which asks for quantiles twice": { method: "pcb", ...fine },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
   "ties over a merge with an exact quota": {
     method: "ties",

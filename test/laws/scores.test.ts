@@ -71,19 +71,26 @@ function inputsOf(name: string): Inputs {
   return made.get(name)!;
 }
 
-/** @param unsure entries that lie so near to a threshold that rounding decides. */
-function close(found: Float32Array, expected: readonly number[], unsure: readonly boolean[], what: string): void {
+interface Naive {
+  readonly out: readonly number[];
+  /** Entries that lie so near to a threshold that rounding decides. */
+  readonly unsure: readonly boolean[];
+  /** How much more an entry may be off than rounding to f32 explains. */
+  readonly slack?: readonly number[];
+}
+
+function close(found: Float32Array, { out: expected, unsure, slack }: Naive, what: string): void {
   assert.equal(found.length, expected.length);
   let differing = 0;
   for (const [p, value] of expected.entries()) {
-    if (Math.abs(found[p]! - value) <= 2e-6 + 2e-5 * Math.abs(value)) continue;
+    if (Math.abs(found[p]! - value) <= 2e-6 + 2e-5 * Math.abs(value) + (slack?.[p] ?? 0)) continue;
     assert.ok(unsure[p]!, `${what}[${p}]: ${found[p]}, not ${value}`);
     differing++;
   }
-  assert.ok(differing <= 3 + found.length / 1000, `${differing} of ${found.length} differ`);
+  assert.ok(differing <= 3 + found.length / 100, `${differing} of ${found.length} differ`);
 }
 
-function naiveSce(base: Float32Array, changes: readonly Float32Array[], share: number) {
+function naiveSce(base: Float32Array, changes: readonly Float32Array[], share: number): Naive {
   const columns = [...base].map((_, p) => changes.map((values) => values[p]!));
   const mean = (values: readonly number[]) => values.reduce((sum, x) => sum + x, 0) / values.length;
   const variances = columns.map((column) => {
@@ -125,9 +132,108 @@ describe("sce", () => {
         const recipe = { method: "sce", parameters: { select_topk: share }, output: { dtype: "float32" }, ...paths };
         const merged = await merge(recipe, { out: folder.fresh(), threads: 2 });
         for (const [index, values] of base.entries()) {
-          const { out, unsure } = naiveSce(values, changes[index]!, share);
-          close(merged.values(`t${index}`), out, unsure, `t${index}`);
+          close(merged.values(`t${index}`), naiveSce(values, changes[index]!, share), `t${index}`);
         }
+      });
+    }
+  }
+});
+
+const ascending = (values: readonly number[]) => Float64Array.from(values).sort();
+const norm = (values: readonly number[], from?: number) => {
+  const sorted = ascending(values);
+  const least = from ?? sorted[0]!;
+  const range = sorted.at(-1)! - least;
+  return values.map((x) => (range > 0 ? (x - least) / range : 0));
+};
+
+/** Per model: the changes to be averaged, their weights, and the places where rounding decides. */
+type Weighing = readonly {
+  readonly changes: readonly number[];
+  readonly weights: number[];
+  readonly unsure: boolean[];
+}[];
+
+function released(tau: readonly (readonly number[])[], variant: string, ratio: number, clip: number): Weighing {
+  const [n, d] = [tau.length, tau[0]!.length];
+  const magnitudes = tau.map((values) => {
+    const sorted = ascending(values.map(Math.abs));
+    const [low, high] = [sorted[Math.trunc(d * clip)]!, sorted[Math.trunc(d * (1 - clip) - 1)]!];
+    return values.map((x) => Math.min(Math.max(Math.abs(x), low), high));
+  });
+  const normal = magnitudes.map((values) => norm(values));
+  const signed = normal.map((values, i) => values.map((x, p) => Math.sign(tau[i]![p]!) * x));
+  const total = (rows: readonly (readonly number[])[], p: number) => rows.reduce((sum, row) => sum + row[p]!, 0);
+  return tau.map((values, i) => {
+    const scores = values.map((x, p) => {
+      const inter =
+        variant === "es"
+          ? signed.reduce((sum, row) => sum + Math.tanh(signed[i]![p]! * row[p]!), 0)
+          : Math.tanh(x * total(variant === "readme" ? tau : signed, p));
+      return Math.exp(n * normal[i]![p]! ** 2) * inter;
+    });
+    const sorted = ascending(scores);
+    const cut = sorted[Math.trunc(d * (1 - ratio))]!;
+    const largest = Math.max(Math.abs(sorted[0]!), Math.abs(sorted.at(-1)!));
+    return {
+      changes: values.map((x, p) => Math.sign(x) * magnitudes[i]![p]!),
+      weights: norm(scores.map((x) => Math.max(x, cut))),
+      unsure: scores.map((x) => Math.abs(x - cut) < 3e-6 * largest),
+    };
+  });
+}
+
+function printed(tau: readonly (readonly number[])[], ratio: number): Weighing {
+  const [n, d] = [tau.length, tau[0]!.length];
+  const softmax = (values: readonly number[]) => {
+    const powers = values.map((x) => Math.exp(x));
+    const sum = powers.reduce((total, x) => total + x, 0);
+    return powers.map((x) => x / sum);
+  };
+  return tau.map((values) => {
+    const intra = softmax(norm(values.map((x) => x * x)).map((x) => n * x));
+    const inter = tau.map((row) => softmax(norm(values.map((x, p) => x * row[p]!))));
+    const balance = intra.map((x, p) => x * inter.reduce((sum, row) => sum + row[p]!, 0));
+    const cut = ascending(balance)[Math.trunc((1 - ratio) * d)]!;
+    const kept = balance.map((x) => (x >= cut * (1 - 1e-12) ? x : 0));
+    return {
+      changes: values,
+      weights: norm(kept),
+      unsure: balance.map((x) => Math.abs(x - cut) < 3e-6 * cut),
+    };
+  });
+}
+
+function naivePcb(base: readonly number[], tau: readonly (readonly number[])[], variant: string): Naive {
+  const weighing = variant === "paper" ? printed(tau, 0.2) : released(tau, variant, 0.2, 0.01);
+  const sums = base.map((_, p) => weighing.reduce((sum, { weights }) => sum + weights[p]!, 0));
+  const mass = base.map((_, p) => weighing.reduce((sum, { changes }) => sum + Math.abs(changes[p]!), 0));
+  return {
+    out: base.map((x, p) => {
+      const sum = weighing.reduce((total, { weights, changes }) => total + weights[p]! * changes[p]!, 0);
+      return x + sum / Math.max(sums[p]!, 1e-12);
+    }),
+    unsure: base.map((_, p) => weighing.some(({ unsure }) => unsure[p])),
+    // Weights are off by a few units of 1: a mean by small ones is off by more.
+    slack: sums.map((sum, p) => (sum > 0 ? (3e-6 * mass[p]!) / sum : 0)),
+  };
+}
+
+describe("pcb", () => {
+  for (const name of Object.keys(SETS)) {
+    for (const variant of ["es", "vision", "readme", "paper"]) {
+      it(`${name}, ${variant}`, async () => {
+        const { paths, base, changes } = inputsOf(name);
+        const recipe = { method: "pcb", parameters: { variant }, output: { dtype: "float32" }, ...paths };
+        const merged = await merge(recipe, { out: folder.fresh(), threads: 2 });
+        const joined = changes[0]!.map((_, model) => changes.flatMap((tensor) => [...tensor[model]!]));
+        const found = Float32Array.from(base.flatMap((_, index) => [...merged.values(`t${index}`)]));
+        const naive = naivePcb(
+          base.flatMap((values) => [...values]),
+          joined,
+          variant,
+        );
+        close(found, naive, "entries");
       });
     }
   }

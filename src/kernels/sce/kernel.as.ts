@@ -1,4 +1,4 @@
-import { ADD, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, SCRATCH, SUBTRACT } from "../context.as";
+import { ADD, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, STRIDE, SUBTRACT } from "../context.as";
 import { first, load8, overflow, second, store8 } from "../lanes.as";
 
 /**
@@ -103,12 +103,12 @@ import { first, load8, overflow, second, store8 } from "../lanes.as";
   }
 }
 
-/** One row of scores per model, `scratch` bytes apart: its changes, zero in columns that are not selected. */
+/** One row of scores per model, `stride` bytes apart: its changes, zero in columns that are not selected. */
 // @ts-ignore: decorator
 @inline function selected<T>(context: usize): void {
   const models = load<i32>(context);
   const many = f32x4.splat(<f32>models);
-  const stride = <usize>load<u32>(context, SCRATCH);
+  const stride = <usize>load<u32>(context, STRIDE);
   let out = <usize>load<u32>(context, OUT);
   const subtract = <usize>load<u32>(context, SUBTRACT);
   const rowsEnd = context + ROWS + <usize>models * ROW_BYTES;

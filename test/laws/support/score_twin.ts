@@ -16,7 +16,8 @@ const MOST_ROWS = 64;
 const CONTEXT = 65_536;
 const STREAMS = CONTEXT + 4096;
 const STREAM_BYTES = MOST_ENTRIES * 4 + 256;
-const SCORES = STREAMS + MOST_STREAMS * STREAM_BYTES;
+const SCRATCH = STREAMS + MOST_STREAMS * STREAM_BYTES;
+const SCORES = SCRATCH + 4096;
 
 const memory = createMemory(SCORES + MOST_ROWS * STREAM_BYTES, false);
 const kernels = loadKernels(memory);
@@ -62,7 +63,7 @@ export function checkScoreTwin({ method, score, args, kernel, from, base, models
     values.forEach((value, row) => context.setColumn(row, column, value)),
   );
   addresses.forEach((address, row) => context.setPointer(row, address));
-  context.setTile(count, SCORES, subtract, subtract, STREAM_BYTES);
+  context.setTile(count, SCORES, subtract, subtract, SCRATCH, STREAM_BYTES);
   kernels.get(`${kernel}_${from}`)(context.address);
   for (const [row, expected] of scores.entries()) {
     const found = new Float32Array(memory.buffer, SCORES + row * STREAM_BYTES, count);
