@@ -15,6 +15,9 @@ interface Part {
   readonly values: Float32Array;
 }
 
+/** Rows at the front that some are the average of. */
+const AVERAGED = 7;
+
 /** A part lies behind a few bytes of something else. */
 const LEAD = 5;
 
@@ -48,6 +51,7 @@ function tableFrom(
       Int32Array.from(rows, ({ row }) => row),
     ),
     meanRows: sharedInts(meanRows),
+    averaged: AVERAGED,
   };
 }
 
@@ -68,39 +72,39 @@ function open(table: RowTable, parts: readonly Part[]): ByteSource {
 /** The rows of the table, entry by entry. */
 function expected(table: RowTable, parts: readonly Part[]): Uint8Array {
   const { width, runs, origins, dtype, meanRows } = table;
-  const values = new Float32Array(table.rows * width);
+  const rows: (number[] | null)[] = [];
   for (let at = 0; at < runs.length; at += 3) {
-    const end = runs[at + 3] ?? table.rows;
-    for (let row = runs[at]!; row < end; row++) {
-      const origin = origins[runs[at + 1]!]!;
+    const origin = origins[runs[at + 1]!]!;
+    for (let row = runs[at]!; row < (runs[at + 3] ?? table.rows); row++) {
       const there = runs[at + 2]! + row - runs[at]!;
-      for (let i = 0; i < width; i++) {
-        values[row * width + i] = entry(origin, there, runs[at + 2]!, i);
-      }
+      rows.push(
+        origin.kind === "mean-of-all" ? null : Array.from({ length: width }, (_, i) => entry(origin, there, i)),
+      );
     }
   }
+  const front = rows.slice(0, AVERAGED).filter((row) => row !== null);
+  const average = Array.from({ length: width }, (_, i) => {
+    return front.reduce((sum, row) => sum + rounded(row[i]!), 0) / Math.max(front.length, 1);
+  });
+  const values = Float32Array.from(rows.flatMap((row) => row ?? average));
   const out = new Uint8Array(values.length * DTYPE_BYTES[dtype]);
   narrow(dtype, values, out);
   return out;
 
-  function entry(origin: RowOrigin, there: number, first: number, i: number): number {
-    switch (origin.kind) {
-      case "zero":
-        return 0;
-      case "stored":
-        return parts[origin.part]!.values[there * width + i]!;
-      case "mean":
-        return (
-          origin.parts.reduce((sum, part, k) => sum + parts[part]!.values[meanRows[first + k]! * width + i]!, 0) /
-          origin.parts.length
-        );
-      case "mean-of-all": {
-        const { values: all } = parts[origin.part]!;
-        let sum = 0;
-        for (let row = 0; row < all.length / width; row++) sum += all[row * width + i]!;
-        return sum / (all.length / width);
-      }
-    }
+  /** Averages are of rows as they stand in the table. */
+  function rounded(value: number): number {
+    const bytes = new Uint8Array(DTYPE_BYTES[dtype]);
+    narrow(dtype, Float32Array.of(value), bytes);
+    const back = new Float32Array(1);
+    widen(dtype, bytes, back);
+    return back[0]!;
+  }
+
+  function entry(origin: RowOrigin, there: number, i: number): number {
+    if (origin.kind === "stored") return parts[origin.part]!.values[there * width + i]!;
+    if (origin.kind !== "mean") return 0;
+    const sum = origin.parts.reduce((part, of, k) => part + parts[of]!.values[meanRows[there + k]! * width + i]!, 0);
+    return sum / origin.parts.length;
   }
 }
 
@@ -126,7 +130,7 @@ const tables = fc
     const origins: RowOrigin[] = [
       { kind: "zero" },
       { kind: "mean", parts: [0, 1, 2] },
-      { kind: "mean-of-all", part: 1 },
+      { kind: "mean-of-all" },
       ...stored,
     ];
     const meanRows: number[] = [];
@@ -194,6 +198,7 @@ describe("a table of rows from elsewhere", () => {
       origins: [{ kind: "stored", part: 0 }],
       runs: sharedInts([0, 0, 1, 1, 0, 0]),
       meanRows: sharedInts([]),
+      averaged: 0,
     };
     const source = rowSource("t", table, { size: 32, version: "" }, () => memorySource(bytes));
     const into = new Uint8Array(32);

@@ -16,8 +16,8 @@ export type RowOrigin =
   | { readonly kind: "zero" }
   /** The one row of the run is the average of one row of each of these parts, numbered in `meanRows` from `row` on. */
   | { readonly kind: "mean"; readonly parts: readonly number[] }
-  /** Every row of the run is the average of all rows of a stored tensor. */
-  | { readonly kind: "mean-of-all"; readonly part: number };
+  /** Every row of the run is the average of the table's first `averaged` rows, those of such runs left out. */
+  | { readonly kind: "mean-of-all" };
 
 /** A stored tensor that rows are taken from. */
 export interface RowPart {
@@ -43,6 +43,8 @@ export interface RowTable {
   readonly runs: Int32Array;
   /** Rows that are averaged, one per part. */
   readonly meanRows: Int32Array;
+  /** How many rows at the front runs of kind `mean-of-all` are the average of. */
+  readonly averaged: number;
 }
 
 const INTS_OF_A_RUN = 3;
@@ -66,8 +68,7 @@ class RowSource implements ByteSource {
   readonly address: SourceAddress;
   readonly #rowBytes: number;
   readonly #parts: (OpenedPart | undefined)[] = [];
-  /** Averages of whole parts, by part. */
-  readonly #wholeMeans = new Map<number, Uint8Array>();
+  #meanOfAll: Uint8Array | null = null;
   /** The last average of single rows: a row is often asked for in two pieces. */
   #lastMean: { readonly row: number; readonly bytes: Uint8Array } | null = null;
   #open = true;
@@ -121,10 +122,9 @@ class RowSource implements ByteSource {
       return this.#opened(origin.part).then(({ source, offset }) => source.read(offset + place, into));
     }
     if (origin.kind === "mean") return this.#readMean(origin.parts, row, start, into);
-    const known = this.#wholeMeans.get(origin.part);
-    if (known !== undefined) return repeat(known, start, into);
-    return this.#meanOfAll(origin.part).then((mean) => {
-      this.#wholeMeans.set(origin.part, mean);
+    if (this.#meanOfAll !== null) return repeat(this.#meanOfAll, start, into);
+    return this.#average().then((mean) => {
+      this.#meanOfAll = mean;
       repeat(mean, start, into);
     });
   }
@@ -184,15 +184,25 @@ class RowSource implements ByteSource {
     return floats;
   }
 
-  async #meanOfAll(part: number): Promise<Uint8Array> {
-    const { width, parts } = this.table;
-    const { rows } = parts[part]!;
+  async #average(): Promise<Uint8Array> {
+    const { width, runs, rows, averaged, origins, dtype } = this.table;
     const sums = new Float64Array(width);
     const atOnce = Math.max(1, Math.floor(PIECE_BYTES / 4 / width));
-    for (let row = 0; row < rows; row += atOnce) {
-      add(sums, await this.#floats(part, row * width, Math.min(atOnce, rows - row) * width));
+    let count = 0;
+    for (let at = 0; at < runs.length; at += INTS_OF_A_RUN) {
+      if (origins[runs[at + 1]!]!.kind === "mean-of-all") continue;
+      const end = Math.min(averaged, at + INTS_OF_A_RUN < runs.length ? runs[at + INTS_OF_A_RUN]! : rows);
+      for (let row = runs[at]!; row < end; row += atOnce) {
+        const piece = Math.min(atOnce, end - row);
+        const bytes = new Uint8Array(piece * this.#rowBytes);
+        await this.read(row * this.#rowBytes, bytes);
+        const floats = new Float32Array(piece * width);
+        widen(dtype, bytes, floats);
+        add(sums, floats);
+        count += piece;
+      }
     }
-    return this.#divided(sums, rows);
+    return this.#divided(sums, Math.max(count, 1));
   }
 
   /** Sums in f64 and in order are divided once and rounded to f32, then to the table's format. */

@@ -60,12 +60,33 @@ function tokenizerJson(vocabulary: Vocabulary, members: readonly Member[], warni
   const known = new Map(added.filter(({ content }) => !removed.has(content)).map((token) => [token.content, token]));
   for (const token of vocabulary.added) known.set(token.content, token);
   const tokens = [...known.values()].sort((a, b) => a.id - b.id);
-  const model = json["model"] as JsonObject;
-  return {
-    ...json,
-    added_tokens: tokens,
-    model: ordinary.length === 0 ? model : extendModel(vocabulary, members, tokens, warnings),
-  };
+  const stored = json["model"] as JsonObject;
+  const model = ordinary.length === 0 ? stored : extendModel(vocabulary, members, tokens, warnings);
+  return { ...json, added_tokens: tokens, model: withNumbers(model, tokens, donor.tokenizer) };
+}
+
+/**
+ * The tokenizers library does not read the numbers of added tokens: what the model's vocabulary lacks is numbered from its
+ * size on. Where that would give other numbers the vocabulary gets the added tokens, too; it does not see them in texts.
+ */
+function withNumbers(model: JsonObject, added: readonly AddedToken[], { kind, label }: Tokenizer): JsonObject {
+  const isList = kind === "Unigram";
+  const vocab = isList
+    ? new Map((model["vocab"] as readonly Piece[]).map(([piece], id) => [piece, id]))
+    : model["vocab"] instanceof Map
+      ? (model["vocab"] as ReadonlyMap<string, number>)
+      : new Map(Object.entries(model["vocab"] as Readonly<Record<string, number>>));
+  const lacking = added.filter(({ content }) => !vocab.has(content));
+  if (lacking.every(({ id }, index) => id === vocab.size + index)) return model;
+  if (!isList)
+    return { ...model, vocab: new Map([...vocab, ...lacking.map(({ content, id }) => [content, id] as const)]) };
+  throw tokenizerDefect("the numbers of added tokens have a gap, which a Unigram tokenizer cannot have", label, {
+    found: lacking
+      .map(({ content, id }) => `${shown(content)} is ${id}`)
+      .join(", ")
+      .slice(0, 200),
+    advice: "use the tokenizer of another model",
+  });
 }
 
 /** The donor's model with the new words, so that texts split as before but where neighbours become a new word. */
@@ -83,7 +104,7 @@ function extendModel(
   }
   const idOf = new Map(tokens.map((token, id) => [token, id]));
   const stored = Object.entries(model["vocab"] as JsonObject);
-  const vocab = new Map([...stored, ...ordinary.map((token) => [token, idOf.get(token)] as const)]);
+  const vocab = new Map<string, unknown>([...stored, ...ordinary.map((token) => [token, idOf.get(token)] as const)]);
   if (kind !== "BPE") {
     refuseOtherKinds(donor.tokenizer, members);
     warnings.push(

@@ -2,7 +2,7 @@
  * Where each row of a vocabulary tensor of the result comes from, model by model, so that all have the same tokens before
  * they are merged. A model keeps its own rows. For a token that it lacks: what the recipe says for this token; the row of
  * the only model that has it; the base's; the average of all that have it; zeros. A row without a token (padding) is the
- * model's own, else the base's, else the average of all its rows.
+ * model's own, else the base's, else the average of the rows of all tokens, as the model sees them.
  */
 
 import { MergewrightError } from "../errors.js";
@@ -43,6 +43,7 @@ export interface RowPlan {
   /** Parts are indices of members. */
   readonly origins: readonly RowOrigin[];
   readonly meanRows: readonly number[];
+  readonly averaged: number;
 }
 
 const ZERO = 0;
@@ -74,7 +75,7 @@ export function planRows(
     const token = tokens[at];
     if (token === undefined) {
       const padding = isPadding(own, at) ? of : hasBase && holders[0] === 0 && isPadding(members[0]!, at) ? 0 : -1;
-      if (padding === -1) set(at, origins.meanOfAll(of), 0);
+      if (padding === -1) set(at, origins.meanOfAll(), 0);
       else set(at, origins.stored(padding), at);
       continue;
     }
@@ -101,7 +102,7 @@ export function planRows(
       origins.meanRows.push(...owners.map((index) => rowOf(members[index]!, token)));
     }
   }
-  return { origin, row, origins: origins.list, meanRows: origins.meanRows };
+  return { origin, row, origins: origins.list, meanRows: origins.meanRows, averaged: tokens.length };
 }
 
 /** The wished row was checked when the wish was read. */
@@ -128,8 +129,8 @@ class OriginList {
     return this.#find(`m${parts.join()}`, { kind: "mean", parts });
   }
 
-  meanOfAll(part: number): number {
-    return this.#find(`a${part}`, { kind: "mean-of-all", part });
+  meanOfAll(): number {
+    return this.#find("a", { kind: "mean-of-all" });
   }
 
   #find(key: string, origin: RowOrigin): number {
@@ -187,7 +188,7 @@ export function tableOf(
     return index;
   };
   const origins = plan.origins.map((origin): RowOrigin => {
-    if (origin.kind === "zero") return origin;
+    if (origin.kind === "zero" || origin.kind === "mean-of-all") return origin;
     return origin.kind === "mean"
       ? { kind: "mean", parts: origin.parts.map(part) }
       : { ...origin, part: part(origin.part) };
@@ -200,6 +201,7 @@ export function tableOf(
     origins,
     runs: packRuns(plan.origins, plan.origin, plan.row),
     meanRows: sharedInts(plan.meanRows),
+    averaged: plan.averaged,
   };
   return { table, sources, lent };
 }

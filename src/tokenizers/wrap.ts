@@ -193,12 +193,12 @@ function borrowed(source: ByteSource): ByteSource {
 
 /** Equal for tables that are made in the same way from tensors of the same place and form. */
 function fingerprint(
-  { width, rows, dtype, parts, origins, runs, meanRows }: RowTable,
+  { width, rows, dtype, parts, origins, runs, meanRows, averaged }: RowTable,
   lent: readonly string[],
 ): string {
   const form = parts.map(({ offset, dtype: stored, rows: count, stamp }) => [offset, stored, count, stamp.size]);
   const bytes = (ints: Int32Array) => xxh64(new Uint8Array(ints.buffer, ints.byteOffset, ints.byteLength));
-  const text = JSON.stringify([width, rows, dtype, form, origins, lent, bytes(runs), bytes(meanRows)]);
+  const text = JSON.stringify([width, rows, dtype, averaged, form, origins, lent, bytes(runs), bytes(meanRows)]);
   return xxh64(new TextEncoder().encode(text));
 }
 

@@ -130,6 +130,22 @@ describe("a union of BPE tokenizers", () => {
     );
   });
 
+  it("has the numbers that the tokenizers library will give, which counts and does not read them", async () => {
+    const { json, vocabulary } = await unite([
+      { tokenizer: withAdded(base, ["<|chat|>"]), seed: 1 },
+      { tokenizer: withAdded(german, ["<|end|>"]), seed: 2 },
+      { tokenizer: withAdded(code, ["<|tool|>"]), seed: 3 },
+    ]);
+    const numbers = new Map(Object.entries((json["model"] as { vocab: Record<string, number> }).vocab));
+    for (const { content } of json["added_tokens"] as { content: string }[]) {
+      if (!numbers.has(content)) numbers.set(content, numbers.size);
+    }
+    assert.deepEqual(
+      vocabulary.tokens.map((token) => numbers.get(token!)),
+      [...vocabulary.tokens.keys()],
+    );
+  });
+
   describe("with a token that the base's own merges pull apart", () => {
     const apart: [string, string][] = [
       ["a", "b"],

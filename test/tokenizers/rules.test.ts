@@ -284,12 +284,14 @@ describe("padding", () => {
     assert.deepEqual([models[0]!.shape[0], shownBase!.checkpoint.config!["vocab_size"]], [5, 5]);
   });
 
-  it("fills up to a multiple with the average of the model's rows", async () => {
+  it("fills up to a multiple with the average of the tokens' rows, as the model sees them", async () => {
     const { models, base: shownBase } = await show({ pad_to_multiple_of: 6 }, [a], base);
     const rows = await models[0]!.rows();
     assert.deepEqual([rows.length, shownBase!.checkpoint.config!["vocab_size"]], [12, 12]);
-    const all = Array.from({ length: 8 }, (_, index) => row(2, index));
-    for (const index of [8, 9, 10, 11]) assert.deepEqual(rows[index], mean(...all));
+    for (const index of [8, 9, 10, 11]) {
+      assert.deepEqual(rows[index], mean(row(2, 0), row(2, 1), row(2, 2), row(2, 3), row(2, 4)));
+      assert.deepEqual((await shownBase!.rows())[index], mean(row(1, 0), row(1, 1), row(1, 2), row(1, 3), row(2, 4)));
+    }
     assert.deepEqual(rows[7], row(2, 7));
   });
 
