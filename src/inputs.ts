@@ -5,8 +5,11 @@ import type { OpenInputs, OpenMerge } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { withVocabulary } from "./tokenizers/wrap.js";
 
-/** Opens a checkpoint by what the user wrote: a path or an address. */
-export type OpenModel = (label: string) => Promise<Checkpoint>;
+/**
+ * Opens a checkpoint by what the user wrote: a path, an address, or `ARTIFACT#TASK` for a task's model.
+ * @param base what an artifact is read over, instead of the base that it names.
+ */
+export type OpenModel = (label: string, base?: string | null) => Promise<Checkpoint>;
 
 /**
  * Opens every checkpoint that a recipe names; the headers of all are read and checked. Merges that stand in the place of
@@ -17,8 +20,8 @@ export async function openInputs(recipe: Recipe, open: OpenModel): Promise<OpenI
   const close = async () => {
     for (const checkpoint of opened) await checkpoint.close();
   };
-  const openStored = async (label: string) => {
-    const checkpoint = await open(label);
+  const openStored: OpenModel = async (label, over) => {
+    const checkpoint = await open(label, over);
     opened.push(checkpoint);
     return checkpoint;
   };
@@ -33,8 +36,9 @@ export async function openInputs(recipe: Recipe, open: OpenModel): Promise<OpenI
 /** @param known merges opened so far, by key. */
 async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenInputs> {
   const merges = new Set<OpenMerge>();
+  const storedBase = recipe.base !== null && !Object.hasOwn(recipe.merges, recipe.base) ? recipe.base : null;
   const openOne = async (label: string) => {
-    if (!Object.hasOwn(recipe.merges, label)) return openStored(label);
+    if (!Object.hasOwn(recipe.merges, label)) return openStored(label, label === recipe.base ? null : storedBase);
     const merge = await openMerge(recipe.merges[label]!, openStored, known);
     for (const inner of merge.inputs.merges) merges.add(inner);
     merges.add(merge);

@@ -1,4 +1,7 @@
 /** The whole pipeline: a recipe and checkpoints become a plan, the plan becomes files. */
+import { MANIFEST_FILE, manifestText } from "./artifacts/manifest.js";
+import type { Manifest } from "./artifacts/manifest.js";
+import { manifestOf } from "./artifacts/write.js";
 import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
 import type { Crew } from "./execute/crew.js";
@@ -49,6 +52,8 @@ export interface MergeResult {
   readonly plan: Plan;
   readonly provenance: Provenance;
   readonly result: RunResult;
+  /** Where the result is an artifact. */
+  readonly artifact: Manifest | null;
   readonly seconds: number;
 }
 
@@ -73,12 +78,22 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
       const result = await run(plan, recipe.method, setup, workspace, journal, runOptions);
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
-      const provenance = provenanceOf(recipe, plan, result, contents);
+      const artifact = manifestOf(plan, recipe.method, result);
+      const manifest = artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }];
+      const told = { ...result, warnings: [...result.warnings, ...(artifact?.warnings ?? [])] };
+      const provenance = provenanceOf(recipe, plan, told, contents, manifest);
       await writeSideFiles(plan, inputs, workspace);
+      for (const { file, text } of manifest) workspace.writeWhole(file, encode(text));
       workspace.writeWhole("README.md", encode(modelCard(recipe, plan, provenance)));
       workspace.writeWhole(PROVENANCE_FILE, encode(`${JSON.stringify(provenance, null, 2)}\n`));
       workspace.commit();
-      return { plan, provenance, result, seconds: (performance.now() - started) / 1000 };
+      return {
+        plan,
+        provenance,
+        result,
+        artifact: artifact?.manifest ?? null,
+        seconds: (performance.now() - started) / 1000,
+      };
     } catch (error) {
       workspace.release();
       throw error;

@@ -12,6 +12,12 @@
  * ```
  */
 import { readFile } from "node:fs/promises";
+import { inspectArtifact as inspectArtifactOf } from "./artifacts/inspect.js";
+import type { ArtifactInspection } from "./artifacts/inspect.js";
+import { materialize as materializeTask } from "./artifacts/materialize.js";
+import type { Materialized, MaterializeOptions } from "./artifacts/materialize.js";
+import { openArtifact as openArtifactOf } from "./artifacts/open.js";
+import type { Artifact, OpenArtifactOptions } from "./artifacts/open.js";
 import { compareModels } from "./analyse/compare.js";
 import type { Comparison, CompareOptions } from "./analyse/compare.js";
 import { inspectModel } from "./analyse/inspect.js";
@@ -32,7 +38,7 @@ export * from "./common.js";
 export { fileSink, fileSource } from "./platform/node/files.js";
 export { openModel } from "./platform/node/platform.js";
 export { readRecipe };
-export type { Comparison, Inspection, RecipeObject, Verification };
+export type { Artifact, ArtifactInspection, Comparison, Inspection, Materialized, RecipeObject, Verification };
 
 /** Threads default to one per processor. */
 type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
@@ -90,4 +96,22 @@ export function compare(
 /** Checks an output folder against its provenance. */
 export function verify(folder: string, options?: Threaded<VerifyOptions>): Promise<Verification> {
   return verifyOutput(folder, nodePlatform, threaded<VerifyOptions>(options));
+}
+
+/**
+ * Opens an artifact, such as a merge with `emr` writes: `readTensor(task, name)` gives any tensor of any task's model.
+ * @throws MergewrightError: artifact/manifest, artifact/base, artifact/damaged
+ */
+export function openArtifact(folder: string, options?: OpenArtifactOptions): Promise<Artifact> {
+  return openArtifactOf(folder, nodePlatform, options);
+}
+
+/** Tasks, sizes and mask densities of an artifact; its base is not needed. */
+export function inspectArtifact(folder: string): Promise<ArtifactInspection> {
+  return inspectArtifactOf(folder, nodePlatform);
+}
+
+/** Writes the model of one task of an artifact into the folder `options.out`. */
+export function materialize(folder: string, options: Threaded<MaterializeOptions>): Promise<Materialized> {
+  return materializeTask(folder, nodePlatform, threaded(options));
 }

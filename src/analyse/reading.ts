@@ -1,5 +1,5 @@
 /** Stored tensors as work for a crew that reads and writes nothing. */
-import { blocksOf } from "../execute/blocks.js";
+import { BLOCK_ENTRIES, blocksOf } from "../execute/blocks.js";
 import { observed } from "../execute/crew.js";
 import type { Crew } from "../execute/crew.js";
 import type { Jobs } from "../execute/jobs.js";
@@ -63,15 +63,20 @@ function plannedAsStored({ name, shape, dtype, offset, length }: TensorEntry, so
   };
 }
 
-/** Runs a job over whole tensors. @returns per tensor its parts in block order; none for a tensor without entries. */
+/**
+ * Runs a job over whole tensors.
+ * @param blockEntries of a tensor's blocks, by its index.
+ * @returns per tensor its parts in block order; none for a tensor without entries.
+ */
 export async function runOver<N extends "scan" | "relations" | "examine">(
   crew: Crew,
   setup: WorkSetup,
   tensors: readonly number[],
   job: N,
   args: Jobs[N]["args"],
+  blockEntries: (tensor: number) => number = () => BLOCK_ENTRIES,
 ): Promise<Jobs[N]["part"][][]> {
-  const blocks = tensors.map((tensor) => blocksOf(tensor, setup.tensors[tensor]!.entries));
+  const blocks = tensors.map((tensor) => blocksOf(tensor, setup.tensors[tensor]!.entries, blockEntries(tensor)));
   const parts = await crew.run({ job, blocks: blocks.flat(), args });
   let next = 0;
   return blocks.map(({ length }) => parts.slice(next, (next += length)));

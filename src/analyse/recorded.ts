@@ -14,7 +14,10 @@ const Size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** Names never lead out of the folder. */
 const OutputFile = v.pipe(
   v.string(),
-  v.check((name) => placeOf(name).inside, "the name of a file in the folder or in heads/MODEL/"),
+  v.check(
+    (name) => placeOf(name).inside,
+    "the name of a file in the folder, or in a part's folder such as heads/MODEL/",
+  ),
 );
 
 const RecordedFile = v.object({
@@ -45,6 +48,9 @@ export const RecordedMerges = v.optional(v.array(v.object({ key: v.string(), inp
 
 const RecordedMerge = v.object({
   format: v.literal(1),
+  dialect: v.optional(v.string(), ""),
+  seed: v.optional(v.number(), 0),
+  recipe: v.optional(v.string(), ""),
   inputs: RecordedInputs,
   merges: RecordedMerges,
   outputs: v.pipe(
@@ -80,7 +86,10 @@ export function storedInputs({ inputs, merges }: Pick<RecordedMerge, "inputs" | 
   return expand(inputs);
 }
 
-/** Where an output file lies: the separate head's folder, or "", and the name in it. */
+/** Folders that hold one folder per model, or per part of an artifact. */
+const PART_FOLDERS: ReadonlySet<string> = new Set(["heads", "masks", "starts", "vectors"]);
+
+/** Where an output file lies: the folder of a part, such as a separate head's, or "", and the name in it. */
 export interface Place {
   readonly folder: string;
   readonly name: string;
@@ -89,17 +98,17 @@ export interface Place {
 
 export function placeOf(file: string): Place {
   const parts = file.split("/");
-  const head = parts.length > 2 && parts[0] === "heads";
-  const own = head ? parts.slice(2) : parts;
+  const isPart = parts.length > 2 && PART_FOLDERS.has(parts[0]!);
+  const own = isPart ? parts.slice(2) : parts;
   const nested = own.length === 2 && own[0] === TEMPLATE_FOLDER;
   return {
-    folder: head ? parts.slice(0, 2).join("/") : "",
+    folder: isPart ? parts.slice(0, 2).join("/") : "",
     name: own.join("/"),
     inside: (own.length === 1 || nested) && parts.every(isPlainName),
   };
 }
 
-/** A tensor's key among the checksums; names repeat between separate heads. */
+/** A tensor's key among the checksums; names repeat between parts. */
 export function keyOf(folder: string, tensor: string): string {
   return folder === "" ? tensor : `${folder}/${tensor}`;
 }

@@ -1,4 +1,5 @@
 /** Whether an output folder still holds what a merge wrote, byte for byte, and nothing that would be loaded with it. */
+import { BLOCK_ENTRIES, MASK_BLOCK_BYTES } from "../execute/blocks.js";
 import type { StoredBlock } from "../execute/analysis_jobs.js";
 import type { StoredTensor } from "../models/model.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
@@ -114,6 +115,7 @@ async function checkValues(
       tensors,
       "examine",
       null,
+      (tensor) => (isMask(shards[stored[tensor]!.shard]!) ? MASK_BLOCK_BYTES : BLOCK_ENTRIES),
     );
   } finally {
     await crew.close();
@@ -130,6 +132,11 @@ async function checkValues(
     : failure("checksums", problems);
   const nonFinite = parts.map((blocks) => blocks.reduce((sum, block) => sum + block.nonFinite, 0));
   return [checked, checkFinite(counts.nonFinite, nonFinite, keys)];
+}
+
+/** Masks are hashed by the blocks of what they are over. */
+function isMask({ folder }: OutputShard): boolean {
+  return folder.startsWith("masks/");
 }
 
 function checkFinite(recorded: number, nonFinite: readonly number[], keys: readonly string[]): Check {

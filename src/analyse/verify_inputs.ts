@@ -77,8 +77,12 @@ async function weightProblems(
   platform: InputPlatform,
 ): Promise<string[]> {
   const problems: string[] = [];
-  for (const recorded of files) {
-    const shard = shards.find(({ source }) => source.label.slice(source.label.lastIndexOf("/") + 1) === recorded.file);
+  const nameOf = ({ source: { label } }: Shard) => label.slice(label.lastIndexOf("/") + 1);
+  for (const [index, recorded] of files.entries()) {
+    // A task's model is read from several folders, whose files may have the same name; the order is always the same.
+    const own = shards[index];
+    const isOwn = own !== undefined && nameOf(own) === recorded.file;
+    const shard = isOwn ? own : shards.find((candidate) => nameOf(candidate) === recorded.file);
     const problem =
       shard === undefined ? "is not part of the model any more" : await shardProblem(recorded, shard, platform);
     if (problem !== null) problems.push(`${model}/${recorded.file} ${problem}`);

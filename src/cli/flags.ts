@@ -180,6 +180,18 @@ export const inputs: Flag = {
   group: "Run",
 };
 
+export const task: Flag = {
+  spelling: "--task <name>",
+  text: "name of the task, as mergewright inspect lists it",
+  group: "Run",
+};
+
+export const artifactBase: Flag = {
+  spelling: "--base <model>",
+  text: "the base of the artifact, where it is not where it was",
+  group: "Run",
+};
+
 export const all: Flag = {
   spelling: "--all",
   text: "list every tensor",

@@ -29,6 +29,7 @@ export interface FlagValues {
   readonly density?: number;
   readonly norms?: boolean;
   readonly inputs?: boolean;
+  readonly task?: string;
   readonly all?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -109,11 +110,38 @@ export const verbs: readonly Verb[] = [
     load: async () => (await import("./verbs/plan.js")).plan,
   },
   {
+    name: "materialize",
+    argument: { spelling: "<artifact>", text: "a folder that a merge with emr, tall_masks or dppa wrote" },
+    summary: "write the model of one task of an artifact",
+    details:
+      "Checks every byte that the model is made of, then writes a folder like any other model's. " +
+      "The base is read from where it was when the artifact was made, unless --base names another place.",
+    examples: ["mergewright materialize merged --task mnist -o mnist"],
+    flags: [
+      { ...flags.task, required: true },
+      flags.artifactBase,
+      flags.out,
+      flags.force,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/materialize.js")).materialize,
+  },
+  {
     name: "inspect",
-    argument: { spelling: "<model>", text: "a folder, a .safetensors file or an address" },
-    summary: "list the tensors of a model",
+    argument: {
+      spelling: "<model>",
+      text: "a folder, a .safetensors file or an address; an artifact, or ARTIFACT#TASK",
+    },
+    summary: "list the tensors of a model, or the tasks of an artifact",
     details: "Reads headers only, unless --norms asks for the weights.",
-    examples: ["mergewright inspect mnist", "mergewright inspect mnist --norms --json"],
+    examples: [
+      "mergewright inspect mnist",
+      "mergewright inspect mnist --norms --json",
+      "mergewright inspect artifact",
+      "mergewright inspect artifact#mnist --norms",
+    ],
     flags: [flags.norms, flags.threads, flags.json],
     load: async () => (await import("./verbs/inspect.js")).inspect,
   },

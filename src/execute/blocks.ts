@@ -4,6 +4,9 @@
  */
 export const BLOCK_ENTRIES = 262_144;
 
+/** Bytes of a mask over a block: its bits are written and hashed with it. */
+export const MASK_BLOCK_BYTES = BLOCK_ENTRIES / 8;
+
 /** A run of entries of one planned tensor; at most BLOCK_ENTRIES long where it is written, any length where sampled. */
 export interface Block {
   /** Index into the setup's tensors, which begin with the plan's. */
@@ -33,9 +36,10 @@ export function blockCount(entries: number): number {
   return Math.ceil(entries / BLOCK_ENTRIES);
 }
 
-export function blocksOf(tensor: number, entries: number): Block[] {
-  return Array.from({ length: blockCount(entries) }, (_, index) => {
-    const start = index * BLOCK_ENTRIES;
-    return { tensor, start, count: Math.min(BLOCK_ENTRIES, entries - start) };
+/** @param size entries of a block. */
+export function blocksOf(tensor: number, entries: number, size: number = BLOCK_ENTRIES): Block[] {
+  return Array.from({ length: Math.ceil(entries / size) }, (_, index) => {
+    const start = index * size;
+    return { tensor, start, count: Math.min(size, entries - start) };
   });
 }

@@ -71,17 +71,22 @@ function guessProver(work: Workbench, block: Block, guessed: AssumeArgs["guesses
   return { count, result: { above, atLeast } };
 }
 
-async function combineBlock(
+/**
+ * @param before told of each tile as it was read.
+ * @param after told of each tile when its result lies at `target` in the output's format.
+ */
+export async function combineBlock(
   bench: Bench,
   block: CombineBlock,
   args: Arguments,
   before: (tile: PreparedTile) => void,
+  after: (tile: PreparedTile, target: number) => void = () => {},
 ): Promise<WrittenBlock> {
   const { work } = bench;
   const tensor = work.setup.tensors[block.tensor]!;
   const { position, bytes } = placeOf(tensor, block);
   const out = work.blockFor(position);
-  const { counters, nonFinite, nonFiniteInputs } = await combineInto(bench, block, args, out, before);
+  const { counters, nonFinite, nonFiniteInputs } = await combineInto(bench, block, args, out, before, after);
   const digest = await write(bench, tensor.file, position, out, bytes);
   return { digest, counters, nonFinite, nonFiniteInputs };
 }
@@ -102,6 +107,7 @@ export async function combineInto(
   given: Arguments,
   out: number,
   before: (tile: PreparedTile) => void,
+  after: (tile: PreparedTile, target: number) => void = () => {},
 ): Promise<Combined> {
   const tensor = work.setup.tensors[block.tensor]!;
   const combination = method.grain === "tile" ? method : weightedSum;
@@ -121,7 +127,8 @@ export async function combineInto(
     const target = out + (tile.start - block.start) * outBytes;
     // Only the tile in which a quota ends is counted entry by entry.
     const ends = remaining !== null && (!fused || !spendInTile(work, tile, args, remaining));
-    if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters)) return;
+    if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters))
+      return after(tile, target);
     const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
     if (ends) applyQuota(work, careful, args.columns.threshold!, remaining);
     if (kernel === null) defineTile(work, combination, careful, args, counters);
@@ -136,6 +143,7 @@ export async function combineInto(
       const { inputs, add, count } = again(false);
       nonFiniteInputs = countNonFinite(work, [...inputs, add], count, nonFiniteInputs);
     }
+    after(bad > 0 ? again() : careful, target);
   });
   // Only what is counted entry by entry can have become less.
   const quota = remaining === null ? block.quota : block.quota!.map((left, i) => remaining[i] ?? left);
@@ -322,11 +330,26 @@ export async function copyInto(work: Workbench, block: Block, out: number): Prom
   return nonFinite;
 }
 
-/** @returns the digest of a block as it lies in the output file. */
+/** @returns the digests of a block, and of the masks over it, as they lie in the output files; see `digestsOf`. */
 export async function reread({ work, written }: Bench, block: Block): Promise<string> {
   const tensor = work.setup.tensors[block.tensor]!;
   const { position, bytes } = placeOf(tensor, block);
-  const file = await written(tensor.file);
-  await file.read(position, work.bytesAt(work.blockOut, bytes));
-  return checksumKernel(work.kernels)(work.blockOut, bytes);
+  const digests: string[] = [];
+  const masks = tensor.masks.map(({ file, offset }) => ({ file, ...maskPlace(offset, block) }));
+  for (const place of [{ file: tensor.file, position, bytes }, ...masks]) {
+    const file = await written(place.file);
+    await file.read(place.position, work.bytesAt(work.blockOut, place.bytes));
+    digests.push(checksumKernel(work.kernels)(work.blockOut, place.bytes));
+  }
+  return digests.join(" ");
+}
+
+/** What `reread` gives for a block that is as it was written. */
+export function digestsOf({ digest, masks = [] }: WrittenBlock): string {
+  return [digest, ...masks.map((mask) => mask.digest)].join(" ");
+}
+
+/** Where the bits of a block lie in a file of masks; a block begins on a whole byte. */
+export function maskPlace(offset: number, { start, count }: Block): { position: number; bytes: number } {
+  return { position: offset + start / 8, bytes: Math.ceil(count / 8) };
 }

@@ -50,6 +50,19 @@ export interface WrittenBlock {
   readonly nonFiniteInputs: readonly number[] | null;
   /** Where something was assumed. */
   readonly proof?: Proof;
+  /** Per input: its mask over the block. */
+  readonly masks?: readonly WrittenMask[];
+  /** XXH64 of the base's block as it is stored, where masks are written. */
+  readonly baseDigest?: string;
+}
+
+/** A block of a mask; the numbers are those of `MaskSums`. */
+export interface WrittenMask {
+  /** XXH64 of the bits. */
+  readonly digest: string;
+  readonly kept: number;
+  readonly change: number;
+  readonly shared: number;
 }
 
 /** A combination that is only counted. */
@@ -203,6 +216,7 @@ export interface L1Norms {
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
+  mask: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
   assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
   rehearse: { block: CombineBlock; args: RehearseArgs; part: Rehearsal };
   copy: { block: Block; args: null; part: WrittenBlock };

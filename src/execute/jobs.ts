@@ -1,5 +1,6 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
+import { mask } from "./mask_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
@@ -30,6 +31,7 @@ function addArrays(into: Float64Array, more: Float64Array): Float64Array {
 /** The catalogue of jobs. */
 export const jobs: JobTable = {
   combine,
+  mask,
   assume,
   rehearse,
   copy,

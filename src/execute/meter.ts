@@ -20,6 +20,7 @@ export interface Progress {
 
 const PHASES: Readonly<Partial<Record<JobName, Phase>>> = {
   combine: "merge",
+  mask: "merge",
   assume: "merge",
   mixRows: "merge",
   combineColumns: "merge",
@@ -61,6 +62,8 @@ export function meter(
 ): Crew {
   if (report === undefined) return crew;
   const bytesOf = (tensor: number) => {
+    // Written along with what they are over.
+    if (plan.tensors[tensor]?.action === "mask") return 0;
     const one = setup.tensors[tensor]!;
     return streamsOf(one).reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[one.dtype]);
   };

@@ -1,11 +1,13 @@
 import { MergewrightError } from "../errors.js";
-import type { Known, Method, Scope, ScoresValue, Settings, TileMethod } from "../methods/method.js";
+import type { Known, MaskSums, Method, Scope, ScoresValue, Settings, TileMethod } from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
+import { sumOf } from "../numbers/sums.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block, BlockCuts } from "./blocks.js";
 import { cutScope } from "../pruners/pruner.js";
 import { gatherCuts, withCuts, withTied } from "./cuts.js";
+import { digestsOf } from "./combine_jobs.js";
 import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, quotasOf, statisticsBytes } from "./gather.js";
 import type { Gathered, Guess, Quotas, ScoresOf } from "./gather.js";
@@ -35,6 +37,10 @@ export interface TensorResult {
   readonly checksum: string;
   readonly nonFinite: number;
   readonly nonFiniteInputs: readonly number[] | null;
+  /** Per input, what its mask over this tensor keeps; `null` for a tensor without masks. */
+  readonly masks: readonly MaskSums[] | null;
+  /** Checksum of the base's copy as it is stored, for a tensor with masks. */
+  readonly baseChecksum: string | null;
 }
 
 export interface RunResult {
@@ -100,8 +106,9 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   if (method.grain === "mixture") {
     return { scope: null, cutScope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
   }
-  const { settings } = plan.tensors.find(({ action }) => action === "merge")!;
-  const scope = method.needs(settings!, {})?.scope ?? method.majority?.(settings!) ?? null;
+  const settings = plan.tensors.find(({ action }) => action === "merge")?.settings ?? null;
+  // A plan may do nothing but copy.
+  const scope = settings === null ? null : (method.needs(settings, {})?.scope ?? method.majority?.(settings) ?? null);
   const cuts = cutScope(plan.tensors.flatMap(({ prune }) => prune ?? []));
   const models = plan.inputs.filter(({ role }) => role === "model").length;
   const bytesOf = (one: Scope | null, rows: number) => (one === null ? 0 : statisticsBytes(rows, one));
@@ -172,7 +179,7 @@ class Execution {
     const digests = await this.crew.run({ job: "reread", blocks, args: null });
     for (const [index, { tensor, start }] of blocks.entries()) {
       const written = this.journal.written.get(tensor)!.get(start / BLOCK_ENTRIES);
-      if (written?.digest !== digests[index]) this.journal.forget(tensor, start);
+      if (written === undefined || digestsOf(written) !== digests[index]) this.journal.forget(tensor, start);
     }
   }
 
@@ -377,10 +384,9 @@ class Execution {
       const tensor = this.plan.tensors[index]!;
       return { args: this.#tileMethod.bind(tensor.settings!, knownFor(known, tensor, this.models)) };
     });
+    const job = this.method.masking === undefined ? "combine" : "mask";
     await Promise.all(
-      stages.map(({ args, tensors: same }) =>
-        this.#write({ job: "combine", blocks: this.#unwritten(same, quotas), args }),
-      ),
+      stages.map(({ args, tensors: same }) => this.#write({ job, blocks: this.#unwritten(same, quotas), args })),
     );
   }
 
@@ -405,7 +411,9 @@ class Execution {
     return quotas.get(counted)?.[start / BLOCK_ENTRIES] ?? null;
   }
 
-  async #write<N extends "combine" | "assume" | "copy" | "mixRows" | "combineColumns">(stage: Stage<N>): Promise<void> {
+  async #write<N extends "combine" | "mask" | "assume" | "copy" | "mixRows" | "combineColumns">(
+    stage: Stage<N>,
+  ): Promise<void> {
     const { blocks } = stage;
     await this.crew.run(stage, (parts) => {
       this.journal.recordBlocks(
@@ -423,8 +431,8 @@ class Execution {
     );
     const warnings: string[] = [];
     const tensors = this.plan.tensors.map((tensor, index): TensorResult => {
-      const written = this.journal.written.get(index) ?? new Map<number, WrittenBlock>();
-      const parts = Array.from({ length: blockCount(tensor.entries) }, (_, block) => written.get(block)!);
+      if (tensor.mask !== undefined) return maskResult(tensor.name, this.#parts(tensor.mask.over), tensor.mask.input);
+      const parts = this.#parts(index);
       let nonFinite = 0;
       let nonFiniteInputs: number[] | null = null;
       for (const part of parts) {
@@ -438,9 +446,18 @@ class Execution {
       }
       if (nonFinite > 0) warnings.push(this.#nonFiniteWarning(tensor, nonFinite, nonFiniteInputs, strict));
       const checksum = blockTreeChecksum(parts.map(({ digest }) => digest));
-      return { name: tensor.name, checksum, nonFinite, nonFiniteInputs };
+      const masks = tensor.inputs.map((_, input) => maskSums(tensor.entries, parts, input));
+      const isMasked = parts[0]?.masks !== undefined;
+      const baseChecksum = isMasked ? blockTreeChecksum(parts.map((part) => part.baseDigest!)) : null;
+      return { name: tensor.name, checksum, nonFinite, nonFiniteInputs, masks: isMasked ? masks : null, baseChecksum };
     });
     return { resumed: this.journal.resumed, tensors, counters, warnings, ...this.#trimmed() };
+  }
+
+  /** What is known of a tensor's blocks, in their order. */
+  #parts(index: number): WrittenBlock[] {
+    const written = this.journal.written.get(index);
+    return Array.from({ length: blockCount(this.plan.tensors[index]!.entries) }, (_, block) => written!.get(block)!);
   }
 
   #nonFiniteWarning(
@@ -495,6 +512,22 @@ export function groupSettings(plan: Plan, tensors: readonly number[], models: nu
     return planned[0]!.settings!.global;
   });
   return { global: planned[0]!.settings!.global, models: own };
+}
+
+function maskResult(name: string, parts: readonly WrittenBlock[], input: number): TensorResult {
+  const checksum = blockTreeChecksum(parts.map(({ masks }) => masks![input]!.digest));
+  return { name, checksum, nonFinite: 0, nonFiniteInputs: null, masks: null, baseChecksum: null };
+}
+
+/** Joined in block order. */
+function maskSums(entries: number, parts: readonly WrittenBlock[], input: number): MaskSums {
+  const masks = parts.flatMap((part) => part.masks?.[input] ?? []);
+  return {
+    entries,
+    kept: masks.reduce((sum, { kept }) => sum + kept, 0),
+    change: sumOf(masks.map(({ change }) => change)),
+    shared: sumOf(masks.map(({ shared }) => shared)),
+  };
 }
 
 /** A method's scores with what gives their numbers for a tensor of the plan. */

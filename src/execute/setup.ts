@@ -33,6 +33,8 @@ export interface WorkSetup {
   readonly maxEntryBytes: number;
   /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
   readonly scores: { readonly rows: number; readonly ranks: number };
+  /** Largest number of masks of any tensor. */
+  readonly maxMasks: number;
   /** Merges that sources stand for; each after those that it reads. */
   readonly merges: readonly WorkMerge[];
 }
@@ -77,6 +79,8 @@ export interface WorkTensor {
   readonly offset: number;
   /** Index of the tensor over which the ends of this one's bands are found, or `null`. */
   readonly ends: number | null;
+  /** Per input, where its mask over this tensor goes; empty where there are none. */
+  readonly masks: readonly { readonly file: number; readonly offset: number }[];
 }
 
 /** A cut with its random numbers. */
@@ -123,7 +127,11 @@ export function setupOf(
 function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {
   const planned = plan.tensors.map((tensor) => workTensor(plan, tensor));
   const ends = endsOf(planned, plan.inputs.filter(({ role }) => role === "model").length);
-  const tensors = [...planned.map((tensor, index) => ({ ...tensor, ends: ends.get(index) ?? null })), ...ends.tensors];
+  const masks = masksOf(plan);
+  const own = planned.map((tensor, index): WorkTensor => {
+    return { ...tensor, ends: ends.get(index) ?? null, masks: masks.get(index) ?? [] };
+  });
+  const tensors = [...own, ...ends.tensors];
   const maxStreams = Math.max(1, ...tensors.map((tensor) => streamsOf(tensor).length));
   const maxReads = Math.max(1, ...tensors.map((tensor) => new Set(streamsOf(tensor).map(streamName)).size));
   const dtypes = tensors.flatMap((tensor) => [tensor.dtype, ...streamsOf(tensor).map(({ dtype }) => dtype)]);
@@ -143,6 +151,7 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
     maxReads,
     maxRow,
     maxEntryBytes,
+    maxMasks: Math.max(0, ...[...masks.values()].map(({ length }) => length)),
     merges: [],
     scores: plan.scores,
   };
@@ -176,6 +185,7 @@ function workTensor(plan: Plan, tensor: PlannedTensor): WorkTensor {
     prune: isPruned ? cuts! : null,
     row: rowLength(shape),
     ends: null,
+    masks: [],
   };
 }
 
@@ -196,4 +206,16 @@ function endsOf(planned: readonly WorkTensor[], models: number) {
     tensors.push({ ...tensor, inputs: [...bands, ...upper], extra: {}, prune: null, file: -1, offset: -1 });
   }
   return { tensors, get: (index: number) => indices.get(index) };
+}
+
+/** By index of the tensor that they are over: where the masks go, one per input. */
+function masksOf({ tensors }: Plan): Map<number, { file: number; offset: number }[]> {
+  const masks = new Map<number, { file: number; offset: number }[]>();
+  for (const { mask, file, offset } of tensors) {
+    if (mask === undefined) continue;
+    const places = masks.get(mask.over) ?? [];
+    places[mask.input] = { file, offset };
+    masks.set(mask.over, places);
+  }
+  return masks;
 }

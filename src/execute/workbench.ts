@@ -3,6 +3,7 @@ import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js"
 import { contextBytes, KernelContext, SCRATCH_ROW_BYTES } from "../kernels/context.js";
 import { gramBytes } from "../kernels/gram/binding.js";
 import type { Kernels } from "../kernels/load.js";
+import { masksBytes } from "../kernels/masks/binding.js";
 import { SCORE_STATE_BYTES } from "../kernels/scores/binding.js";
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
@@ -90,6 +91,8 @@ export class Workbench {
   readonly floatOut: number;
   /** A block in its own format. */
   readonly blockOut: number;
+  /** A block's masks, with their sums. */
+  readonly masks: number;
   readonly scores: ScoreBuffers;
   /** For the inner products of as many vectors as a tensor has streams. */
   readonly gram: number;
@@ -136,6 +139,7 @@ export class Workbench {
     const scores = take(bytes);
     this.scores = { entries, stride, states, address: scores, state: scores + bytes - states * SCORE_STATE_BYTES };
     this.gram = take(gramBytes(setup.maxStreams));
+    this.masks = take(masksBytes(setup.maxMasks, BLOCK_ENTRIES));
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
     const staggerOf = (index: number) => (index * STAGGER) % PAGE;
     this.#floats = streams.map((index) => take((floatEntries(setup) + LANES) * 4, staggerOf(index)));
@@ -329,13 +333,14 @@ export class Workbench {
   }
 
   #widen({ dtype, round }: Stream, address: number, at: number, target: number, count: number): void {
-    this.#widenFrom(dtype, address + at * DTYPE_BYTES[dtype], target, count);
+    this.widen(dtype, address + at * DTYPE_BYTES[dtype], target, count);
     if (round === undefined) return;
     this.narrow(round, target, this.#rounded, count);
-    this.#widenFrom(round, this.#rounded, target, count);
+    this.widen(round, this.#rounded, target, count);
   }
 
-  #widenFrom(dtype: Dtype, source: number, target: number, count: number): void {
+  /** Entries as stored to f32. */
+  widen(dtype: Dtype, source: number, target: number, count: number): void {
     if (isKernelDtype(dtype)) this.convert.widen(dtype)(source, target, count);
     else widen(dtype as FloatDtype, this.bytesAt(source, count * DTYPE_BYTES[dtype]), this.floatsAt(target, count));
   }
@@ -407,7 +412,7 @@ function rawEntries({ chunkEntries, maxRow }: WorkSetup): number {
 
 /** Bytes of kernel memory of one workbench. */
 export function ownBytes(setup: WorkSetup): number {
-  const { maxStreams, maxReads, maxEntryBytes } = setup;
+  const { maxStreams, maxReads, maxEntryBytes, maxMasks } = setup;
   const slack = 2 * PAGE;
   const pruning = pruningBytes(setup) + 4 * PAGE + SUMS_BYTES * maxStreams + PAGE;
   const scratch = maxStreams * SCRATCH_ROW_BYTES + PAGE;
@@ -415,8 +420,9 @@ export function ownBytes(setup: WorkSetup): number {
     2 * (contextBytes(maxStreams) + PAGE) + 3 * ((floatEntries(setup) + LANES) * 4 + slack) + pruning + scratch;
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;
   const gram = gramBytes(maxStreams) + slack;
+  const masks = masksBytes(maxMasks, BLOCK_ENTRIES) + slack;
   const floats = (floatEntries(setup) + LANES) * 4 + slack;
   const raw = (rawEntries(setup) + LANES) * maxEntryBytes + PAGE + slack;
   const scores = scoreLayout(setup).bytes + slack;
-  return Math.ceil((fixed + slack + out + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) * PAGE;
+  return Math.ceil((fixed + slack + out + masks + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) * PAGE;
 }

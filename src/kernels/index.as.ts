@@ -25,3 +25,5 @@ export * from "./mixture/kernel.as";
 export * from "./prune/kernel.as";
 export * from "./functions/kernel.as";
 export * from "./pcb/kernel.as";
+export * from "./elect/kernel.as";
+export * from "./masks/kernel.as";

@@ -3,6 +3,7 @@ import type { Method } from "./method.js";
 import { addDifference } from "./add_difference.js";
 import { average } from "./average.js";
 import { consensus } from "./consensus.js";
+import { emr } from "./emr.js";
 import { geometricMedian } from "./geometric_median.js";
 import { karcher } from "./karcher.js";
 import { linear } from "./linear.js";
@@ -18,6 +19,7 @@ import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
 import { sce } from "./sce.js";
 import { slerp } from "./slerp.js";
+import { tallMasks } from "./tall_masks.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
 import { trainDifference } from "./train_difference.js";
@@ -27,6 +29,7 @@ export const methods: readonly Method[] = [
   addDifference,
   average,
   consensus,
+  emr,
   geometricMedian,
   karcher,
   linear,
@@ -42,6 +45,7 @@ export const methods: readonly Method[] = [
   ramplusTl,
   sce,
   slerp,
+  tallMasks,
   taskArithmetic,
   ties,
   trainDifference,

@@ -336,6 +336,8 @@ export interface MethodDeclaration {
    * computes the same; a plan shows each distinct sentence once.
    */
   quirk?(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): string | null;
+  /** For a tile method whose result is an artifact: a vector that all tasks share, and a mask over it per task. */
+  readonly masking?: Masking;
 }
 
 /** What makes a tile of the result out of tiles of the inputs. */
@@ -373,6 +375,34 @@ export interface TileMethod extends MethodDeclaration, Combination {
    * recipe may prune for a method that does not.
    */
   prune?(settings: Settings, shape: readonly number[]): readonly (Cut | null)[];
+}
+
+/**
+ * The other half of a method whose result is no checkpoint (docs/artifacts.md). `combine` then gives a shared change
+ * instead of weights; it is stored in the output's format, and the mask of each model, a task, is made from what is
+ * stored, so that both always agree. The task's weights are theta_0 + scale * mask * shared.
+ */
+export interface Masking {
+  /** The definition: whether the mask of model `row` keeps an entry. @param change of that model, and @param shared as stored: f32. */
+  readonly keeps: (change: number, shared: number, row: number, args: Arguments) => boolean;
+  /** Name of the kernel that computes `keeps` and the sums for whole tiles. */
+  readonly kernel: string;
+  /**
+   * A task's scale from what was summed over its tensors (tied copies left out), in the order of the base's bytes.
+   * Never called for a task whose masks keep nothing.
+   */
+  readonly scale: (settings: Settings, tensors: readonly MaskSums[]) => number;
+}
+
+/** What a mask keeps of one tensor. */
+export interface MaskSums {
+  readonly entries: number;
+  /** Entries that the mask keeps. */
+  readonly kept: number;
+  /** Sum of the magnitudes of the model's change. */
+  readonly change: number;
+  /** Sum of the magnitudes of the shared change, as stored, under the mask. */
+  readonly shared: number;
 }
 
 /**

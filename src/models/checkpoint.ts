@@ -41,6 +41,16 @@ export async function openCheckpoint(label: string, access: FolderAccess): Promi
   }
 }
 
+/** What travels with the weights in a folder that may have none. */
+export async function readCompanions(
+  label: string,
+  access: FolderAccess,
+): Promise<Pick<Checkpoint, "config" | "configText" | "sideFiles">> {
+  const folder: Folder = { label, access, listing: await access.list() };
+  const config = await readConfig(folder);
+  return { config: config?.values ?? null, configText: config?.text ?? null, sideFiles: sideFilesOf(folder) };
+}
+
 interface Folder {
   readonly label: string;
   readonly access: FolderAccess;

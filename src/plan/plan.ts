@@ -8,6 +8,7 @@ import type { Dtype } from "../numbers/dtypes.js";
 import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
+import { checkArtifact, folderOf, leftToBase, masksOver, SHARED_FOLDER } from "./masked.js";
 import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
 import { cutPasses, unevenCut } from "./prune.js";
@@ -33,9 +34,11 @@ export interface PlanOptions {
 
 /**
  * Makes the plan from the recipe and the headers; reads no weights.
- * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range
+ * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range,
+ * recipe/unsupported
  */
 export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }: PlanOptions = {}): Plan {
+  checkArtifact(recipe, isWritten);
   const list = listInputs(recipe, open);
   const sources: PlannedSource[] = [];
   const firstSource = new Map<Checkpoint, number>();
@@ -77,7 +80,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
     ),
     sources,
     tensors: placed.tensors,
-    skipped: accounted.skipped,
+    skipped: [...accounted.skipped, ...leftToBase(accounted, recipe)],
     files: placed.files,
     sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
     merges,
@@ -152,7 +155,7 @@ interface Placed {
 }
 
 /** Gives every tensor its file and its bytes. */
-function place({ backbone, heads }: Accounted, recipe: Recipe, shardSize: number): Placed {
+function place(accounted: Accounted, recipe: Recipe, shardSize: number): Placed {
   const tensors: PlannedTensor[] = [];
   const files: PlannedFile[] = [];
   const indexes: { name: string; text: string }[] = [];
@@ -168,9 +171,17 @@ function place({ backbone, heads }: Accounted, recipe: Recipe, shardSize: number
     }
     if (shards.index !== null) indexes.push({ name: folder + shards.index.name, text: shards.index.text });
   };
-  add("", backbone, shardSize);
-  for (const { model, tensors: group } of heads) {
-    if (group.length > 0) add(`heads/${recipe.models[model]!.name}/`, group, shardSize);
+  if (recipe.method.masking === undefined) add("", accounted.backbone, shardSize);
+  else {
+    const shared = accounted.backbone.filter(({ action }) => action === "merge");
+    add(`${SHARED_FOLDER}/`, shared, shardSize);
+    for (const [model, { name }] of recipe.models.entries()) {
+      const group = masksOver(shared, model);
+      if (group.length > 0) add(`${folderOf("masks", name)}/`, group, shardSize);
+    }
+  }
+  for (const { model, tensors: group } of accounted.heads) {
+    if (group.length > 0) add(`${folderOf("heads", recipe.models[model]!.name)}/`, group, shardSize);
   }
   return { tensors, files, indexes };
 }

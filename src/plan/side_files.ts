@@ -1,6 +1,7 @@
 import type { Checkpoint } from "../models/model.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { folderOf } from "./masked.js";
 import type { OpenInputs } from "./types.js";
 import type { PlannedSideFile } from "./types.js";
 
@@ -39,7 +40,7 @@ function headConfigs({ heads, models: entries, output }: Recipe, models: readonl
   return models.flatMap((model, index) =>
     model.config === null
       ? []
-      : [{ name: `heads/${entries[index]!.name}/config.json`, text: configText(model, output.dtype) }],
+      : [{ name: `${folderOf("heads", entries[index]!.name)}/config.json`, text: configText(model, output.dtype) }],
   );
 }
 

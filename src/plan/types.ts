@@ -100,7 +100,8 @@ export interface PlannedTensor {
   readonly entries: number;
   /** Of the output. */
   readonly dtype: Dtype;
-  readonly action: "merge" | "copy";
+  /** `mask`: bits written along with the tensor that they are over. */
+  readonly action: "merge" | "copy" | "mask";
   /** Why it is copied, or what is special about its merge; "" where nothing is. */
   readonly reason: string;
   /** The base's copy, for a merge with a base. */
@@ -115,6 +116,8 @@ export interface PlannedTensor {
   readonly prune: readonly (Cut | null)[] | null;
   /** Name of the tensor this one is tied to; such a tensor is merged like it and left out of statistics. */
   readonly tiedTo: string | null;
+  /** For a mask: the index of the tensor that it is over, and which of that tensor's inputs it is of. */
+  readonly mask?: { readonly over: number; readonly input: number };
   /** Index into `Plan.files`. */
   readonly file: number;
   /** First byte in the output file. */

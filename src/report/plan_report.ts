@@ -18,6 +18,8 @@ export interface PlanReport {
   readonly actions: {
     readonly merge: ActionTotal;
     readonly copy: ActionTotal;
+    /** Of an artifact: one bit per entry and task, in bytes. */
+    readonly mask: ActionTotal;
     /** Tensors of inputs that do not reach the output. */
     readonly skip: { readonly tensors: number };
   };
@@ -65,7 +67,7 @@ export interface ActionTotal {
 
 export interface TensorReport {
   readonly name: string;
-  readonly action: "merge" | "copy";
+  readonly action: "merge" | "copy" | "mask";
   readonly reason: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -84,6 +86,7 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     actions: {
       merge: totalOf(plan, "merge"),
       copy: totalOf(plan, "copy"),
+      mask: totalOf(plan, "mask"),
       skip: { tensors: plan.skipped.length },
     },
     tensors: plan.tensors.map(({ name, action, reason, dtype, shape, file }) => ({
@@ -117,7 +120,7 @@ function inputsOf({ inputs, sources }: Plan): InputReport[] {
   });
 }
 
-function totalOf(plan: Plan, action: "merge" | "copy"): ActionTotal {
+function totalOf(plan: Plan, action: "merge" | "copy" | "mask"): ActionTotal {
   const tensors = plan.tensors.filter((tensor) => tensor.action === action);
   return {
     tensors: tensors.length,

@@ -23,8 +23,10 @@ export interface Provenance {
   readonly methodHash?: string;
   readonly dialect: string;
   readonly seed: number;
-  /** The complete recipe as YAML, every default written out. */
+  /** The complete recipe as YAML, every default written out; of a task's model, that of its artifact. */
   readonly recipe: string;
+  /** Of a task's model: which task of which artifact, as given, and the fingerprint of its base. */
+  readonly artifact?: { readonly folder: string; readonly task: string; readonly fingerprint: string };
   readonly inputs: readonly ProvenanceInput[];
   /** Merges that were inputs and are written nowhere, each after those that it reads. */
   readonly merges?: readonly ProvenanceMerge[];
@@ -69,12 +71,33 @@ export interface ProvenanceCounts {
   readonly nonFinite: number;
 }
 
-/** @param contents hashes of whole input files, by path. */
+/**
+ * @param contents hashes of whole input files, by path.
+ * @param written small files that follow from the result.
+ */
 export function provenanceOf(
   recipe: Recipe,
   plan: Plan,
   result: RunResult,
   contents: ReadonlyMap<string, string>,
+  written: readonly { readonly file: string; readonly text: string }[] = [],
+): Provenance {
+  const made = {
+    method: recipe.method.name,
+    dialect: recipe.dialect,
+    seed: recipe.seed,
+    recipe: stringifyRecipe(recipe),
+  };
+  return recordOf(made, plan, result, contents, written);
+}
+
+/** `provenanceOf`, for what was made otherwise than by a recipe. */
+export function recordOf(
+  made: Pick<Provenance, "method" | "dialect" | "seed" | "recipe" | "artifact">,
+  plan: Plan,
+  result: RunResult,
+  contents: ReadonlyMap<string, string>,
+  written: readonly { readonly file: string; readonly text: string }[],
 ): Provenance {
   const models = plan.inputs.filter(({ role }) => role === "model");
   const { kept } = result;
@@ -83,18 +106,19 @@ export function provenanceOf(
     mergewright: VERSION,
     format: 1,
     plan: planHash(plan),
-    method: recipe.method.name,
+    ...made,
     ...(plan.methodHash !== null && { methodHash: plan.methodHash }),
-    dialect: recipe.dialect,
-    seed: recipe.seed,
-    recipe: stringifyRecipe(recipe),
     inputs: inputsOf(plan, contents),
     ...(plan.merges.length > 0 && { merges: mergesOf(plan, contents) }),
     outputs: plan.files.map(({ name, size, header }) => ({ file: name, bytes: size, header: xxh64(header) })),
-    sideFiles: plan.sideFiles.map((file) => {
-      if ("text" in file) return { file: file.name, checksum: xxh64(new TextEncoder().encode(file.text)) };
-      return { file: file.name, input: file.input };
-    }),
+    sideFiles: [
+      ...plan.sideFiles.map((file) => {
+        return "text" in file
+          ? { file: file.name, checksum: checksumOf(file.text) }
+          : { file: file.name, input: file.input };
+      }),
+      ...written.map(({ file, text }) => ({ file, checksum: checksumOf(text) })),
+    ],
     checksums: Object.fromEntries(result.tensors.map(({ checksum }, index) => [tensorKey(plan, index), checksum])),
     counts: {
       tensors: { merged: count("merge"), copied: count("copy"), skipped: plan.skipped.length },
@@ -141,6 +165,10 @@ function fileOf({ file, stamp, headerHash, address }: PlannedSource, contents: R
 export function tensorKey(plan: Plan, index: number): string {
   const { name, file } = plan.tensors[index]!;
   return keyOf(placeOf(plan.files[file]!.name).folder, name);
+}
+
+function checksumOf(text: string): string {
+  return xxh64(new TextEncoder().encode(text));
 }
 
 function baseName(file: string): string {

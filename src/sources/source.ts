@@ -1,6 +1,7 @@
 /** Where bytes come from. One small interface over a local file, a Blob, a buffer and an HTTP server with ranges. */
 
 import type { RowTable } from "./rows.js";
+import type { TaskLayout } from "./task.js";
 
 /** What identifies a source's content cheaply; a change between plan and merge is detected by it. */
 export interface SourceStamp {
@@ -17,7 +18,9 @@ export type SourceAddress =
   /** Computed from other sources; `key` names a merge of the plan (plan/intermediate.ts). */
   | { readonly kind: "merge"; readonly key: string }
   /** Rows of other sources, each with its own address. */
-  | { readonly kind: "rows"; readonly table: RowTable };
+  | { readonly kind: "rows"; readonly table: RowTable }
+  /** A task's weights, computed from the parts of an artifact. */
+  | { readonly kind: "task"; readonly layout: TaskLayout };
 
 export interface ByteSource {
   /** For messages: the path or address as the user gave it. */

@@ -1,20 +1,53 @@
 import { inspectModel } from "../../analyse/inspect.js";
 import type { Inspection, InspectedTensor } from "../../analyse/inspect.js";
-import { nodePlatform } from "../../platform/node/platform.js";
-import { countOf, countText, numberText, sizeText } from "../../report/units.js";
+import { inspectArtifact } from "../../artifacts/inspect.js";
+import type { ArtifactInspection } from "../../artifacts/inspect.js";
+import { namesArtifact, nodePlatform } from "../../platform/node/platform.js";
+import { countOf, countText, numberText, percentText, sizeText } from "../../report/units.js";
+import { shellWord } from "../output.js";
 import { whileReading } from "../reading.js";
 import { bullets, facts, table } from "../table.js";
 import type { Column } from "../table.js";
+import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
 import type { Given, Outcome } from "../verbs.js";
 
 export async function inspect(given: Given): Promise<Outcome> {
   const { positionals, flags, terminal } = given;
+  if (namesArtifact(positionals[0]!)) {
+    const inspection = await inspectArtifact(positionals[0]!, nodePlatform);
+    return { exitCode: 0, json: inspection, text: () => describeArtifact(inspection, terminal) };
+  }
   const norms = flags.norms ?? false;
   const inspection = await whileReading(given, (options) =>
     inspectModel(positionals[0]!, nodePlatform, { ...options, norms }),
   );
   return { exitCode: 0, json: inspection, text: () => describe(inspection, terminal) };
+}
+
+function describeArtifact(
+  { label, method, version, base, sharedBytes, tasks, bytes }: ArtifactInspection,
+  terminal: Terminal,
+): string {
+  const summary: (readonly [string, string])[] = [
+    ["artifact", `${label}, of ${method}, version ${version}`],
+    ["base", `${base.model}, fingerprint ${base.fingerprint} over ${countOf(base.tensors, "tensor")}`],
+    ...(sharedBytes === null ? [] : [["shared", `${sizeText(sharedBytes)} for all tasks`] as const]),
+    ["size", sizeText(bytes)],
+  ];
+  const right = { align: "right" } as const;
+  const columns: Column[] = [{ head: "task" }, { head: "scale", ...right }, { head: "kept", ...right }];
+  for (const head of ["of", "density", "mask", "vector", "head"]) columns.push({ head, ...right });
+  const rows = tasks.map(({ name, scale, kept, entries, density, bytes: own }) => [
+    name,
+    numberText(scale),
+    countText(kept),
+    countText(entries),
+    percentText(density),
+    ...[own.mask, own.vector, own.head].map((size) => (size === 0 ? "" : sizeText(size))),
+  ]);
+  const next = `next: mergewright materialize ${harmless(shellWord(label))} --task TASK -o OUT`;
+  return [facts(summary, terminal), table(columns, rows, terminal), next].join("\n\n");
 }
 
 function describe(inspection: Inspection, terminal: Terminal): string {

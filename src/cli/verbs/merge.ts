@@ -1,9 +1,6 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
-import { MergewrightError } from "../../errors.js";
-import type { Workspace } from "../../execute/workspace.js";
 import { mergeModels, planMerge } from "../../merge.js";
-import type { Platform } from "../../merge.js";
 import type { Method } from "../../methods/method.js";
 import { defaultThreads, nodePlatform, platformWith } from "../../platform/node/platform.js";
 import type { Recipe } from "../../recipe/recipe.js";
@@ -13,6 +10,7 @@ import { PROVENANCE_FILE } from "../../report/provenance.js";
 import { countOf, countText, durationText, numberText, percentText, sizeText } from "../../report/units.js";
 import { finishedResult } from "../../report/up_to_date.js";
 import { interruptible } from "../interrupt.js";
+import { refuseForeign, shellWord, watchWorkspace } from "../output.js";
 import { openProgress } from "../progress.js";
 import { readRequest } from "../request.js";
 import { facts, table, warningList } from "../table.js";
@@ -26,31 +24,6 @@ export async function merge(given: Given): Promise<Outcome> {
   refuseForeign(flags);
   const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, own, flags, terminal));
   return { exitCode: 0, json: report, text: () => describe(report, recipe.method, terminal) };
-}
-
-/** Replacing removes what is there, so that --force on a mistyped path must not cost anyone their files. */
-function refuseForeign({ out, force }: FlagValues): void {
-  if (out === "") throw foreign("the output has no name", out, "give -o the name of a folder");
-  const files = readFolder(out!);
-  if (!force || files.length === 0 || files.includes(PROVENANCE_FILE)) return;
-  const advice = "choose another -o, or remove the folder yourself if nothing in it is needed";
-  throw foreign("--force replaces results of merges only, and this folder is none", out!, advice);
-}
-
-function foreign(summary: string, out: string, advice: string): MergewrightError {
-  const details = { kind: "request", code: "output/exists", where: { file: out }, advice } as const;
-  return new MergewrightError(summary, {
-    ...details,
-    expected: `an empty folder, or one that holds ${PROVENANCE_FILE}`,
-  });
-}
-
-function readFolder(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 /** The report of a result that is there already, or `null`. */
@@ -105,25 +78,6 @@ async function mergeNow(
   } finally {
     progress.end();
   }
-}
-
-/** A platform whose workspace can be let go from outside, so that an interrupted run leaves no lock. */
-function watchWorkspace(platform: Platform): { readonly platform: Platform; readonly release: () => void } {
-  let open: Workspace | null = null;
-  const openWorkspace: Platform["openWorkspace"] = (out, inputs, options) => {
-    const workspace = platform.openWorkspace(out, inputs, options);
-    open = workspace;
-    const closing = (close: () => void) => () => {
-      open = null;
-      close();
-    };
-    return {
-      ...workspace,
-      commit: closing(() => workspace.commit()),
-      release: closing(() => workspace.release()),
-    };
-  };
-  return { platform: { ...platform, openWorkspace }, release: () => open?.release() };
 }
 
 function describe(report: MergeReport, method: Method, terminal: Terminal): string {
@@ -185,9 +139,4 @@ function keptTable({ models }: MergeReport, terminal: Terminal): string {
     ...(withThreshold ? [threshold === null ? "" : numberText(threshold)] : []),
   ]);
   return table(columns, rows, terminal);
-}
-
-/** A path that can be pasted into a shell. */
-function shellWord(text: string): string {
-  return /^[\w./~:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

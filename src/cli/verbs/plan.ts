@@ -55,11 +55,16 @@ function inputRows(inputs: readonly InputReport[], report: PlanReport, indent: s
   });
 }
 
-function actionTable({ actions: { merge, copy, skip } }: PlanReport, terminal: Terminal): string {
+function actionTable({ actions: { merge, copy, mask, skip } }: PlanReport, terminal: Terminal): string {
   const right = { align: "right" } as const;
   return table(
     [{ head: "action" }, { head: "tensors", ...right }, { head: "entries", ...right }, { head: "size", ...right }],
-    [actionRow("merge", merge), actionRow("copy", copy), ["skip", countText(skip.tensors), "", ""]],
+    [
+      actionRow("merge", merge),
+      actionRow("copy", copy),
+      ...(mask.tensors === 0 ? [] : [["mask", countText(mask.tensors), "", sizeText(mask.bytes)]]),
+      ["skip", countText(skip.tensors), "", ""],
+    ],
     terminal,
   );
 }

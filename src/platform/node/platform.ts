@@ -2,6 +2,8 @@ import { createReadStream, existsSync, realpathSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { VerifyPlatform } from "../../analyse/platform.js";
+import { MANIFEST_FILE } from "../../artifacts/manifest.js";
+import { openTaskModel } from "../../artifacts/open.js";
 import { MergewrightError } from "../../errors.js";
 import type { Platform } from "../../merge.js";
 import { openCheckpoint } from "../../models/checkpoint.js";
@@ -36,9 +38,29 @@ export function defaultThreads(): number {
   return os.availableParallelism();
 }
 
-/** @param label a folder, a `.safetensors` file, or the address of a folder on a server that answers ranges. */
-export function openModel(label: string): Promise<Checkpoint> {
-  return openCheckpoint(label, folderOf(label));
+/**
+ * @param label a folder, a `.safetensors` file, the address of a folder on a server that answers ranges, or
+ * `ARTIFACT#TASK` (`ARTIFACT` alone where it has one task).
+ * @param base what an artifact is read over, instead of the base that it names.
+ */
+export function openModel(label: string, base: string | null = null): Promise<Checkpoint> {
+  const reference = taskReference(label);
+  if (reference === null) return openCheckpoint(label, folderOf(label));
+  return openTaskModel(reference.folder, reference.task, nodePlatform, { base });
+}
+
+/** Whether a label names an artifact as a whole. */
+export function namesArtifact(label: string): boolean {
+  return existsSync(path.join(label, MANIFEST_FILE));
+}
+
+/** The artifact, and its task, that a label names; `null` for other models. */
+function taskReference(label: string): { folder: string; task: string | null } | null {
+  const hash = label.lastIndexOf("#");
+  const candidates = [{ folder: label, task: null }];
+  const named = hash < 0 ? [] : [{ folder: label.slice(0, hash), task: label.slice(hash + 1) }];
+  const found = [...candidates, ...named].find(({ folder }) => namesArtifact(folder));
+  return found ?? null;
 }
 
 function folderOf(label: string): FolderAccess {

@@ -1,6 +1,8 @@
 import type { WorkSource } from "../../execute/setup.js";
 import { httpSource } from "../../sources/http.js";
-import type { ByteSource } from "../../sources/source.js";
+import type { ByteSource, SourceStamp } from "../../sources/source.js";
+import { taskSource } from "../../sources/task.js";
+import type { TaskLayout } from "../../sources/task.js";
 import { MergewrightError } from "../../errors.js";
 import { fileSource } from "./files.js";
 
@@ -8,6 +10,7 @@ import { fileSource } from "./files.js";
 export function openAddress({ label, address, stamp }: WorkSource): ByteSource | Promise<ByteSource> {
   if (address === null || address.kind === "merge" || address.kind === "rows")
     throw new RangeError(`${label} cannot be opened by another thread`);
+  if (address.kind === "task") return openTask(address.layout, label, stamp);
   if (address.kind === "http") return httpSource(address.url, { headers: address.headers, label, stamp });
   const source = fileSource(address.path, label);
   const { size, version } = source.stamp;
@@ -21,4 +24,15 @@ export function openAddress({ label, address, stamp }: WorkSource): ByteSource |
     found: `${size} bytes, version ${version}`,
     advice: "find out what writes to it, then start again",
   });
+}
+
+async function openTask(layout: TaskLayout, label: string, stamp: SourceStamp): Promise<ByteSource> {
+  const files: ByteSource[] = [];
+  try {
+    for (const file of layout.files) files.push(await openAddress(file));
+  } catch (error) {
+    for (const file of files) await file.close();
+    throw error;
+  }
+  return taskSource(layout, files, { label, stamp });
 }

@@ -1,0 +1,204 @@
+/**
+ * The weights of an artifact's task as bytes that nobody stored: theta_0 + scale * mask * vector in f32, computed where
+ * they are read. The parts are read from their own files. docs/artifacts.md describes them.
+ */
+import { narrow, widen } from "../numbers/convert.js";
+import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import type { FloatDtype } from "../numbers/dtypes.js";
+import { checkRange, closedError } from "./range.js";
+import type { ByteSource, SourceAddress, SourceStamp } from "./source.js";
+
+/** Where the parts of one task lie; plain data, so that another thread can read the same weights. */
+export interface TaskLayout {
+  readonly files: readonly TaskFile[];
+  /** By first byte, without gaps. */
+  readonly tensors: readonly TaskTensor[];
+}
+
+export interface TaskFile {
+  readonly label: string;
+  readonly address: SourceAddress | null;
+  readonly stamp: SourceStamp;
+}
+
+export interface TaskTensor {
+  /** First byte among the task's weights. */
+  readonly offset: number;
+  readonly entries: number;
+  readonly base: Part & { readonly dtype: FloatDtype };
+  readonly vector: Part & { readonly dtype: FloatDtype };
+  /** One bit per entry, lowest first; `null`: all ones. */
+  readonly mask: Part | null;
+  /**
+   * Where the vector holds nothing but the entries under the mask: per block of 262,144 entries of the tensor, as U64,
+   * how many of the vector's come before it. `null`: the vector is whole.
+   */
+  readonly starts: Part | null;
+  readonly scale: number;
+}
+
+/** A tensor's bytes in one of the files. */
+export interface Part {
+  /** Index into `files`. */
+  readonly file: number;
+  /** First byte in the file. */
+  readonly offset: number;
+}
+
+/** Of an f32, in which the weights are read. */
+const WIDTH = 4;
+/** Entries that are computed together: those of a block, so that a packed vector's place follows from `starts`. */
+const BLOCK = 262_144;
+
+/** @param files the layout's, opened in its order; closed with the source. */
+export function taskSource(
+  layout: TaskLayout,
+  files: readonly ByteSource[],
+  { label, stamp }: { readonly label: string; readonly stamp: SourceStamp },
+): ByteSource {
+  const { tensors } = layout;
+  let open = true;
+  return {
+    label,
+    stamp,
+    address: { kind: "task", layout },
+    read(offset, into) {
+      if (!open) throw closedError(label);
+      checkRange(label, stamp.size, offset, into.length);
+      let pending: Promise<void> | null = null;
+      for (let done = 0; done < into.length; ) {
+        const tensor = tensors[tensorAt(tensors, offset + done)]!;
+        const at = offset + done - tensor.offset;
+        const first = Math.floor(at / WIDTH);
+        const blockEnd = Math.min((Math.floor(first / BLOCK) + 1) * BLOCK, tensor.entries);
+        const bytes = Math.min(into.length - done, blockEnd * WIDTH - at);
+        const count = Math.ceil((at + bytes) / WIDTH) - first;
+        const target = into.subarray(done, done + bytes);
+        const skip = at - first * WIDTH;
+        done += bytes;
+        // One after the other: a source over a network must not be asked for everything at once.
+        if (pending !== null) {
+          pending = pending.then(() => readRun(files, tensor, first, count, target, skip));
+        } else {
+          const read = readRun(files, tensor, first, count, target, skip);
+          if (read !== undefined) pending = read;
+        }
+      }
+      return pending ?? undefined;
+    },
+    async close() {
+      open = false;
+      for (const file of files) await file.close();
+    },
+  };
+}
+
+/** The last tensor that begins at or before a byte and has any. */
+function tensorAt(tensors: readonly TaskTensor[], byte: number): number {
+  let low = 0;
+  let high = tensors.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (tensors[middle]!.offset <= byte) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Some entries of one block; `skip` bytes of the first are not wanted. */
+function readRun(
+  files: readonly ByteSource[],
+  tensor: TaskTensor,
+  first: number,
+  count: number,
+  target: Uint8Array,
+  skip: number,
+): void | Promise<void> {
+  const { base, vector, mask, starts } = tensor;
+  const run = new Run(tensor, first, count);
+  const read = ({ file, offset }: Part, at: number, into: Uint8Array) => files[file]!.read(offset + at, into);
+  const parts = [
+    read(base, first * DTYPE_BYTES[base.dtype], run.base),
+    ...(mask === null ? [] : [read(mask, run.maskFirst, run.mask)]),
+    starts === null
+      ? read(vector, first * DTYPE_BYTES[vector.dtype], run.vector)
+      : read(starts, 8 * Math.floor(first / BLOCK), run.start),
+  ];
+  const finish = (): void | Promise<void> => {
+    if (starts === null) return run.write(target, skip);
+    // Of a packed vector, where to read follows from the mask.
+    const begin = run.packedBegin();
+    const packed = read(vector, begin * DTYPE_BYTES[vector.dtype], run.packedBytes());
+    return packed === undefined ? run.write(target, skip) : packed.then(() => run.write(target, skip));
+  };
+  return parts.every((part) => part === undefined) ? finish() : Promise.all(parts).then(finish);
+}
+
+/** The parts of a run of entries, and what they make. */
+class Run {
+  readonly base: Uint8Array;
+  /** From the block's first entry on where the vector is packed, since what comes before must be counted. */
+  readonly mask: Uint8Array;
+  readonly maskFirst: number;
+  readonly start = new Uint8Array(8);
+  vector: Uint8Array;
+
+  constructor(
+    readonly tensor: TaskTensor,
+    readonly first: number,
+    readonly count: number,
+  ) {
+    const { base, vector, mask, starts } = tensor;
+    this.base = new Uint8Array(count * DTYPE_BYTES[base.dtype]);
+    this.vector = new Uint8Array(starts === null ? count * DTYPE_BYTES[vector.dtype] : 0);
+    const from = starts === null ? first : first - (first % BLOCK);
+    this.maskFirst = Math.floor(from / 8);
+    this.mask = new Uint8Array(mask === null ? 0 : Math.ceil((first + count) / 8) - this.maskFirst);
+  }
+
+  isKept(entry: number): boolean {
+    return ((this.mask[(entry >>> 3) - this.maskFirst]! >>> (entry & 7)) & 1) === 1;
+  }
+
+  /** Which of the packed entries is the first under the mask from `first` on. */
+  packedBegin(): number {
+    let begin = Number(new DataView(this.start.buffer).getBigUint64(0, true));
+    for (let entry = this.maskFirst * 8; entry < this.first; entry++) if (this.isKept(entry)) begin++;
+    return begin;
+  }
+
+  /** Room for the packed entries of the run. */
+  packedBytes(): Uint8Array {
+    let kept = 0;
+    for (let entry = this.first; entry < this.first + this.count; entry++) if (this.isKept(entry)) kept++;
+    return (this.vector = new Uint8Array(kept * DTYPE_BYTES[this.tensor.vector.dtype]));
+  }
+
+  /** Every operation is rounded to f32. */
+  write(target: Uint8Array, skip: number): void {
+    const { base, vector, mask, starts } = this.tensor;
+    const weights = floats(base.dtype, this.base);
+    const changes = floats(vector.dtype, this.vector);
+    const scale = Math.fround(this.tensor.scale);
+    let next = 0;
+    for (let p = 0; p < this.count; p++) {
+      const isKept = mask === null || this.isKept(this.first + p);
+      if (!isKept) continue;
+      const change = starts === null ? changes[p]! : changes[next++]!;
+      weights[p] = weights[p]! + Math.fround(scale * change);
+    }
+    if (skip === 0 && target.length === this.count * WIDTH) {
+      narrow("F32", weights, target);
+      return;
+    }
+    const bytes = new Uint8Array(this.count * WIDTH);
+    narrow("F32", weights, bytes);
+    target.set(bytes.subarray(skip, skip + target.length));
+  }
+}
+
+function floats(dtype: FloatDtype, bytes: Uint8Array): Float32Array {
+  const values = new Float32Array(bytes.length / DTYPE_BYTES[dtype]);
+  widen(dtype, bytes, values);
+  return values;
+}
