@@ -36,7 +36,7 @@ export function readModels(
     reading.issues.add(`${method?.name ?? "a merge"} cannot work with this number of models`, {
       code: "recipe/models",
       where,
-      expected: `${most} ${min === 1 && max === Infinity ? "model" : "models"}`,
+      expected: `${most} ${max === 1 || (min === 1 && max === Infinity) ? "model" : "models"}`,
       found: String(node.items.length),
     });
   }
