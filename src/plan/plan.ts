@@ -66,6 +66,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
   if (!isWritten) refuseColumns(recipe, merged);
+  const side = planSideFiles(recipe, open, wanted);
   const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY);
   const passes = checkNeeds(recipe, merged);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
@@ -82,7 +83,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
     tensors: placed.tensors,
     skipped: [...accounted.skipped, ...leftToBase(accounted, recipe)],
     files: placed.files,
-    sideFiles: [...placed.indexes, ...planSideFiles(recipe, open)],
+    sideFiles: [...placed.indexes, ...side.files],
     merges,
     warnings: [
       ...recipe.notes,
@@ -90,6 +91,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
       ...unmatched,
       ...warnOfInputs(recipe, open),
       ...accounted.warnings,
+      ...side.warnings,
     ],
     estimate: {
       outputBytes: placed.files.reduce((sum, { size }) => sum + size, 0),
@@ -294,6 +296,7 @@ function warnOfInputs(recipe: Recipe, { base, models }: OpenInputs): string[] {
   const all = [...(base === null ? [] : [base]), ...models];
   for (const checkpoint of all) warnings.push(...checkpoint.notes.map((note) => `${checkpoint.label}: ${note}`));
   for (const [index, model] of models.entries()) {
+    if (recipe.method.inputs === "weights" && recipe.compat !== "none") continue;
     if (base !== null && base.location !== "" && base.location === model.location) {
       warnings.push(`${recipe.models[index]!.name} is the base itself: its task vector is zero`);
     }

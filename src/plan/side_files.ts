@@ -4,6 +4,8 @@ import type { Recipe } from "../recipe/recipe.js";
 import { folderOf } from "./masked.js";
 import type { OpenInputs } from "./types.js";
 import type { PlannedSideFile } from "./types.js";
+import { layerConfig } from "./layer_config.js";
+import type { WantedTensors } from "./wanted.js";
 
 /** config.json names formats as torch does. */
 const TORCH_NAMES: Readonly<Record<FloatDtype, string>> = {
@@ -18,11 +20,17 @@ const TORCH_NAMES: Readonly<Record<FloatDtype, string>> = {
 /** At the top and in the configs of parts (`text_config`): all weights have been converted. */
 const DTYPE_VALUE = /("(?:torch_)?dtype"\s*:\s*)"[^"]*"/g;
 
+export interface PlannedSideFiles {
+  readonly files: readonly PlannedSideFile[];
+  readonly warnings: readonly string[];
+}
+
 /**
  * Config, tokenizer and the other small files. The donor is the base, else the first model; a file that it lacks comes
  * from the first model that has it. Each separate head gets its model's own config.
  */
-export function planSideFiles(recipe: Recipe, { base, models }: OpenInputs): PlannedSideFile[] {
+export function planSideFiles(recipe: Recipe, open: OpenInputs, wanted: WantedTensors): PlannedSideFiles {
+  const { base, models } = open;
   const checkpoints = base === null ? models : [base, ...models];
   const files = new Map<string, PlannedSideFile>();
   for (const [input, { sideFiles }] of checkpoints.entries()) {
@@ -31,8 +39,17 @@ export function planSideFiles(recipe: Recipe, { base, models }: OpenInputs): Pla
     }
   }
   const donor = checkpoints.find(({ config }) => config !== null);
-  const config = donor === undefined ? [] : [{ name: "config.json", text: configText(donor, recipe.output.dtype) }];
-  return [...config, ...files.values(), ...headConfigs(recipe, models)];
+  const made =
+    donor === undefined
+      ? null
+      : layerConfig(donor, configText(donor, recipe.output.dtype), wanted, open, recipe.compat !== "strict");
+  const config = made === null ? [] : [{ name: "config.json", text: made.text }];
+  const source = recipe.mergekit === null ? [] : [{ name: "mergekit_config.yml", text: recipe.mergekit }];
+  files.delete("mergekit_config.yml");
+  return {
+    files: [...config, ...source, ...files.values(), ...headConfigs(recipe, models)],
+    warnings: made?.warnings ?? [],
+  };
 }
 
 function headConfigs({ heads, models: entries, output }: Recipe, models: readonly Checkpoint[]): PlannedSideFile[] {

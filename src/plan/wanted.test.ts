@@ -22,7 +22,7 @@ function network(layers: number, prefix = ""): Tensors {
 
 const models: Readonly<Record<string, Record<string, Uint8Array>>> = {
   base: files(network(4)),
-  x: files(network(4)),
+  x: files(network(4), { num_hidden_layers: 4 }),
   y: files(network(6)),
   seeing: files({ "vision.blocks.0.w": ["F32", 2], "vision.blocks.1.w": ["F32", 2], ...network(3, "language.") }),
 };

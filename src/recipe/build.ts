@@ -6,6 +6,7 @@ import type { FloatDtype } from "../numbers/dtypes.js";
 import { Issues, nearest, oneOf, quote, within } from "./issues.js";
 import { readLayout } from "./layout.js";
 import { readLines } from "./lines.js";
+import { readMergekit } from "./mergekit/read.js";
 import { mergeLabel, readModels, samePath } from "./models.js";
 import { readParameters } from "./parameters.js";
 import { type Pruning, pruningOf, readPruning } from "./prune.js";
@@ -47,6 +48,8 @@ export interface RecipeContext {
   readonly methods: readonly Method[];
   /** Seed of a recipe that names none; 0 if absent. */
   readonly seedDefault?: number;
+  /** How a recipe of mergekit that does not say is read; `mergekit` if absent. */
+  readonly compat?: "mergekit" | "strict";
 }
 
 const KEYS = [
@@ -103,14 +106,25 @@ function readWhole(
     readMerge(entry, path) {
       const where = note(reading, path, entry.where);
       const seedDefault = seedOf(root) ?? context.seedDefault;
-      const inner = { ...context, ...(seedDefault !== undefined && { seedDefault }) };
+      const compat = strictnessOf(root) ?? context.compat;
+      const inner = {
+        ...context,
+        ...(seedDefault !== undefined && { seedDefault }),
+        ...(compat !== undefined && { compat }),
+      };
       const recipe = readWhole(issues.within(where.key ?? path), entry.node, inner, NESTED_OUTPUT_KEYS, texts);
       return recipe === null ? undefined : labels.labelOf(recipeWithin(path, recipe), entry.node);
     },
   };
   note(reading, "", root.where);
+  if (isMergekit(root)) return readMergekit(reading, root, context, labels.merges);
   const entries = readEntries(reading, root, "", { known: KEYS, advise: (key) => adviseKey(key, root, context) });
   return entries === null ? null : readRecipe(reading, entries, root.where, context, outputKeys, labels.merges);
+}
+
+/** Whether it is a recipe of mergekit, which names its method `merge_method`. */
+export function isMergekit(root: Node): boolean {
+  return entryOf(root, "merge_method") !== undefined && entryOf(root, "method") === undefined;
 }
 
 function textsIn(node: Node): Set<string> {
@@ -122,6 +136,13 @@ function textsIn(node: Node): Set<string> {
   };
   visit(node);
   return texts;
+}
+
+/** Merges inside a recipe of mergekit are read as it is. */
+function strictnessOf(root: Node): "mergekit" | "strict" | undefined {
+  const node = entryOf(root, "compat")?.node;
+  const word = node?.kind === "scalar" ? node.text : "";
+  return word === "mergekit" || word === "strict" ? word : undefined;
 }
 
 /** The seed holds for the merges inside too, unless they name their own. */

@@ -185,7 +185,7 @@ const LONGEST_LABEL = 60;
 
 /** A merge in a few words, e.g. `ties(math+code)`; of an unchecked recipe too. */
 export function mergeLabel(recipe: Node): string {
-  const method = textOf(entryOf(recipe, "method")?.node)?.split("/")[0] ?? "merge";
+  const method = textOf((entryOf(recipe, "method") ?? entryOf(recipe, "merge_method"))?.node)?.split("/")[0] ?? "merge";
   const names = modelNames(entryOf(recipe, "models")?.node ?? list([], recipe.where));
   const joined = names.join("+");
   return `${method}(${joined.length <= LONGEST_LABEL ? joined : `${names.length}-models`})`;

@@ -257,7 +257,7 @@ describe("an error in a recipe", () => {
     [HEAD.replace("trimmer", "trimmer/papr"), "recipe/unknown-method 1:9", /write paper/],
     [`${HEAD}dialect: toll`, "recipe/unknown-method 4:10", /write tool/],
     [HEAD.replace("trimmer", "[trimmer]"), "recipe/wrong-type 1:9", /a list/],
-    ["merge_method: ties\nmodels: []", "recipe/unsupported 1:1", /mergekit/],
+    ["merge_method: ties\nmodels: []", "recipe/unsupported 1:15", /mergekit/],
     // base and models
     ["method: trimmer\nmodels: [a]", "recipe/missing-key 1:1", /no base/],
     ["method: trimmer\nbase:\nmodels: [a]", "recipe/missing-key 2:1", /no base/],

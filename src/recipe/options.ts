@@ -6,9 +6,8 @@
  */
 
 import type { Where } from "../errors.js";
-import { buildRecipe, type RecipeContext } from "./build.js";
+import { buildRecipe, isMergekit, type RecipeContext } from "./build.js";
 import { issue, nearest, oneOf, quote } from "./issues.js";
-import { refuseMergekit } from "./mergekit.js";
 import { MODEL_KEYS, modelNames } from "./models.js";
 import type { Recipe } from "./recipe.js";
 import {
@@ -24,6 +23,8 @@ import {
   withEntry,
   withoutEntry,
 } from "./tree.js";
+import { keepText, readTree } from "./native.js";
+import { stringifyRecipe } from "./write.js";
 import { readYaml } from "./yaml.js";
 
 /** The pieces of a recipe as flags give them: text, not yet understood. */
@@ -53,6 +54,8 @@ export interface RecipeOptions {
   readonly dtype?: string | undefined;
   /** `5GB`, `500MB`, `1GiB`, or bytes. */
   readonly shardSize?: string | undefined;
+  /** `none`, `mergekit` or `strict`; see Compat. */
+  readonly compat?: string | undefined;
   readonly allowDuplicates?: boolean | undefined;
 }
 
@@ -73,6 +76,7 @@ export const FLAGS: Readonly<Record<keyof RecipeOptions, string>> = {
   seed: "--seed",
   dtype: "--dtype",
   shardSize: "--shard-size",
+  compat: "--compat",
   allowDuplicates: "--allow-duplicates",
 };
 
@@ -84,12 +88,29 @@ export function recipeFromOptions(options: RecipeOptions, context: RecipeContext
 
 /** The recipe of a file with flags on top. */
 export function overrideRecipe(text: string, options: RecipeOptions, context: RecipeContext): Recipe {
-  const root = readYaml(text, context.file);
-  refuseMergekit(root, context);
+  const root = readTree(text, context.file);
   if (root.kind !== "dictionary") return buildRecipe(root, context);
+  if (isMergekit(root)) return overrideMergekit(root, text, options, context);
   const recipe = buildRecipe(applyOptions(root, options), context);
   const unreached = unreachedModels(recipe, options);
   return unreached.length === 0 ? recipe : { ...recipe, notes: [...recipe.notes, ...unreached] };
+}
+
+/** Flags speak of our own words, so they come on top of the same recipe in those. */
+function overrideMergekit(root: Dictionary, text: string, options: RecipeOptions, context: RecipeContext): Recipe {
+  const { compat, ...others } = options;
+  const asked = compat === undefined ? root : put(root, "compat", plain("compat", compat));
+  const recipe = keepText(buildRecipe(asked, context), root, text);
+  if (Object.values(others).every((value) => value === undefined)) return recipe;
+  const native = readYaml(stringifyRecipe(recipe), undefined) as Dictionary;
+  const changed = buildRecipe(applyOptions(native, others), { methods: context.methods });
+  const flags = Object.entries(changed.positions).filter(([, { line }]) => line === undefined);
+  return {
+    ...changed,
+    mergekit: recipe.mergekit,
+    notes: recipe.notes,
+    positions: { ...recipe.positions, ...Object.fromEntries(flags) },
+  };
 }
 
 function applyOptions(file: Dictionary, options: RecipeOptions): Dictionary {
@@ -108,8 +129,8 @@ function putRescale(root: Dictionary, rule: string): Dictionary {
 }
 
 function applyPlain(file: Dictionary, options: RecipeOptions): Dictionary {
-  const { method, dialect, base, models, lines, exclude, heads, missing, seed, dtype, shardSize, allowDuplicates } =
-    options;
+  const { method, dialect, base, models, lines, exclude, heads, missing, seed, dtype, shardSize } = options;
+  const { compat, allowDuplicates } = options;
   let root = file;
   const named = entryOf(file, "method")?.node;
   // A dialect belongs to its method: another method starts with its own default, another dialect replaces `ties/paper`.
@@ -125,6 +146,7 @@ function applyPlain(file: Dictionary, options: RecipeOptions): Dictionary {
   if (heads !== undefined) root = put(root, "heads", text("heads", heads));
   if (missing !== undefined) root = put(root, "missing", text("missing", missing));
   if (seed !== undefined) root = put(root, "seed", plain("seed", seed));
+  if (compat !== undefined) root = put(root, "compat", text("compat", compat));
   if (allowDuplicates !== undefined) root = put(root, "allow_duplicates", plain("allowDuplicates", allowDuplicates));
   if (dtype === undefined && shardSize === undefined) return root;
   let output = blockOf(root, "output", { key: FLAGS[dtype === undefined ? "shardSize" : "dtype"] });

@@ -22,7 +22,16 @@ const CORE_TAGS = new Set(["str", "int", "float", "bool", "null", "seq", "map"].
 
 /** @returns the root; an empty document is a scalar `null`. */
 export function readYaml(text: string, file: string | undefined): Node {
-  return new Reader(file).read(text.startsWith("\uFEFF") ? text.slice(1) : text);
+  return new Reader(file).read(withoutMark(text), false)[0]!;
+}
+
+/** The roots of all documents of a file, at least one. */
+export function readYamlDocuments(text: string, file: string | undefined): readonly Node[] {
+  return new Reader(file).read(withoutMark(text), true);
+}
+
+function withoutMark(text: string): string {
+  return text.startsWith("\uFEFF") ? text.slice(1) : text;
 }
 
 class Reader {
@@ -35,11 +44,12 @@ class Reader {
     this.#file = file;
   }
 
-  read(text: string): Node {
+  read(text: string, several: boolean): Node[] {
     this.#checkCharacters(text);
-    const document = this.#compose(text);
-    const root = document.contents;
-    return root === null ? nothing(this.#where(0)) : this.#node(root).node;
+    return this.#compose(text, several).map(({ contents }) => {
+      this.#anchors.clear();
+      return contents === null ? nothing(this.#where(0)) : this.#node(contents).node;
+    });
   }
 
   #checkCharacters(text: string): void {
@@ -64,7 +74,7 @@ class Reader {
   }
 
   /** Lexer, parser and composer by hand, so that limits hold before the composer's recursion. */
-  #compose(text: string): Document.Parsed {
+  #compose(text: string, several: boolean): Document.Parsed[] {
     this.#lines.addNewLine(0);
     const parser = new Parser(this.#lines.addNewLine);
     const tokens = [];
@@ -85,12 +95,16 @@ class Reader {
       if (error !== undefined) throw this.#syntax(error.pos[0], error.message);
       documents.push(document);
     }
-    const [first, second] = documents;
-    if (second !== undefined) throw this.#syntax(second.range[0], "more than one document", "keep one recipe per file");
-    const { explicit, version } = first!.directives.yaml;
-    if (explicit === true && version !== "1.2") throw this.#syntax(0, `YAML ${version}`, "remove the %YAML line");
-    this.#refuseTags(first!);
-    return first!;
+    const [, second] = documents;
+    if (second !== undefined && !several) {
+      throw this.#syntax(second.range[0], "more than one document", "keep one recipe per file");
+    }
+    for (const document of documents) {
+      const { explicit, version } = document.directives.yaml;
+      if (explicit === true && version !== "1.2") throw this.#syntax(0, `YAML ${version}`, "remove the %YAML line");
+      this.#refuseTags(document);
+    }
+    return documents;
   }
 
   #refuseTags(document: Document.Parsed): void {
