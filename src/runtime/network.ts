@@ -1,0 +1,112 @@
+/** A model that can be run: what evaluation and search know of the runtime. */
+
+import type { Shape } from "./shapes.js";
+
+/** Images, already resized and normalised. */
+export interface ImageBatch {
+  readonly kind: "images";
+  readonly count: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  /** f32 `[count, channels, height, width]`. */
+  readonly pixels: Float32Array;
+}
+
+/** Token sequences, padded on the right to a common length. */
+export interface TextBatch {
+  readonly kind: "text";
+  readonly count: number;
+  readonly length: number;
+  /** `[count, length]`; what stands behind a sequence's own length is never looked at (any valid id will do). */
+  readonly ids: Int32Array;
+  /** `[count]`, each from 1 to `length`. */
+  readonly lengths: Int32Array;
+  /** Segment of each token, `[count, length]`, for BERT; zeros where absent. */
+  readonly segments?: Int32Array;
+  /** What an encoder-decoder model has said so far, beginning with its start token. */
+  readonly decoder?: { readonly length: number; readonly ids: Int32Array };
+  /**
+   * Of a language model: the positions whose logits are wanted, as `sequence × length + position` (the decoder's length
+   * where there is one), ascending. All of them where absent. A classifier has one row per sequence.
+   */
+  readonly positions?: Int32Array;
+}
+
+export type Batch = ImageBatch | TextBatch;
+
+/** f32 `[rows, classes]`: a row per image, per sequence of a classifier, or per position asked for. */
+export interface Logits {
+  readonly rows: number;
+  readonly classes: number;
+  readonly values: Float32Array;
+}
+
+/** A row with this target takes no part in a loss. */
+export const IGNORED = -1;
+
+/**
+ * What is minimised: the weighted sum over rows of
+ * - `cross-entropy`: −log p(target), in nats;
+ * - `entropy`: −Σ_c p(c) log p(c), in nats, which needs no labels.
+ *
+ * Weights are 1 / (number of rows that count) where absent, so the loss is a mean.
+ */
+export type Loss =
+  | { readonly kind: "cross-entropy"; readonly targets: Int32Array; readonly weights?: Float32Array }
+  | { readonly kind: "entropy"; readonly weights?: Float32Array };
+
+export interface Gradients {
+  readonly loss: number;
+  /** By tensor name, in the tensor's own shape and order. A tied tensor has the sum of its uses. */
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+}
+
+/** Weights by name, from files or from memory. */
+export interface WeightSource {
+  /** For messages. */
+  readonly label: string;
+  /** Parsed config.json. */
+  readonly config: Readonly<Record<string, unknown>> | null;
+  readonly names: Iterable<string>;
+  /** `undefined` for a name that is not there. */
+  shape(name: string): Shape | undefined;
+  /** The entries in row-major order, widened to f32. */
+  tensor(name: string): Promise<Float32Array>;
+}
+
+/**
+ * A network with weights, ready to run. Calls may overlap; they are served in order. Results do not depend on the
+ * number of threads.
+ */
+export interface Network {
+  /** As in config.json: "ViTForImageClassification", "LlamaForCausalLM", … */
+  readonly architecture: string;
+  /** The tensors it uses, named as in the checkpoint. */
+  readonly parameters: readonly string[];
+  /** Columns of the logits. */
+  readonly classes: number;
+  logits(batch: Batch): Promise<Logits>;
+  /**
+   * Cross-entropy of each row in nats, without handing out the logits; 0 where the target is `IGNORED`.
+   * @param targets a class per row of the logits.
+   */
+  losses(batch: Batch, targets: Int32Array): Promise<Float32Array>;
+  /** @param parameters those whose gradients are wanted; all of them where absent. */
+  gradients(batch: Batch, loss: Loss, parameters?: readonly string[]): Promise<Gradients>;
+  /** Takes other weights of the same shapes, such as the next merged candidate. */
+  load(weights: WeightSource): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface NetworkOptions {
+  readonly threads: number;
+  /**
+   * Where the head's tensors come from (`classifier.*`, `score.*`), where not from the checkpoint itself; its own class
+   * count holds.
+   */
+  readonly head?: WeightSource;
+}
+
+/** Opens a network over weights; each platform has one. */
+export type OpenNetwork = (weights: WeightSource, options: NetworkOptions) => Promise<Network>;

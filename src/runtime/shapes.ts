@@ -1,0 +1,2 @@
+/** Sizes of a tensor along its axes, outermost first. */
+export type Shape = readonly number[];
