@@ -117,6 +117,12 @@ export const allowDuplicates: Flag = {
   group: "Recipe",
 };
 
+export const compat: Flag = {
+  spelling: "--compat <rules>",
+  text: "of a mergekit recipe: mergekit without its defects (mergekit, the default) or with them (strict)",
+  group: "Recipe",
+};
+
 export const dtype: Flag = {
   spelling: "--dtype <format>",
   text: "format of merged tensors: bfloat16, float16, float32 ...; each tensor's own by default",
@@ -233,6 +239,7 @@ export const recipeFlags: readonly Flag[] = [
   missing,
   seed,
   allowDuplicates,
+  compat,
   dtype,
   shardSize,
 ];

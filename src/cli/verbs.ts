@@ -19,6 +19,7 @@ export interface FlagValues {
   readonly missing?: string;
   readonly seed?: string;
   readonly allowDuplicates?: boolean;
+  readonly compat?: string;
   readonly dtype?: string;
   readonly shardSize?: string;
   readonly out?: string;
@@ -108,6 +109,17 @@ export const verbs: readonly Verb[] = [
     examples: ["mergewright plan recipe.yaml", "mergewright plan --method average mnist fashion --all"],
     flags: [...flags.recipeFlags, flags.threads, flags.all, flags.json],
     load: async () => (await import("./verbs/plan.js")).plan,
+  },
+  {
+    name: "convert",
+    argument: { spelling: "<recipe>", text: "a recipe (.yaml or .yml), of mergekit or native" },
+    summary: "print a recipe in Mergewright's own words, complete",
+    details:
+      "For a recipe of mergekit with a comment on each difference. Reads the models' headers where they are at hand; " +
+      "weights are never read.",
+    examples: ["mergewright convert mergekit.yml > recipe.yaml", "mergewright convert mergekit.yml --compat strict"],
+    flags: [...flags.recipeFlags, flags.json],
+    load: async () => (await import("./verbs/convert.js")).convert,
   },
   {
     name: "materialize",

@@ -24,6 +24,10 @@ const models: Readonly<Record<string, Record<string, Uint8Array>>> = {
   base: files(network(4)),
   x: files(network(4), { num_hidden_layers: 4 }),
   y: files(network(6)),
+  nested: files({
+    ...Object.fromEntries([0, 1].map((i) => [`model.language.layers.${i}.w`, ["F32", 2] as const])),
+    ...Object.fromEntries([0, 1].map((i) => [`model.language_model.layers.${i}.w`, ["F32", 2] as const])),
+  }),
   seeing: files({ "vision.blocks.0.w": ["F32", 2], "vision.blocks.1.w": ["F32", 2], ...network(3, "language.") }),
 };
 
@@ -141,6 +145,33 @@ modules:
       "vision.blocks.0.w < seeing copied",
       "vision.blocks.1.w < seeing copied",
     ]);
+  });
+
+  it("find a module behind model. and under the name of its part", async () => {
+    for (const name of ["language", "text_decoder"]) {
+      const plan = await planOf(`
+method: average
+modules:
+  ${name}: {slices: [{models: [{model: nested, layers: [0, 1]}]}]}
+`);
+      assert.deepEqual(
+        plan.tensors.map(({ name: tensor, action }) => [tensor, action]),
+        [
+          [`model.${name === "language" ? "language" : "language_model"}.layers.0.w`, "merge"],
+          [`model.${name === "language" ? "language_model" : "language"}.layers.0.w`, "copy"],
+          [`model.${name === "language" ? "language_model" : "language"}.layers.1.w`, "copy"],
+        ],
+      );
+    }
+  });
+
+  it("refuse a module that is not there, with the line", async () => {
+    const text = "method: average\nmodules:\n  speech: {slices: [{models: [{model: nested, layers: [0, 1]}]}]}";
+    await assert.rejects(planOf(text), (error) => {
+      assert.ok(error instanceof MergewrightError && error.code === "plan/layers", String(error));
+      assert.deepEqual([error.where.line, error.found], [3, "names that begin with model"]);
+      return true;
+    });
   });
 
   for (const [what, slices, line, pattern] of [

@@ -109,7 +109,22 @@ class LayoutWalk {
   constructor(recipe: Recipe, open: OpenInputs) {
     this.#recipe = recipe;
     this.#open = open;
-    this.#modules = recipe.layout!.modules;
+    const names = namesOf(recipe, open.base, open.models);
+    this.#modules = recipe.layout!.modules.map((module, index) => ({
+      ...module,
+      prefix: prefixOf(module.prefix, names) ?? this.#noModule(module.prefix, names, index),
+    }));
+  }
+
+  #noModule(name: string, names: readonly string[], index: number): never {
+    const parts = [...new Set(names.map((tensor) => tensor.split(".")[0]!))];
+    throw new MergewrightError(`no tensor belongs to the module ${name}`, {
+      kind: "request",
+      code: "plan/layers",
+      where: whereOf(this.#recipe, `layout.${index}`),
+      expected: "the beginning of tensors' names, up to a dot",
+      found: `names that begin with ${parts.slice(0, 6).join(", ")}`,
+    });
   }
 
   walk(): WantedTensors {
@@ -281,6 +296,23 @@ class LayoutWalk {
       found: `[${range.join(", ")}]`,
     });
   }
+}
+
+/** What recipes call the parts of networks that see and speak; where they lie differs between families. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  text_decoder: ["language_model", "text_model", "decoder", ""],
+  language_model: ["text_model", ""],
+  vision_tower: ["vision_model", "visual", "vision"],
+  visual: ["vision_tower", "vision_model"],
+  encoder: ["model.encoder"],
+  decoder: ["model.decoder"],
+};
+
+/** The beginning of names that a module stands for: its own name, behind `model.`, or what its part is called here. */
+function prefixOf(name: string, names: readonly string[]): string | null {
+  const candidates = [name, ...(PARTS[name] ?? [])].flatMap((part) => (part === "" ? [""] : [part, `model.${part}`]));
+  const isThere = (part: string) => part === "" || names.some((tensor) => tensor.startsWith(`${part}.`));
+  return candidates.find(isThere) ?? null;
 }
 
 function unequal(recipe: Recipe, length: number, { label, from, to }: Source, path: string): MergewrightError {

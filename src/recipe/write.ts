@@ -85,8 +85,8 @@ function originNode(label: string, merges: Recipe["merges"]): unknown {
 function parametersNode({ parameters, method, merges }: Recipe): YAMLMap {
   return map(
     Object.entries(parameters).map(([name, setting]) => {
-      const isLabel = method.parameters[name]?.type === "checkpoint" && typeof setting.value === "string";
-      return [name, isLabel ? originNode(setting.value, merges) : settingNode(setting)];
+      if (method.parameters[name]?.type !== "checkpoint") return [name, settingNode(setting)];
+      return [name, typeof setting.value === "string" ? originNode(setting.value, merges) : null];
     }),
   );
 }

@@ -4,6 +4,7 @@ import type { Plan } from "../plan/types.js";
 import { methodsOf } from "../recipe/methods.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
+import { mergekitDifferences } from "./differences.js";
 import { peakMemory } from "./estimate.js";
 
 /** What a merge would do, as plain data; `mergewright plan --json` prints it. */
@@ -38,6 +39,8 @@ export interface PlanReport {
   /** Predicted for this number of threads. */
   readonly peakMemoryBytes: number;
   readonly warnings: readonly string[];
+  /** For a recipe of mergekit: what mergekit 0.1.5 would do differently. */
+  readonly differences: readonly string[];
   /** Canonical YAML, every default written out. */
   readonly recipe: string;
 }
@@ -109,6 +112,7 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     threads,
     peakMemoryBytes: peakMemory(plan, recipe.method, threads, methodsOf(recipe)),
     warnings: plan.warnings,
+    differences: mergekitDifferences(recipe, plan),
     recipe: stringifyRecipe(recipe),
   };
 }

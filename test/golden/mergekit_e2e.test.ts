@@ -9,12 +9,14 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { mergeModels } from "../../src/merge.js";
+import { planHash } from "../../src/execute/journal.js";
+import { mergeModels, planMerge } from "../../src/merge.js";
 import { methods } from "../../src/methods/catalogue.js";
 import type { Checkpoint } from "../../src/models/model.js";
 import { widen } from "../../src/numbers/convert.js";
 import { entriesOf, type FloatDtype } from "../../src/numbers/dtypes.js";
 import { nodePlatform, openModel } from "../../src/platform/node/platform.js";
+import { stringifyRecipe } from "../../src/recipe/write.js";
 import { readRecipe } from "../../src/recipes.js";
 
 const root = fileURLToPath(new URL("../../../test/golden/mergekit-e2e", import.meta.url));
@@ -95,6 +97,16 @@ describe("a recipe of mergekit gives mergekit's weights", () => {
   const there = new Set(methods.map((method) => method.name));
   const running = Object.entries(CASES).filter(([, method]) => there.has(method));
   for (const [name] of running) it(name, () => check(name));
+
+  for (const [name] of running) {
+    it(`${name}: our own words make the same plan`, async () => {
+      const folder = path.join(root, name);
+      const platform = { openModel: (label: string) => openModel(path.resolve(folder, label)) };
+      const recipe = { ...readRecipe(readFileSync(path.join(folder, "recipe.yml"), "utf8")), mergekit: null };
+      const native = readRecipe(stringifyRecipe(recipe));
+      assert.equal(planHash(await planMerge(native, platform)), planHash(await planMerge(recipe, platform)));
+    });
+  }
 
   it("in every case whose method is there", () => {
     assert.ok(running.length >= AT_LEAST, `${running.length} cases ran`);

@@ -28,8 +28,15 @@ function describe(report: PlanReport, all: boolean, terminal: Terminal): string 
     ...tensorTable(report, all, terminal),
     fileTable(report, all, terminal),
     ...warningList(report.warnings, terminal),
+    ...differenceList(report.differences, terminal),
     `${heading("recipe")}\n${harmless(report.recipe.trimEnd())}`,
   ].join("\n\n");
+}
+
+function differenceList(differences: readonly string[], terminal: Terminal): string[] {
+  if (differences.length === 0) return [];
+  const lines = differences.map((line) => `  - ${harmless(line)}`);
+  return [[terminal.out.bold("where mergekit 0.1.5 differs"), ...lines].join("\n")];
 }
 
 function summaryOf(report: PlanReport): (readonly [string, string])[] {
