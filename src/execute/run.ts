@@ -106,9 +106,11 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   if (method.grain === "mixture") {
     return { scope: null, cutScope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
   }
-  const settings = plan.tensors.find(({ action }) => action === "merge")?.settings ?? null;
-  // A plan may do nothing but copy.
-  const scope = settings === null ? null : (method.needs(settings, {})?.scope ?? method.majority?.(settings) ?? null);
+  // Some tensors may need nothing; those that need something look over the same entries.
+  const scopes = plan.tensors.map(({ settings }) =>
+    settings === null ? null : (method.needs(settings, {})?.scope ?? method.majority?.(settings) ?? null),
+  );
+  const scope = scopes.find((one) => one !== null) ?? null;
   const cuts = cutScope(plan.tensors.flatMap(({ prune }) => prune ?? []));
   const models = plan.inputs.filter(({ role }) => role === "model").length;
   const bytesOf = (one: Scope | null, rows: number) => (one === null ? 0 : statisticsBytes(rows, one));

@@ -312,10 +312,11 @@ export class Workbench {
       slot++;
     }
     const tile = { start, count, padded, format: "F32" as const, subtract: this.#zeros, add: base, inputs, extra };
-    return own === count ? tile : this.#clip(tile, from, own);
+    // Behind a tile that is no whole number of eights lies what belongs to the next.
+    return own === padded ? tile : this.#clip(tile, from, own);
   }
 
-  /** The part of a tile that begins with entry `from`. */
+  /** The part of a tile that begins with entry `from`, with zeros behind it. */
   #clip(tile: PreparedTile, from: number, count: number): PreparedTile {
     const padded = pad(count);
     const clip = (address: number) => {

@@ -2,7 +2,13 @@
 import type { Method } from "./method.js";
 import { addDifference } from "./add_difference.js";
 import { average } from "./average.js";
+import { breadcrumbsTies } from "./breadcrumbs_ties.js";
+import { breadcrumbs } from "./breadcrumbs.js";
 import { consensus } from "./consensus.js";
+import { dareLinear } from "./dare_linear.js";
+import { dareTies } from "./dare_ties.js";
+import { dellaLinear } from "./della_linear.js";
+import { della } from "./della.js";
 import { emr } from "./emr.js";
 import { geometricMedian } from "./geometric_median.js";
 import { karcher } from "./karcher.js";
@@ -28,7 +34,13 @@ import { trainDifference } from "./train_difference.js";
 export const methods: readonly Method[] = [
   addDifference,
   average,
+  breadcrumbsTies,
+  breadcrumbs,
   consensus,
+  dareLinear,
+  dareTies,
+  dellaLinear,
+  della,
   emr,
   geometricMedian,
   karcher,

@@ -1,5 +1,5 @@
 import { nextAbove } from "../numbers/convert.js";
-import type { Arguments, Known, Need, Scope, Settings, Tile, TileMethod, Values } from "./method.js";
+import type { Arguments, Cut, Known, Need, Scope, Settings, Tile, TileMethod, Values } from "./method.js";
 
 const { abs, fround, sign, trunc } = Math;
 const LARGEST = (2 - 2 ** -23) * 2 ** 127;
@@ -48,6 +48,9 @@ give the result the elected sign (plain-median is the lower median). With weight
 trimming; \`vote\` says whether the election sees weighted values, \`divide\` whether the mean divides by the number of
 agreeing models or by the sum of their weights.
 
+\`rescale: norm\` multiplies what the trim leaves of each tensor by what gives it its old L1 norm (an option of mergekit,
+not of the paper); it needs an exact count.
+
 Note. lambda is not Task Arithmetic's: TIES averages, so TIES at lambda 1 is as strong as Task Arithmetic at 1/n. The
 port popular in vision (vision-sum) sums with lambda 0.3: a different model. On nearly orthogonal task vectors TIES can
 do worse than plain averaging; the bundled zoo is such a case.`,
@@ -93,6 +96,13 @@ do worse than plain averaging; the bundled zoo is such a case.`,
         "exactly-nonzero": "as exactly, but at least one unless density is 0",
       },
       meaning: "how many entries density keeps",
+    },
+    rescale: {
+      type: "choice",
+      default: "none",
+      per: "recipe",
+      choices: { none: "not at all", norm: "to the old L1 norm of each tensor" },
+      meaning: "how what the trim leaves is scaled (select: top)",
     },
     deviations: {
       type: "number",
@@ -204,13 +214,15 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       return "elect: oracle needs the parameter oracle, a checkpoint";
     if (global.elect !== "oracle" && global.oracle !== null)
       return "the parameter oracle is used only with elect: oracle";
+    if (global.rescale === "norm" && (global.select !== "top" || global.quota === "at-least"))
+      return "rescale: norm needs select: top and an exact count, quota: exactly or exactly-nonzero";
     return null;
   },
 
   needs(settings, known): Need | null {
     const { global, models } = settings;
     const scope = global.trim as Scope;
-    if (global.select === "top" && known.threshold === undefined) {
+    if (trims(global) && known.threshold === undefined) {
       return { statistic: "threshold", scope, ranks: models.map(rankOf), ties: tieRule(global) };
     }
     if (global.select === "deviations" && known.moments === undefined) return { statistic: "moments", scope };
@@ -224,6 +236,16 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       return { statistic: "energy", scope, trim };
     }
     return null;
+  },
+
+  prune({ global, models }) {
+    if (global.rescale !== "norm") return models.map(() => null);
+    return models.map(({ density, quota }): Cut | null => {
+      if (Number(density) >= 1) return null;
+      const least = quota === "exactly-nonzero" ? 1 : 0;
+      const scope = global.trim as Scope;
+      return { kind: "band", scope, density: Number(density), gamma: 0, least, rescale: "norm" };
+    });
   },
 
   majority: ({ global }) => (decidesByMajority(global) ? (global.trim as Scope) : null),
@@ -299,6 +321,11 @@ do worse than plain averaging; the bundled zoo is such a case.`,
     return plainWeights ? "ties" : "ties_weighted";
   },
 };
+
+/** Whether the method itself trims to a share; scaled, it is pruned before. */
+function trims({ select, rescale }: Values): boolean {
+  return select === "top" && rescale !== "norm";
+}
 
 /** Whether a column without a sign of its own takes the majority's. */
 function decidesByMajority({ elect, zero_sign: zeroSign }: Values): boolean {

@@ -253,8 +253,9 @@ function readsOnce(method: MixtureMethod, { settings, shape }: Unplaced): boolea
 
 /** What a method needs of each model, as text that is equal for equal needs. */
 function needKeys(method: TileMethod, settings: NonNullable<Unplaced["settings"]>): string[] {
-  const need = method.needs(settings, {}) as Need;
+  const need: Need | null = method.needs(settings, {});
   return settings.models.map((_, i) => {
+    if (need === null) return "nothing";
     const parts: unknown[] = [need.statistic, need.scope];
     if (need.statistic === "threshold") parts.push(need.ranks[i]!(1e9), need.ranks[i]!(1001));
     if (need.statistic === "norm-share") parts.push(need.shares[i]);

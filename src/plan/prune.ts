@@ -20,7 +20,9 @@ export function cutsOf(
   const { name } = place;
   const { method } = recipe;
   const own = method.grain === "tile" ? method.prune?.(settings, shape) : undefined;
-  const cuts = wanted(recipe, place, shape) ?? own ?? [];
+  const asked = wanted(recipe, place, shape);
+  if (asked !== null && own?.some((cut) => cut !== null)) throw prunesItself(recipe, name);
+  const cuts = asked ?? own ?? [];
   if (cuts.every((cut) => cut === null)) return null;
   if (method.grain === "mixture" && cutScope(cuts) !== null) throw unknownToMixtures(recipe, name);
   if (cuts.some((cut) => cut?.kind === "rank") && rowLength(shape) > LONGEST_ROW) {
@@ -34,6 +36,15 @@ export function cutsOf(
     });
   }
   return cuts;
+}
+
+function prunesItself(recipe: Recipe, tensor: string): MergewrightError {
+  return new MergewrightError(`${recipe.method.name} prunes by itself`, {
+    kind: "request",
+    code: "recipe/unsupported",
+    where: { ...whereOf(recipe, "prune"), tensor },
+    advice: "set the method's own parameters instead",
+  });
 }
 
 /** What mixes reads runs of a tensor that are no blocks, so nothing that is known per block can be applied to them. */

@@ -117,12 +117,6 @@ function refuseFor(reading: Reading, words: string, method: Method | null, hasBa
       expected: "base: the checkpoint that the models were fine-tuned from",
       advice: `add base, or remove ${words}`,
     });
-  } else if (method?.grain === "tile" && method.prune !== undefined) {
-    reading.issues.add(`${method.name} prunes by itself`, {
-      code: "recipe/unsupported",
-      where,
-      advice: `remove ${words} and set the method's own parameters`,
-    });
   }
 }
 

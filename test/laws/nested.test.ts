@@ -73,6 +73,19 @@ const inners: Readonly<Record<string, (models: readonly string[]) => RecipeObjec
   "ties of large norms": ([base, a, b]) => ({
     ...{ method: "ties", base, models: [a, b], parameters: { elect: "norm-mass" } },
   }),
+  breadcrumbs: ([base, a, b]) => ({
+    ...{ method: "breadcrumbs", base, models: [a, b], parameters: { density: 0.4, gamma: 0.1 } },
+  }),
+  "breadcrumbs over models, elected": ([base, a, b]) => ({
+    ...{ method: "breadcrumbs_ties", base, models: [a, b] },
+    parameters: { density: 0.4, gamma: 0.1, scope: "model", rescale: "norm" },
+  }),
+  "della to the old norms": ([base, a, b]) => ({
+    ...{ method: "della", base, models: [a, b], parameters: { density: 0.4, rescale: "norm" }, seed: 3 },
+  }),
+  "DARE with TIES": ([base, a, b]) => ({
+    ...{ method: "dare_ties", base, models: [a, b], parameters: { density: 0.4, top: 0.1 }, seed: 3 },
+  }),
   "ties by norm share": ([base, a, b]) => ({
     ...{ method: "ties", base, models: [a, b], parameters: { select: "norm-share" } },
   }),
@@ -84,6 +97,8 @@ const outers: Readonly<Record<string, RecipeObject>> = {
   ties: { method: "ties" },
   "ties, exactly": { method: "ties", parameters: { quota: "exactly", density: 0.35 } },
   "ties within tensors": { method: "ties", parameters: { trim: "tensor" } },
+  breadcrumbs: { method: "breadcrumbs", parameters: { density: 0.4, gamma: 0.1, rescale: "norm" } },
+  della: { method: "della", parameters: { density: 0.4 }, seed: 5 },
 };
 
 const variants = [

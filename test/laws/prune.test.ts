@@ -226,6 +226,25 @@ describe("pruning from files equals its definition", () => {
   });
 });
 
+describe("rows that are no whole number of eights", () => {
+  it("are counted once, however long", async () => {
+    for (const shape of [
+      [8, 33_143],
+      [3001, 101],
+      [7, 3],
+    ]) {
+      const models = [2, 3].map((seed) => folder.write(`odd-${seed}`, draw(seed, true, "F32", [shape])));
+      const recipe = { method: "ties", base: folder.write("odd", draw(1, true, "F32", [shape])), models };
+      const options = { ...recipe, parameters: { select: "none" }, prune: { by: "rank", density: 0.4 } };
+      const once = await merge(options, { out: folder.fresh() });
+      const { conflicts, positive, negative, cancelled } = once.result.result.counters;
+      const again = await merge(options, { out: folder.fresh(), tuning: { tileEntries: 1000, chunkEntries: 3000 } });
+      assert.deepEqual(again.prints, once.prints);
+      assert.deepEqual(again.result.result.counters, { conflicts, positive, negative, cancelled });
+    }
+  });
+});
+
 describe("exact counts", () => {
   it("magnitude and outliers keep exactly their share, of equal entries too", async () => {
     const zeros = folder.write("zeros", [tensor("w", new Float32Array(1000))]);

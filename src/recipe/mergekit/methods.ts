@@ -132,15 +132,19 @@ export interface Wording {
   readonly value: (given: number | boolean) => ParameterValue;
 }
 
-/** `normalize` chooses between mean and sum of what agrees; `null`: the method does not know it. */
+const isSet = (given: number | boolean) => given !== false && given !== 0;
+
+/** `rescale` is to the old L1 norm. `normalize` chooses between mean and sum of what agrees; `null`: the method does not know it. */
 export function wordingOf(method: Method, name: string): Wording | null {
   const same = method.parameters[name];
-  if (same?.type === "flag")
-    return { parameter: name, value: (given) => given === true || (given !== false && given !== 0) };
+  if (same?.type === "flag") return { parameter: name, value: isSet };
+  if (name === "rescale" && same?.type === "choice") {
+    return { parameter: name, value: (given) => (isSet(given) ? "norm" : "none") };
+  }
   if (same !== undefined) return { parameter: name, value: Number };
   const merge = method.parameters["merge"];
   if (name === "normalize" && merge?.type === "choice") {
-    return { parameter: "merge", value: (given) => (given === true ? "mean" : "sum") };
+    return { parameter: "merge", value: (given) => (isSet(given) ? "mean" : "sum") };
   }
   return null;
 }
