@@ -21,6 +21,7 @@ export interface RecipeObject {
   readonly allow_duplicates?: boolean;
   readonly tokenizer?: string | Readonly<Record<string, unknown>>;
   readonly chat_template?: string;
+  readonly compat?: "none" | "mergekit" | "strict";
 }
 
 /**

@@ -54,8 +54,12 @@ function skipSpace(text: string, at: number): number {
 /** Behind the value that begins at `at`; the text is known to be JSON (or what Python writes). */
 function endOf(text: string, at: number): number {
   if (text[at] === '"') {
-    for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
-    return at + 1;
+    for (let end = text.indexOf('"', at + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+      let escapes = 0;
+      while (text[end - 1 - escapes] === "\\") escapes++;
+      if (escapes % 2 === 0) return end + 1;
+    }
+    return text.length;
   }
   if (text[at] !== "{" && text[at] !== "[") {
     while (at < text.length && !/[,\]}\s]/.test(text[at]!)) at++;

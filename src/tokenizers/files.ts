@@ -1,6 +1,7 @@
 /** The tokenizer's files of the result. Files that stay as they are keep every byte. */
 
 import { someOf } from "../formats/safetensors/text.js";
+import { setValue } from "../models/config_text.js";
 import type { SideFile } from "../models/model.js";
 import { birthRanks, extendBpe, ignoresMerges, makesAll, mergesOf } from "./bpe.js";
 import { isObject, jsonText, tokenizerDefect } from "./json.js";
@@ -41,7 +42,7 @@ export function tokenizerFiles(
   if (lossy.length > 0) {
     warnings.push(`${someOf(lossy)} cannot hold the new tokens and is left out; tokenizer.json has them all`);
   }
-  const made = [madeFile("tokenizer.json", `${jsonText(tokenizerJson(vocabulary, members, warnings))}\n`)];
+  const made = [madeFile("tokenizer.json", tokenizerText(vocabulary, members, warnings))];
   const { config, specialTokens } = tokenizer;
   if (config !== null) {
     made.push(madeFile("tokenizer_config.json", `${jsonText(configWith(config, vocabulary, warnings))}\n`));
@@ -54,15 +55,18 @@ export function tokenizerFiles(
   return [...made, ...files.filter(({ name }) => !names.has(name))];
 }
 
-function tokenizerJson(vocabulary: Vocabulary, members: readonly Member[], warnings: string[]): JsonObject {
+function tokenizerText(vocabulary: Vocabulary, members: readonly Member[], warnings: string[]): string {
   const { donor, ordinary, removed } = vocabulary;
-  const { json, added } = donor.tokenizer;
+  const { json, added, text } = donor.tokenizer;
   const known = new Map(added.filter(({ content }) => !removed.has(content)).map((token) => [token.content, token]));
   for (const token of vocabulary.added) known.set(token.content, token);
   const tokens = [...known.values()].sort((a, b) => a.id - b.id);
   const stored = json["model"] as JsonObject;
-  const model = ordinary.length === 0 ? stored : extendModel(vocabulary, members, tokens, warnings);
-  return { ...json, added_tokens: tokens, model: withNumbers(model, tokens, donor.tokenizer) };
+  const extended = ordinary.length === 0 ? stored : extendModel(vocabulary, members, tokens, warnings);
+  const model = withNumbers(extended, tokens, donor.tokenizer);
+  // Where only added tokens are new everything else stays as it is written.
+  const patched = model === stored && text !== null ? setValue(text, ["added_tokens"], jsonText(tokens, "  ")) : null;
+  return patched ?? `${jsonText({ ...json, added_tokens: tokens, model })}\n`;
 }
 
 /**

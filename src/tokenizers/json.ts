@@ -35,12 +35,15 @@ export async function readText(file: SideFile, label: string): Promise<string> {
 
 /** An object of JSON. @throws checkpoint/tokenizer */
 export async function readObject(file: SideFile, label: string): Promise<JsonObject> {
-  const place = `${label}/${file.name}`;
+  return parseObject(await readText(file, label), `${label}/${file.name}`);
+}
+
+/** @param place of the text, for messages. @throws checkpoint/tokenizer */
+export function parseObject(text: string, place: string): JsonObject {
   let value: unknown;
   try {
-    value = JSON.parse(await readText(file, label));
+    value = JSON.parse(text);
   } catch (cause) {
-    if (cause instanceof MergewrightError) throw cause;
     throw tokenizerDefect("a file is not valid JSON", place, {
       found: printable(cause instanceof Error ? cause.message : String(cause)),
       advice: "download it again",
@@ -51,13 +54,14 @@ export async function readObject(file: SideFile, label: string): Promise<JsonObj
   throw tokenizerDefect("a file does not hold an object", place, { expected: "{…}", advice: "download it again" });
 }
 
-/** Indented by two spaces. A `Map` is an object whose keys keep their order; whole numbers are written in full. */
+/** Indented by two spaces; a list of texts in one line. A `Map` is an object whose keys keep their order; whole numbers are written in full. */
 export function jsonText(value: unknown, indent = ""): string {
   if (typeof value === "number" && Number.isInteger(value) && !Object.is(value, -0)) return BigInt(value).toString();
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   const inner = `${indent}  `;
   if (Array.isArray(value)) {
-    if (value.length === 0) return "[]";
+    if (value.every((item) => typeof item === "string"))
+      return `[${value.map((item) => JSON.stringify(item)).join(", ")}]`;
     return `[\n${value.map((item) => inner + jsonText(item, inner)).join(",\n")}\n${indent}]`;
   }
   const entries = value instanceof Map ? [...value] : Object.entries(value);

@@ -5,7 +5,7 @@
 
 import { printable, someOf } from "../formats/safetensors/text.js";
 import type { Checkpoint, SideFile } from "../models/model.js";
-import { isObject, readObject, readText, tokenizerDefect } from "./json.js";
+import { isObject, parseObject, readObject, readText, tokenizerDefect } from "./json.js";
 import type { JsonObject } from "./json.js";
 import type { AddedToken, Tokenizer, TokenizerKind } from "./tokenizer.js";
 
@@ -13,8 +13,14 @@ import type { AddedToken, Tokenizer, TokenizerKind } from "./tokenizer.js";
 const LARGEST_ID = (1 << 24) - 1;
 const KINDS: readonly TokenizerKind[] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
 
+/** Tokenizers read before, by the texts that say which tokens they have: fine-tunes mostly share one. */
+export type KnownTokenizers = Map<string, Tokenizer>;
+
 /** @throws checkpoint/tokenizer where there is none that can be read, or its files contradict each other. */
-export async function readTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> {
+export async function readTokenizer(
+  checkpoint: Checkpoint,
+  known: KnownTokenizers = new Map<string, Tokenizer>(),
+): Promise<Tokenizer> {
   const { label } = checkpoint;
   const find = (name: string) => checkpoint.sideFiles.find((file) => file.name === name);
   const object = async (name: string) => {
@@ -22,38 +28,52 @@ export async function readTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> 
     return file === undefined ? null : readObject(file, label);
   };
   const config = await object("tokenizer_config.json");
-  const stored = await object("tokenizer.json");
-  const json = stored ?? (await fromVocabulary(checkpoint, config, find));
-  const place = `${label}/${stored === null ? "vocab.json" : "tokenizer.json"}`;
-  const reading: Reading = { place, ids: new Map(), taken: new Map(), notes: [] };
-  const kind = readKind(json, place);
-  for (const [token, id] of ordinaryTokens(json, kind, place)) keep(reading, token, id);
-  const ordinary = new Set(reading.ids.keys());
-  const added = new Map<string, AddedToken>();
-  for (const entry of listOf(json["added_tokens"])) addToken(reading, added, entry, place);
-  addFromConfig(reading, added, config, `${label}/tokenizer_config.json`);
-  addFromMap(reading, added, await object("added_tokens.json"), `${label}/added_tokens.json`);
-  return {
+  const more = await object("added_tokens.json");
+  const own = {
     label,
-    kind,
-    ids: reading.ids,
-    tokens: byNumber(reading),
-    added: [...added.values()].sort((a, b) => a.id - b.id),
-    isOrdinary: (token) => ordinary.has(token),
-    json,
-    stored: stored !== null,
     config,
     specialTokens: await object("special_tokens_map.json"),
     chatTemplate: await chatTemplateOf(checkpoint),
-    notes: reading.notes,
   };
+  const file = find("tokenizer.json");
+  const text = file === undefined ? null : await readText(file, label);
+  const key = JSON.stringify([config?.["added_tokens_decoder"], more]) + (text ?? "");
+  const twin = text === null ? undefined : known.get(key);
+  if (twin !== undefined) return { ...twin, ...own, notes: [] };
+  const place = `${label}/${text === null ? "vocab.json" : "tokenizer.json"}`;
+  const json = text === null ? await fromVocabulary(checkpoint, config, find) : parseObject(text, place);
+  const tokenizer = { ...tokensOf(json, config, more, label, place), ...own, json, text };
+  known.set(key, tokenizer);
+  return tokenizer;
+}
+
+function tokensOf(
+  json: JsonObject,
+  config: JsonObject | null,
+  more: JsonObject | null,
+  label: string,
+  place: string,
+): Pick<Tokenizer, "kind" | "ids" | "tokens" | "added" | "isOrdinary" | "notes"> {
+  const reading: Reading = { place, ids: new Map(), tokens: [], notes: [] };
+  const kind = readKind(json, place);
+  readOrdinary(reading, json, kind);
+  const isOrdinary = ordinaryTest(json, kind);
+  const added = new Map<string, AddedToken>();
+  for (const entry of listOf(json["added_tokens"])) addToken(reading, added, entry, place);
+  addFromConfig(reading, added, config, `${label}/tokenizer_config.json`);
+  addFromMap(reading, added, more, `${label}/added_tokens.json`);
+  const { ids, tokens, notes } = reading;
+  if (ids.size === 0) throw tokenizerDefect("the tokenizer has no tokens", place);
+  // An array with holes that says so itself.
+  for (let id = 0; tokens.length > ids.size && id < tokens.length; id++) tokens[id] ??= undefined;
+  return { kind, ids, tokens, added: [...added.values()].sort((a, b) => a.id - b.id), isOrdinary, notes };
 }
 
 interface Reading {
   readonly place: string;
   readonly ids: Map<string, number>;
-  /** The other way round. */
-  readonly taken: Map<number, string>;
+  /** By number. */
+  readonly tokens: (string | undefined)[];
   readonly notes: string[];
 }
 
@@ -75,19 +95,27 @@ function readKind(json: JsonObject, place: string): TokenizerKind {
   });
 }
 
-function* ordinaryTokens(json: JsonObject, kind: TokenizerKind, place: string): Generator<[string, unknown]> {
+function readOrdinary(reading: Reading, json: JsonObject, kind: TokenizerKind): void {
   const { vocab } = json["model"] as JsonObject;
-  if (kind === "Unigram") {
-    if (!Array.isArray(vocab)) throw noVocabulary(place, "a list of pieces with scores");
-    for (const [id, piece] of (vocab as unknown[]).entries()) {
-      const [token, score] = Array.isArray(piece) ? (piece as unknown[]) : [];
-      if (typeof token !== "string" || typeof score !== "number") throw noVocabulary(place, "pairs of piece and score");
-      yield [token, id];
-    }
+  const { place } = reading;
+  if (kind !== "Unigram") {
+    if (!isObject(vocab)) throw noVocabulary(place, "an object of numbers by token");
+    for (const token of Object.keys(vocab)) keep(reading, token, vocab[token]);
     return;
   }
-  if (!isObject(vocab)) throw noVocabulary(place, "an object of numbers by token");
-  yield* Object.entries(vocab);
+  if (!Array.isArray(vocab)) throw noVocabulary(place, "a list of pieces with scores");
+  for (const [id, piece] of (vocab as unknown[]).entries()) {
+    const [token, score] = Array.isArray(piece) ? (piece as unknown[]) : [];
+    if (typeof token !== "string" || typeof score !== "number") throw noVocabulary(place, "pairs of piece and score");
+    keep(reading, token, id);
+  }
+}
+
+function ordinaryTest(json: JsonObject, kind: TokenizerKind): (token: string) => boolean {
+  const { vocab } = json["model"] as JsonObject;
+  if (kind !== "Unigram") return (token) => Object.hasOwn(vocab as JsonObject, token);
+  const pieces = new Set((vocab as readonly (readonly [string, number])[]).map(([piece]) => piece));
+  return (token) => pieces.has(token);
 }
 
 function noVocabulary(place: string, expected: string) {
@@ -98,7 +126,7 @@ function noVocabulary(place: string, expected: string) {
 }
 
 /** Takes a token, whose number must be one and belong to no other. */
-function keep({ ids, taken, place }: Reading, token: string, id: unknown): number {
+function keep({ ids, tokens, place }: Reading, token: string, id: unknown): number {
   if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > LARGEST_ID) {
     throw tokenizerDefect("a token has no proper number", place, {
       expected: `a whole number from 0 to ${LARGEST_ID} for ${shown(token)}`,
@@ -106,7 +134,7 @@ function keep({ ids, taken, place }: Reading, token: string, id: unknown): numbe
       advice: "download the tokenizer again",
     });
   }
-  const twin = taken.get(id);
+  const twin = tokens[id];
   if (twin !== undefined) {
     throw tokenizerDefect("two tokens have the same number", place, {
       found: `${id} is ${shown(twin)} and ${shown(token)}`,
@@ -114,14 +142,8 @@ function keep({ ids, taken, place }: Reading, token: string, id: unknown): numbe
     });
   }
   ids.set(token, id);
-  taken.set(id, token);
+  tokens[id] = token;
   return id;
-}
-
-function byNumber({ taken, place }: Reading): readonly (string | undefined)[] {
-  if (taken.size === 0) throw tokenizerDefect("the tokenizer has no tokens", place);
-  const largest = [...taken.keys()].reduce((most, id) => Math.max(most, id), 0);
-  return Array.from({ length: largest + 1 }, (_, id) => taken.get(id));
 }
 
 export function shown(token: string): string {
@@ -197,7 +219,7 @@ function addLate(
   place: string,
 ): void {
   const known = reading.ids.get(content);
-  const other = known === undefined ? reading.taken.get(id as number) : undefined;
+  const other = known === undefined ? reading.tokens[id as number] : undefined;
   if (other !== undefined) {
     reading.notes.push(`${place} gives ${shown(content)} the number of ${shown(other)}; it is left out`);
     return;

@@ -33,6 +33,8 @@ export interface RowRules {
   readonly hasBase: boolean;
   /** By token. */
   readonly wishes: ReadonlyMap<string, RowWish>;
+  /** Whether members that are not merged lend rows of tokens that nobody else has; in mergekit they do not. */
+  readonly lends: boolean;
 }
 
 /** Where rows come from, for one model and one vocabulary tensor, before it is known where that tensor lies. */
@@ -54,7 +56,7 @@ const ZERO = 0;
  * @param nowhere collects the tokens for which nobody has a row.
  */
 export function planRows(
-  { vocabulary, members, hasBase, wishes }: RowRules,
+  { vocabulary, members, hasBase, wishes, lends }: RowRules,
   holders: readonly number[],
   of: number,
   nowhere: Set<string>,
@@ -69,8 +71,12 @@ export function planRows(
   };
   const own = members[of]!;
   const merged = holders.filter((index) => members[index]!.merged);
-  const lenders = holders.filter((index) => !members[index]!.merged);
+  const lenders = lends ? holders.filter((index) => !members[index]!.merged) : [];
   const has = (index: number, token: string) => rowOf(members[index]!, token) >= 0;
+  const shares = own.tokenizer.ids === vocabulary.donor.tokenizer.ids;
+  const rowHere = (token: string, at: number) =>
+    // The donor's tokens keep their numbers.
+    shares && own.tokenizer.tokens[at] === token ? (at < own.rows ? at : -1) : rowOf(own, token);
   for (let at = 0; at < rows; at++) {
     const token = tokens[at];
     if (token === undefined) {
@@ -80,7 +86,7 @@ export function planRows(
       continue;
     }
     const wish = wishes.get(token);
-    const mine = rowOf(own, token);
+    const mine = rowHere(token, at);
     if (wish !== undefined && (wish.force || mine < 0)) {
       if (wish.member === -1) set(at, ZERO, 0);
       else set(at, origins.stored(wish.member), wishedRow(members[wish.member]!, token, wish));

@@ -29,8 +29,8 @@ export interface Tokenizer {
   readonly isOrdinary: (token: string) => boolean;
   /** tokenizer.json, parsed; made from vocab.json and merges.txt where there is none. */
   readonly json: JsonObject;
-  /** Whether `json` is a file of the checkpoint. */
-  readonly stored: boolean;
+  /** tokenizer.json as it is written, or `null` where there is none. */
+  readonly text: string | null;
   /** tokenizer_config.json, or `null`. */
   readonly config: JsonObject | null;
   /** special_tokens_map.json, or `null`. */

@@ -55,7 +55,7 @@ export function makeVocabulary(
   const others = members.filter((member) => member !== donor && member.merged);
   checkShared(donor, others, recipe, warnings);
   const { tokens, removed } = rowsOfDonor(donor, members, warnings);
-  const union = new Union(tokens, donor);
+  const union = new Union(tokens, donor, removed);
   if (wish.source.kind === "union") for (const member of others) union.addAll(member, warnings);
   for (const { token } of wish.tokens) union.addNamed(token, members);
   const keeps = wish.keepPadding && recipe.compat !== "strict";
@@ -112,23 +112,33 @@ class Union {
   readonly ordinary: string[] = [];
   readonly added: AddedToken[] = [];
   readonly #tokens: (string | undefined)[];
-  readonly #known: Set<string>;
+  readonly #donor: Member;
+  readonly #removed: ReadonlySet<string>;
+  readonly #fresh = new Map<string, number>();
   readonly #defined: Set<string>;
 
-  constructor(tokens: (string | undefined)[], donor: Member) {
+  constructor(tokens: (string | undefined)[], donor: Member, removed: ReadonlySet<string>) {
     this.#tokens = tokens;
-    this.#known = new Set(tokens.filter((token) => token !== undefined));
+    this.#donor = donor;
+    this.#removed = removed;
     this.#defined = new Set(donor.tokenizer.added.map(({ content }) => content));
+  }
+
+  /** The number of a token of the union so far. */
+  #numberOf(token: string): number | undefined {
+    const own = this.#removed.has(token) ? undefined : this.#donor.tokenizer.ids.get(token);
+    return own ?? this.#fresh.get(token);
   }
 
   /** Every token that a member has a row for, in the order of its numbers; the first definition wins. */
   addAll(member: Member, warnings: string[]): void {
     const { tokenizer, rows } = member;
+    if (tokenizer.ids === this.#donor.tokenizer.ids && rows <= this.#donor.rows) return;
     const added = new Map(tokenizer.added.map((token) => [token.content, token]));
     const rowless: string[] = [];
     for (const [id, token] of tokenizer.tokens.entries()) {
       if (token === undefined) continue;
-      if (id >= rows && !this.#known.has(token)) rowless.push(token);
+      if (id >= rows && this.#numberOf(token) === undefined) rowless.push(token);
       else this.#add(token, added.get(token) ?? null);
     }
     if (rowless.length > 0) {
@@ -141,23 +151,20 @@ class Union {
 
   /** A token that the recipe names; as some member defines it, else found wherever its text stands. */
   addNamed(token: string, members: readonly Member[]): void {
-    if (this.#known.has(token)) return;
+    if (this.#numberOf(token) !== undefined) return;
     const definitions = members.flatMap(({ tokenizer }) => tokenizer.added.filter(({ content }) => content === token));
     this.#append(token, definitions[0] ?? addedToken({ normalized: false }, token, 0));
   }
 
   #add(token: string, definition: AddedToken | null): void {
-    if (!this.#known.has(token)) {
-      this.#append(token, definition);
-      return;
-    }
-    if (definition === null || this.#defined.has(token)) return;
-    this.#define({ ...definition, id: this.#tokens.indexOf(token) });
+    const id = this.#numberOf(token);
+    if (id === undefined) this.#append(token, definition);
+    else if (definition !== null && !this.#defined.has(token)) this.#define({ ...definition, id });
   }
 
   #append(token: string, definition: AddedToken | null): void {
     const id = this.#tokens.push(token) - 1;
-    this.#known.add(token);
+    this.#fresh.set(token, id);
     if (definition === null) this.ordinary.push(token);
     else this.#define({ ...definition, id });
   }
@@ -173,6 +180,7 @@ const FEW = 0.5;
 
 function checkShared(donor: Member, others: readonly Member[], recipe: Recipe, warnings: string[]): void {
   for (const member of others) {
+    if (member.tokenizer.ids === donor.tokenizer.ids) continue;
     let shared = 0;
     for (const token of member.tokenizer.ids.keys()) if (rowOf(donor, token) >= 0) shared++;
     const share = shared / member.tokenizer.ids.size;

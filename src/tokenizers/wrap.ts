@@ -18,8 +18,9 @@ import { readText } from "./json.js";
 import type { JsonObject } from "./json.js";
 import { configOf, generationConfig } from "./numbers_in_files.js";
 import { chatTemplateOf, readTokenizer } from "./read.js";
+import type { KnownTokenizers } from "./read.js";
 import { isUnchanged, planRows, resolveWishes, tableOf, warnOfNowhere } from "./rows.js";
-import type { OpenTable, RowPlan } from "./rows.js";
+import type { OpenTable, RowPlan, RowRules } from "./rows.js";
 import { findTied, vocabularyNames, vocabularyRows, widthsDiffer } from "./tensors.js";
 import { isTokenizerFile } from "./tokenizer.js";
 import { makeVocabulary } from "./vocabulary.js";
@@ -67,7 +68,13 @@ async function inOneVocabulary(
   const { source } = recipe.tokenizer!;
   const donor = members[source.kind === "model" ? find(source.model) : 0]!;
   const vocabulary = makeVocabulary(recipe.tokenizer!, recipe, members, donor, notes);
-  const rules = { vocabulary, members, hasBase: recipe.base !== null, wishes: resolveWishes(recipe, members, find) };
+  const rules: RowRules = {
+    vocabulary,
+    members,
+    hasBase: recipe.base !== null,
+    wishes: resolveWishes(recipe, members, find),
+    lends: recipe.compat !== "strict",
+  };
   const nowhere = new Set<string>();
   const tables = all.map(() => new Map<string, OpenTable>());
   for (const name of names) addTables(name, rules, tables, nowhere);
@@ -83,17 +90,18 @@ async function findMembers(
   names: readonly string[],
   open: (label: string) => Promise<Checkpoint>,
 ): Promise<{ members: readonly Member[]; find: (reference: string) => number }> {
+  const known: KnownTokenizers = new Map();
   const read = async (checkpoint: Checkpoint, merged: boolean): Promise<Member> => {
     const rows = vocabularyRows(checkpoint, names);
-    return { checkpoint, tokenizer: await readTokenizer(checkpoint), rows, merged };
+    return { checkpoint, tokenizer: await readTokenizer(checkpoint, known), rows, merged };
   };
   const members: Member[] = [];
   for (const checkpoint of all) members.push(await read(checkpoint, true));
   const called = [...(recipe.base === null ? [] : [{ model: recipe.base, name: all[0]!.name }]), ...recipe.models];
-  const known = called.map(({ model, name }) => ({ path: samePath(model), name }));
+  const named = called.map(({ model, name }) => ({ path: samePath(model), name }));
   const find = (reference: string) => {
-    const byPath = known.findIndex(({ path }) => path === samePath(reference));
-    return byPath === -1 ? known.findIndex(({ name }) => name === reference) : byPath;
+    const byPath = named.findIndex(({ path }) => path === samePath(reference));
+    return byPath === -1 ? named.findIndex(({ name }) => name === reference) : byPath;
   };
   const { source, tokens } = recipe.tokenizer!;
   const references = [source, ...tokens.map((token) => token.source)].flatMap((from) =>
@@ -102,22 +110,20 @@ async function findMembers(
   for (const reference of references) {
     if (find(reference) !== -1) continue;
     members.push(await read(await open(reference), false));
-    known.push({ path: samePath(reference), name: reference });
+    named.push({ path: samePath(reference), name: reference });
   }
   return { members, find };
 }
 
-interface Rules {
-  readonly vocabulary: Vocabulary;
-  readonly members: readonly Member[];
-  readonly hasBase: boolean;
-  readonly wishes: ReturnType<typeof resolveWishes>;
-}
-
-const plans = new WeakMap<Rules, Map<string, RowPlan>>();
+const plans = new WeakMap<RowRules, Map<string, RowPlan>>();
 
 /** The tables of one tensor, for each merged member that stores it and sees other rows than it has. */
-function addTables(name: string, rules: Rules, tables: readonly Map<string, OpenTable>[], nowhere: Set<string>): void {
+function addTables(
+  name: string,
+  rules: RowRules,
+  tables: readonly Map<string, OpenTable>[],
+  nowhere: Set<string>,
+): void {
   const { members } = rules;
   const tensors = members.map(({ checkpoint, rows }) => {
     const tensor = findTied(checkpoint, name, [name]);
@@ -144,7 +150,7 @@ function addTables(name: string, rules: Rules, tables: readonly Map<string, Open
 }
 
 /** Embedding and head mostly have the same holders, and then the same rows. */
-function rowsFor(rules: Rules, holders: readonly number[], of: number, nowhere: Set<string>): RowPlan {
+function rowsFor(rules: RowRules, holders: readonly number[], of: number, nowhere: Set<string>): RowPlan {
   let known = plans.get(rules);
   if (known === undefined) plans.set(rules, (known = new Map()));
   const key = `${of}:${holders.join()}`;
@@ -226,7 +232,7 @@ async function withFiles(
     const kept = checkpoint.sideFiles.filter(({ name }) => !isTokenizerFile(name) && name !== generation?.name);
     return {
       ...checkpoint,
-      ...(index === owner && configOf(own, vocabulary, notes)),
+      ...configOf(members[index]!, vocabulary, index === owner ? notes : []),
       sideFiles: [
         ...kept,
         ...(index === owner && generation !== null ? [generation] : []),

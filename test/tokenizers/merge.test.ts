@@ -174,6 +174,34 @@ describe("a merge of models with different vocabularies", () => {
     }
   });
 
+  it("is what a recipe of mergekit asks for", async () => {
+    const recipe = place("mergekit.yml");
+    const entries = MODELS.map((name) => `  - {model: ${place("models", name)}, parameters: {weight: 0.5}}`).join("\n");
+    const rest = `base_model: ${place("models/base")}\nmodels:\n${entries}\ndtype: bfloat16\n`;
+    const wish = 'tokenizer: {source: union, tokens: {"<|end|>": {source: {kind: zero}, force: true}}}';
+    writeFileSync(recipe, `merge_method: task_arithmetic\n${rest}${wish}\nchat_template: chatml\n`);
+    const out = place("from-mergekit");
+    const { code, err } = await mergewright("merge", recipe, "-o", out);
+    assert.equal(code, 0, err);
+    const parameters = { lambda: 1 };
+    const models = MODELS.map((name) => ({ model: place("models", name), weight: 0.5 }));
+    const tokenizer = { tokens: { "<|end|>": { source: { kind: "zero" }, force: true } } };
+    const native = await merge({
+      method: "task_arithmetic",
+      base: place("models/base"),
+      models,
+      parameters,
+      tokenizer,
+    });
+    assert.deepEqual(await tensorsIn(out), await tensorsIn(native));
+    assert.match(readFileSync(path.join(out, "chat_template.jinja"), "utf8"), /im_start/);
+    writeFileSync(
+      recipe,
+      `merge_method: linear\n${rest.replace("dtype", "parameters: {weight: 1}\ndtype")}tokenizer_source: base\n`,
+    );
+    assert.equal((await mergewright("merge", recipe, "-o", place("from-mergekit-2"))).code, 0);
+  });
+
   it("is verified, found up to date, and made again when an input or the recipe changes", async () => {
     const out = place("again");
     const recipe = place("recipe.yaml");

@@ -6,6 +6,7 @@ import type { Checkpoint } from "../../src/models/model.js";
 import { widen } from "../../src/numbers/convert.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
 import { readRecipe } from "../../src/recipes.js";
+import type { RecipeObject } from "../../src/recipes.js";
 import { withVocabulary } from "../../src/tokenizers/wrap.js";
 import { addedToken, bpe, openModel, unigram, valueOf, withAdded } from "./support.js";
 import type { Json, ModelSpec } from "./support.js";
@@ -44,6 +45,7 @@ async function show(
   models: readonly ModelSpec[],
   base: ModelSpec | null = null,
   more: Readonly<Record<string, ModelSpec>> = {},
+  recipeMore: Partial<RecipeObject> = {},
 ): Promise<Shown> {
   const names = models.map((_, index) => "abcdef"[index]!);
   const recipe = readRecipe({
@@ -51,6 +53,7 @@ async function show(
     ...(base !== null && { base: "base" }),
     models: names,
     tokenizer,
+    ...recipeMore,
   });
   const opened = await Promise.all(models.map((spec, index) => openModel(names[index]!, spec)));
   const inputs = {
@@ -180,6 +183,13 @@ describe("the rows of a union", () => {
     );
   });
 
+  it("are zeros where only a model that is not merged has them and mergekit is followed strictly", async () => {
+    const lender = { tokenizer: ids("u", "lent"), seed: 9 };
+    const { models, notes } = await show({ source: "lender" }, [a, b], base, { lender }, { compat: "strict" });
+    assert.deepEqual((await models[0]!.rows())[1], zero);
+    assert.match(notes.join(), /theirs are zeros: "lent"/);
+  });
+
   it("are the same for embedding, head and bias of the head", async () => {
     const [one, two] = [a, b].map((spec) => ({ ...spec, bias: true }));
     const { models } = await show("union", [one!, two!], { ...base, bias: true });
@@ -247,6 +257,11 @@ describe("the vocabulary of one model", () => {
     assert.deepEqual(JSON.parse(configText!), config);
   });
 
+  it("is in the config of every model, which a separate head is written with", async () => {
+    const { models } = await show("union", [a], base);
+    assert.equal(models[0]!.checkpoint.config!["vocab_size"], 5);
+  });
+
   it("takes along the generation config of that model, else its numbers", async () => {
     const files = { "generation_config.json": '{"eos_token_id": [3, 0], "bos_token_id": 2, "top_p": 0.9}' };
     const { text, notes } = await show("a", [a], { ...base, files });
@@ -282,6 +297,12 @@ describe("padding", () => {
   it("goes where it is asked to", async () => {
     const { models, base: shownBase } = await show({ source: "union", keep_padding: false }, [a], base);
     assert.deepEqual([models[0]!.shape[0], shownBase!.checkpoint.config!["vocab_size"]], [5, 5]);
+  });
+
+  it("is lost where mergekit is followed strictly, with a warning", async () => {
+    const { models, notes } = await show("base", [a], base, {}, { compat: "strict" });
+    assert.equal(models[0]!.shape[0], 4);
+    assert.match(notes.join(), /4 rows of padding of base are lost, as in mergekit/);
   });
 
   it("fills up to a multiple with the average of the tokens' rows, as the model sees them", async () => {
