@@ -80,7 +80,10 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
       const artifact = manifestOf(plan, recipe.method, result);
       const manifest = artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }];
-      const told = { ...result, warnings: [...result.warnings, ...(artifact?.warnings ?? [])] };
+      const told =
+        artifact === null
+          ? result
+          : { ...result, kept: artifact.manifest.tasks, warnings: [...result.warnings, ...artifact.warnings] };
       const provenance = provenanceOf(recipe, plan, told, contents, manifest);
       await writeSideFiles(plan, inputs, workspace);
       for (const { file, text } of manifest) workspace.writeWhole(file, encode(text));

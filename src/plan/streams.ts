@@ -15,6 +15,11 @@ export function isMerged({ shards }: Checkpoint): boolean {
   return shards[0]?.source.address?.kind === "merge";
 }
 
+/** Whether tensors of a checkpoint are computed where they are read, in F32 whatever they would be stored in. */
+export function isComputed({ shards }: Checkpoint): boolean {
+  return shards.some(({ source: { address } }) => address?.kind === "merge" || address?.kind === "task");
+}
+
 /** Weight files that are read for a plan, those of the merges among its inputs included. */
 export function storedSources(plan: Plan): PlannedSource[] {
   // Rows in another vocabulary are no file; the files that they come from are.

@@ -9,7 +9,7 @@ import type { Recipe } from "../recipe/recipe.js";
 import { layerScale, scaleLambda } from "./lines.js";
 import type { LayerScale } from "./lines.js";
 import { cutsOf } from "./prune.js";
-import { isMerged } from "./streams.js";
+import { isComputed } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
 
@@ -412,7 +412,7 @@ function warnOfNarrowing({ recipe, models }: Context, tensors: readonly Unplaced
   const wide = merged.filter(isWide).length;
   const bytes = (dtype: Dtype) => DTYPE_BYTES[dtype];
   const narrowed = merged.filter(({ dtype, inputs }) =>
-    inputs.some(({ model, stream }) => bytes(stream.dtype) > bytes(dtype) && !isMerged(models[model]!)),
+    inputs.some(({ model, stream }) => bytes(stream.dtype) > bytes(dtype) && !isComputed(models[model]!)),
   );
   return [
     ...(wide > 0 ? [`${wide} tensors are F64; their entries are rounded to f32 before merging`] : []),

@@ -27,7 +27,7 @@ export function modelCard(recipe: Recipe, plan: Plan, provenance: Provenance): s
     codeBlock(provenance.recipe, "yaml"),
     "## Result",
     resultList(recipe, plan, provenance),
-    ...keptTable(plan, provenance),
+    ...keptTable(recipe, plan, provenance),
     ...warningList(provenance),
     "## Use",
     useSection(recipe, plan),
@@ -44,7 +44,7 @@ function header(recipe: Recipe, plan: Plan): string {
     "---",
     "base_model:",
     ...[...new Set(labels)].map((label) => `- ${JSON.stringify(label)}`),
-    ...(configOf(plan) === null ? [] : ["library_name: transformers"]),
+    ...(configOf(plan) === null || recipe.method.masking !== undefined ? [] : ["library_name: transformers"]),
     "tags:",
     "- merge",
     "- mergewright",
@@ -134,7 +134,7 @@ function headLines({ heads }: Recipe, plan: Plan): string[] {
   return folders.length === 0 ? [] : [`each model's own excluded tensors: ${folders.map(codeSpan).join(", ")}`];
 }
 
-function keptTable(plan: Plan, { counts: { kept } }: Provenance): string[] {
+function keptTable({ method }: Recipe, plan: Plan, { counts: { kept } }: Provenance): string[] {
   if (kept === null) return [];
   const models = plan.inputs.filter(({ role }) => role === "model");
   const rows = models.flatMap(({ name }) => {
@@ -143,7 +143,12 @@ function keptTable(plan: Plan, { counts: { kept } }: Provenance): string[] {
     const share = count.entries === 0 ? "" : percentText(count.kept / count.entries);
     return [[codeSpan(name), countText(count.kept), countText(count.entries), share]];
   });
-  return [markdownTable(["model", "entries kept by the trim", "of", "share"], rows)];
+  return [
+    markdownTable(
+      ["model", `entries kept by the ${method.masking === undefined ? "trim" : "mask"}`, "of", "share"],
+      rows,
+    ),
+  ];
 }
 
 function warningList({ warnings }: Provenance): string[] {
@@ -163,6 +168,12 @@ function configOf(plan: Plan): Readonly<Record<string, unknown>> | null {
 
 function useSection(recipe: Recipe, plan: Plan): string {
   const config = configOf(plan);
+  if (recipe.method.masking !== undefined) {
+    const command = `mergewright materialize ${PLACE} --task ${recipe.models[0]!.name} -o path/to/the/model`;
+    const text =
+      "This is an artifact, not a checkpoint: it holds what the tasks share and what each has of its own. The base is not in it. The model of a task is written by";
+    return `${text}\n\n${codeBlock(command, "sh")}`;
+  }
   if (config === null) {
     return "There is no config.json among the inputs; the weights are plain safetensors files and load with any reader of them.";
   }

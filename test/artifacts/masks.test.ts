@@ -4,96 +4,19 @@ import fs from "node:fs";
 import path from "node:path";
 import { after, describe, it } from "node:test";
 import { inspectArtifact } from "../../src/artifacts/inspect.js";
-import { narrow, widen } from "../../src/numbers/convert.js";
-import { DTYPE_BYTES } from "../../src/numbers/dtypes.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
 import { mergeModels } from "../../src/merge.js";
 import { verifyOutput } from "../../src/analyse/verify.js";
 import { Folder, readTensors, recipeOf, valuesOf } from "../laws/support/family.js";
-import { floatsOf, open, part, SHAPES, write, writeFamily } from "./support.js";
+import { expect, rounded, RULES } from "./naive.js";
+import type { Expected } from "./naive.js";
+import { floatsOf, open, sameFloats, part, SHAPES, write, writeFamily } from "./support.js";
 import type { Family } from "./support.js";
 
 const { fround } = Math;
 const folder = new Folder();
 after(() => folder.remove());
-
-function rounded(values: Float32Array, dtype: FloatDtype): Float32Array {
-  const bytes = new Uint8Array(values.length * DTYPE_BYTES[dtype]);
-  narrow(dtype, values, bytes);
-  const out = new Float32Array(values.length);
-  widen(dtype, bytes, out);
-  return out;
-}
-
-interface Expected {
-  readonly shared: Map<string, Float32Array>;
-  /** Per task and tensor. */
-  readonly masks: readonly Map<string, readonly boolean[]>[];
-  readonly scales: readonly number[];
-}
-
-type Unify = (changes: readonly number[]) => number;
-type Keeps = (change: number, shared: number) => boolean;
-
-const elect: Unify = (changes) => {
-  const sum = changes.reduce((total, change) => fround(total + change), 0);
-  const side = changes.filter((change) => (sum > 0 ? change > 0 : change < 0));
-  return side.reduce((most, change) => (Math.abs(change) > Math.abs(most) ? change : most), 0);
-};
-
-async function expect(
-  { base, models }: Family,
-  names: readonly string[],
-  dtype: FloatDtype,
-  rule: {
-    unify: Unify;
-    keeps: Keeps;
-    scale: (parts: readonly { n: number; change: number; shared: number }[]) => number;
-  },
-): Promise<Expected> {
-  const weights = await floatsOf(base);
-  const tuned = await Promise.all(models.map((model) => floatsOf(model)));
-  const shared = new Map<string, Float32Array>();
-  const masks = models.map(() => new Map<string, readonly boolean[]>());
-  const sums = models.map((): { n: number; change: number; shared: number }[] => []);
-  for (const name of names) {
-    const zero = weights.get(name)!;
-    const changes = tuned.map((model) => model.get(name)!.map((value, p) => fround(value - zero[p]!)));
-    const united = rounded(
-      zero.map((_, p) => rule.unify(changes.map((change) => change[p]!))),
-      dtype,
-    );
-    shared.set(name, united);
-    for (const [task, change] of changes.entries()) {
-      const mask = [...change].map((value, p) => rule.keeps(value, united[p]!));
-      masks[task]!.set(name, mask);
-      let [own, kept] = [0, 0];
-      for (const [p, isKept] of mask.entries()) {
-        own += Math.abs(change[p]!);
-        if (isKept) kept += Math.abs(united[p]!);
-      }
-      sums[task]!.push({ n: mask.length, change: own, shared: kept });
-    }
-  }
-  return { shared, masks, scales: sums.map((parts) => rule.scale(parts)) };
-}
-
-const RULES = {
-  "per-tensor-mean": {
-    unify: elect,
-    keeps: (c: number, s: number) => Math.sign(c) === Math.sign(s) && c !== 0,
-    scale: (parts: readonly { n: number; change: number; shared: number }[]) =>
-      parts.reduce((sum, { n, change }) => sum + change / n, 0) /
-      parts.reduce((sum, { n, shared }) => sum + shared / n, 0),
-  },
-  global: {
-    unify: elect,
-    keeps: (c: number, s: number) => Math.sign(c) === Math.sign(s) && c !== 0,
-    scale: (parts: readonly { change: number; shared: number }[]) =>
-      parts.reduce((sum, { change }) => sum + change, 0) / parts.reduce((sum, { shared }) => sum + shared, 0),
-  },
-};
 
 async function checkArtifact(
   out: string,
@@ -107,7 +30,7 @@ async function checkArtifact(
   assert.deepEqual([...stored.keys()].sort(), [...names].sort());
   for (const [name, one] of stored) {
     assert.equal(one.dtype, dtype);
-    assert.deepEqual(valuesOf(one), expected.shared.get(name), name);
+    assert.ok(sameFloats(valuesOf(one), expected.shared.get(name)!), name);
   }
   const artifact = await open(out);
   try {
@@ -132,7 +55,7 @@ async function checkArtifact(
     const weights = await floatsOf(family.base);
     for (const [index, task] of tasks.entries()) {
       const made = folder.fresh();
-      await write(out, { task, out: made, threads: 2 });
+      await write(out, { task, out: made, threads: 1 });
       const model = await readTensors(made);
       const scale = fround(artifact.manifest.tasks[index]!.scale);
       for (const name of names) {
@@ -143,9 +66,10 @@ async function checkArtifact(
           .map((zero, p) => (mask[p] ? fround(zero + fround(scale * shared[p]!)) : zero));
         const found = model.get(name)!;
         assert.equal(found.dtype, dtype);
-        assert.deepEqual(valuesOf(found), rounded(values, dtype), `${task}: ${name}`);
+        assert.ok(sameFloats(valuesOf(found), rounded(values, dtype)), `${task}: ${name}`);
         const read = await artifact.readTensor(task, name);
-        assert.deepEqual({ ...read, bytes: Buffer.from(read.bytes) }, { ...found, bytes: Buffer.from(found.bytes) });
+        assert.ok(Buffer.from(read.bytes).equals(found.bytes));
+        assert.deepEqual([read.name, read.dtype, read.shape], [found.name, found.dtype, found.shape]);
       }
       assert.deepEqual([...model.keys()].sort(), Object.keys(SHAPES).sort());
       assert.ok((await verifyOutput(made, nodePlatform, { threads: 1, inputs: true })).ok);

@@ -68,3 +68,9 @@ export function open(label: string, options: OpenArtifactOptions = {}): Promise<
 export function write(label: string, options: Omit<MaterializeOptions, "threads"> & { threads?: number }) {
   return materialize(label, nodePlatform, { threads: 1, ...options });
 }
+
+/** Bit for bit; deepEqual takes seconds for as many entries. */
+export function sameFloats(found: Float32Array, expected: Float32Array): boolean {
+  const bytes = ({ buffer, byteOffset, byteLength }: Float32Array) => Buffer.from(buffer, byteOffset, byteLength);
+  return bytes(found).equals(bytes(expected));
+}

@@ -89,8 +89,15 @@ function describe(report: MergeReport, method: Method, terminal: Terminal): stri
     facts(summaryOf(report, method), terminal),
     ...(models.some(({ kept }) => kept !== null) ? [keptTable(report, terminal)] : []),
     ...warningList(warnings, terminal),
-    `next: mergewright verify ${harmless(shellWord(out))}`,
+    ...nextSteps(out, method, models[0]!.name),
   ].join("\n\n");
+}
+
+function nextSteps(out: string, { masking }: Method, task: string): string[] {
+  const folder = harmless(shellWord(out));
+  if (masking === undefined) return [`next: mergewright verify ${folder}`];
+  const name = harmless(shellWord(task));
+  return [`next: mergewright inspect ${folder}, mergewright materialize ${folder} --task ${name} -o ${name}`];
 }
 
 function summaryOf(report: MergeReport, method: Method): (readonly [string, string])[] {

@@ -43,7 +43,7 @@ export function defaultThreads(): number {
  * `ARTIFACT#TASK` (`ARTIFACT` alone where it has one task).
  * @param base what an artifact is read over, instead of the base that it names.
  */
-export function openModel(label: string, base: string | null = null): Promise<Checkpoint> {
+export async function openModel(label: string, base: string | null = null): Promise<Checkpoint> {
   const reference = taskReference(label);
   if (reference === null) return openCheckpoint(label, folderOf(label));
   return openTaskModel(reference.folder, reference.task, nodePlatform, { base });
