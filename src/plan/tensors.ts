@@ -155,11 +155,15 @@ class Accounting {
     };
   }
 
-  #merge(wanted: Wanted, reference: Found): Unplaced {
+  /** `null`: in a recipe of mergekit, a tensor that the base lacks and that is a change of nothing. */
+  #merge(wanted: Wanted, reference: Found): Unplaced | null {
     const { recipe, isWritten } = this.#context;
     const { name } = wanted;
     const base = wanted.base === null ? null : this.#find(wanted.base.model, wanted.base.name);
     const { found, places, lacking } = this.#members(wanted, reference);
+    const baseless = wanted.base !== null && base === null && needsBase(recipe.method);
+    if (baseless && recipe.compat !== "none" && recipe.method.models.max !== 1 && recipe.method.base !== "member")
+      return null;
     const alone = this.#alone(wanted, base, found);
     if (alone !== null) return alone;
     if (lacking.length > 0) this.warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);

@@ -10,7 +10,6 @@ import { methods } from "../../src/methods/catalogue.js";
 import { parseRecipe } from "../../src/recipe/native.js";
 import { overrideRecipe, recipeFromOptions } from "../../src/recipe/options.js";
 import { flatPlace, patternsOf, settingsFor } from "../../src/recipe/pattern.js";
-import type { Recipe } from "../../src/recipe/recipe.js";
 import { stringifyRecipe } from "../../src/recipe/write.js";
 
 const RECIPES = [
@@ -20,6 +19,9 @@ const RECIPES = [
   "method: task_arithmetic\nbase: &b ./b\nmodels: [*b, c]\ndare: {drop: 0.9, rescale: true}\noutput: {dtype: bfloat16, shard_size: 5GB}\n",
   '%YAML 1.2\n---\n# note\nmethod: ties\ndialect: paper\nbase: |-\n  b\nmodels: [a, a]\nallow_duplicates: true\nparameters:\n  lambda:\n    patterns:\n      "*": 1e-5\n...\n',
   "merge_method: ties\nbase_model: b\nmodels:\n  - model: a\n    parameters: {weight: 0.5}\ndtype: float16\n",
+  "slices:\n- sources:\n  - {model: a, layer_range: [0, 4], parameters: {weight: [{filter: mlp, value: [0, 1]}, {value: 1e-1}]}}\n  - {model: b, layer_range: [2, 6]}\n  parameters: {weight: 0.5}\nmerge_method: linear\ntokenizer: {source: union, tokens: {<x>: {source: {kind: zero}}}}\nchat_template: auto\n",
+  "merge_method: linear\nname: n\nmodels: [{model: a}, {model: {model: {path: c+d}}}]\nparameters: {weight: 1}\n---\nmerge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: n}]\nparameters: {t: [0, 0.5, 1]}\ncompat: strict\nwrong: 1\n",
+  "method: average\nmodules:\n  m:\n    slices:\n    - models: [{model: a, layers: [0, 2]}, b]\n      base_layers: [0, 2]\nparameters: {weight: {value: null, patterns: {'*': [1, 2]}}}\n",
 ];
 const SCRAPS =
   "\n|\n  |\n- |: |:|, |[|]|{|}|&a |*a|!!str |!x |<<: |? |# |'|\"|\\|%|---\n|...\n|>\n|-|~|null|true|.nan|.inf|1e999|-0|0x1|1e-5|\t|\r\n|\u0000|\u0085|\u2028|\ufeff|\ud800|💡|__proto__|constructor|method|models|parameters|patterns|value|density|weight|drop|*.{a,b}[!c]?|merge_method".split(
@@ -62,7 +64,7 @@ function mutate(text: string, below: (n: number) => number): string {
 }
 
 /** The recipe, or `null` after an error as promised. */
-function attempt(run: () => Recipe, input: unknown): Recipe | null {
+function attempt<Result>(run: () => Result, input: unknown): Result | null {
   try {
     return run();
   } catch (error) {
@@ -94,7 +96,7 @@ describe("a hostile recipe", () => {
       recipes++;
       if (round % 10 !== 0) continue;
       const all = recipe.models.map((_, index) => index);
-      settingsFor(recipe, flatPlace("model.layers.0.mlp.w", 0.5, all));
+      attempt(() => settingsFor(recipe, flatPlace("model.layers.0.mlp.w", 0.5, all)), text);
       for (const { where } of patternsOf(recipe)) assert.ok(where.line !== undefined);
       const written = stringifyRecipe(recipe);
       assert.equal(stringifyRecipe(parseRecipe(written, { methods })), written, text);

@@ -166,6 +166,17 @@ chat_template: chatml
     assert.equal(overrideRecipe(TIES, { compat: "strict" }, { methods }).compat, "strict");
   });
 
+  it("tells of sources that mergekit would forget", () => {
+    const { notes } = parse(`
+merge_method: linear
+parameters: {weight: 1}
+slices:
+  - sources: [{model: a, layer_range: [0, 1]}]
+  - sources: [{model: a, layer_range: [1, 2]}, {model: b, layer_range: [1, 2]}]
+`);
+    assert.match(notes.join(), /first 1 sources of the last slice; here all 2/);
+  });
+
   it("says what it does not use", () => {
     const notes = (text: string) => parse(text).notes;
     const head =

@@ -92,7 +92,6 @@ class MergekitReading {
   #known!: MergekitMethod;
   #method!: Method;
   #name = "";
-  /** Parameters that are set somewhere, or have a default. */
   #base: string | null = null;
 
   constructor(reading: Reading, context: RecipeContext, compat: Exclude<Compat, "none">) {
@@ -387,7 +386,18 @@ class MergekitReading {
       }
       return this.#slice(sources, entries.get("base_model"), entries.get("parameters"), at, place, false);
     });
+    this.#noteTruncation(slices);
     return slices;
+  }
+
+  /** mergekit pairs the sources of the first and of the last slice, and forgets those without a partner. */
+  #noteTruncation(slices: readonly Slice[]): void {
+    const countOf = (slice: Slice) => slice.members.length + (slice.base === null ? 0 : 1);
+    const [first, last] = [slices[0]!, slices.at(-1)!].map(countOf);
+    if (last! <= first!) return;
+    this.#notes.push(
+      `mergekit takes what lies behind the layers from the first ${first} sources of the last slice; here all ${last} take part`,
+    );
   }
 
   #slice(
@@ -462,9 +472,8 @@ class MergekitReading {
   }
 
   #source(node: Node, path: string, isWhole: boolean): Source | null {
-    const known = isWhole ? ["model", "parameters", "layer_range"] : ["model", "parameters", "layer_range"];
     note(this.#reading, path, node.where);
-    const entries = this.#entries(node, path, known);
+    const entries = this.#entries(node, path, ["model", "parameters", "layer_range"]);
     const model = entries?.get("model");
     if (entries === null || model === undefined) {
       if (entries !== null) wrongType(this.#reading, node, path, "{model: ..., parameters: ...}");
