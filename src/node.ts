@@ -29,8 +29,11 @@ import type { MergeOptions, MergeResult } from "./merge.js";
 import type { Plan } from "./plan/types.js";
 import type { OwnMethod } from "./methods/define.js";
 import type { Method } from "./methods/method.js";
+import { nodeMachine } from "./platform/node/machine.js";
 import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
+import { checkRecipe } from "./preflight/check.js";
+import type { CheckOptions, Preflight } from "./preflight/check.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -38,7 +41,16 @@ export * from "./common.js";
 export { fileSink, fileSource } from "./platform/node/files.js";
 export { openModel } from "./platform/node/platform.js";
 export { readRecipe };
-export type { Artifact, ArtifactInspection, Comparison, Inspection, Materialized, RecipeObject, Verification };
+export type {
+  Artifact,
+  ArtifactInspection,
+  Comparison,
+  Inspection,
+  Materialized,
+  Preflight,
+  RecipeObject,
+  Verification,
+};
 
 /** Threads default to one per processor. */
 type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
@@ -77,6 +89,16 @@ export async function merge(
 /** What a merge would do, from headers alone. */
 export async function plan(recipe: string | RecipeObject, { use = [] }: UseOptions = {}): Promise<Plan> {
   return planMerge(await recipeOf(recipe, await loadMethods(use)), nodePlatform);
+}
+
+/** What could go wrong with a merge: headers, configs, tokenizers and a small sample of the weights. Writes nothing. */
+export async function check(
+  recipe: string | RecipeObject,
+  options: Threaded<CheckOptions> & UseOptions = {},
+): Promise<Preflight> {
+  const own = await loadMethods(options.use ?? []);
+  const platform = { ...platformWith(own), ...nodeMachine };
+  return checkRecipe(await recipeOf(recipe, own), platform, threaded<CheckOptions>(options));
 }
 
 /** Tensors, sizes and formats of a model; norms where asked for. */

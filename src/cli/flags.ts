@@ -142,6 +142,12 @@ export const out: Flag = {
   required: true,
 };
 
+export const place: Flag = {
+  spelling: "-o, --out <folder>",
+  text: "folder that the merge would write, to look at the room there; the current one by default",
+  group: "Output",
+};
+
 export const force: Flag = {
   spelling: "--force",
   text: "start over and replace what the output folder holds",
@@ -172,6 +178,12 @@ export const density: Flag = {
   text: "share of each change kept before conflicts are counted again; 0.2 by default",
   group: "Run",
   read: (text) => share(text, "--density"),
+};
+
+export const headers: Flag = {
+  spelling: "--headers",
+  text: "look at headers, configs and tokenizers only; no weights are read",
+  group: "Run",
 };
 
 export const norms: Flag = {

@@ -29,6 +29,7 @@ export interface FlagValues {
   readonly threads?: number;
   readonly density?: number;
   readonly norms?: boolean;
+  readonly headers?: boolean;
   readonly inputs?: boolean;
   readonly task?: string;
   readonly all?: boolean;
@@ -139,6 +140,17 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/materialize.js")).materialize,
+  },
+  {
+    name: "check",
+    argument: RECIPE_ARGUMENT,
+    summary: "look for what could go wrong with a merge, before it is made",
+    details:
+      `${RECIPE_DETAILS}\n\nReads headers, configs, tokenizers and a small sample of the weights; writes nothing. ` +
+      "Exit code 1 where a problem is found, 0 with warnings.",
+    examples: ["mergewright check recipe.yaml", "mergewright check recipe.yaml -o /data/merged --json"],
+    flags: [...flags.recipeFlags, flags.place, flags.headers, flags.threads, flags.json],
+    load: async () => (await import("./verbs/check.js")).check,
   },
   {
     name: "inspect",
