@@ -18,7 +18,7 @@ import { configFindings } from "./config.js";
 import { costFindings, costOf } from "./cost.js";
 import type { Cost, Machine } from "./cost.js";
 import type { Finding, Named } from "./findings.js";
-import { labelOfMerge, planFindings, planProblem, quirkFindings } from "./plan.js";
+import { labelOfMerge, planFindings, planProblem, mergekitFindings } from "./plan.js";
 import { MOST_COMPARED, sampleModels } from "./sample.js";
 import type { Sampled } from "./sample.js";
 import { formatFindings, tensorFindings } from "./tensors.js";
@@ -110,7 +110,7 @@ async function checkOne(
   const { base } = inputs;
   const models = inputs.models.map((checkpoint, index): Named => ({ name: recipe.models[index]!.name, checkpoint }));
   const all: Named[] = [...(base === null ? [] : [{ name: base.name, checkpoint: base }]), ...models];
-  if (plan !== null) findings.push(...planFindings(plan), ...formatFindings(plan), ...quirkFindings(recipe, plan));
+  if (plan !== null) findings.push(...planFindings(plan), ...formatFindings(plan), ...mergekitFindings(recipe, plan));
   // Slices put tensors together under new names, so that equal names say nothing.
   if (recipe.layout === null) findings.push(...tensorFindings(recipe, all, plan !== null));
   findings.push(...configFindings(all, recipe.tokenizer !== null), ...(await tokenFindings(recipe, all)));

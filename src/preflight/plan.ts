@@ -2,8 +2,7 @@
 import { describePlace, type MergewrightError } from "../errors.js";
 import type { Plan } from "../plan/types.js";
 import type { Recipe } from "../recipe/recipe.js";
-import { countOf } from "../report/units.js";
-import { fewOf } from "./findings.js";
+import { mergekitDifferences } from "../report/differences.js";
 import type { Finding } from "./findings.js";
 
 /** A merge that cannot be planned. Its differences in tensors are told by tensorFindings, all of them. */
@@ -58,24 +57,15 @@ export function planFindings(plan: Plan): Finding[] {
     });
 }
 
-/** Where mergekit 0.1.5 computes something else for these values. */
-export function quirkFindings(recipe: Recipe, plan: Plan): Finding[] {
-  const quirk = recipe.method.quirk?.bind(recipe.method);
-  if (quirk === undefined) return [];
-  const tensors = new Map<string, string[]>();
-  for (const { name, shape, settings, action } of plan.tensors) {
-    const sentence = action === "merge" ? quirk(settings!, { name, shape }) : null;
-    if (sentence !== null) tensors.set(sentence, [...(tensors.get(sentence) ?? []), name]);
-  }
+/** Where mergekit 0.1.5 computes something else, for a recipe of its own. */
+export function mergekitFindings(recipe: Recipe, plan: Plan): Finding[] {
   const isStrict = recipe.compat === "strict";
-  return [...tensors].map(([sentence, names]): Finding => {
-    const where =
-      names.length === plan.tensors.length ? "all tensors" : `${countOf(names.length, "tensor")}: ${fewOf(names)}`;
+  return mergekitDifferences(recipe, plan).map((what): Finding => {
     return {
-      ...{ level: "note", topic: "mergekit", what: `${sentence} (${where})` },
+      ...{ level: "note", topic: "mergekit", what },
       advice: isStrict
-        ? "remove compat: strict for what the method's paper means"
-        : "write compat: strict into a mergekit recipe where its numbers are wanted",
+        ? "remove compat: strict where the right numbers are wanted rather than mergekit's"
+        : "write compat: strict where mergekit's own numbers are wanted as far as they can be had",
     };
   });
 }
