@@ -38,14 +38,27 @@ const bin = path.join(root, "bin/mergewright.js");
 interface Row {
   readonly name: string;
   readonly models: number;
-  readonly recipe: Readonly<Record<string, unknown>>;
   readonly base: boolean;
-  /** The same job for mergekit. */
-  readonly mergekit?: { readonly method: string; readonly density?: number; readonly t?: number };
+  /** A native recipe without its checkpoints; without one, the recipe of mergekit is what Mergewright runs too. */
+  readonly recipe?: Readonly<Record<string, unknown>>;
+  /** A recipe of mergekit without its checkpoints, which it runs if there is one; `each` are parameters of every model. */
+  readonly mergekit?: {
+    readonly method: string;
+    readonly each?: Readonly<Record<string, number>>;
+    readonly parameters?: Readonly<Record<string, number | boolean>>;
+    /** dtype of the recipe; bfloat16 if absent. */
+    readonly dtype?: string;
+  };
 }
 
 const ROWS: readonly Row[] = [
-  { name: "average", models: 3, base: false, recipe: { method: "average" }, mergekit: { method: "linear" } },
+  {
+    name: "average",
+    models: 3,
+    base: false,
+    recipe: { method: "average" },
+    mergekit: { method: "linear", each: { weight: 1 } },
+  },
   { name: "task_arithmetic", models: 3, base: true, recipe: { method: "task_arithmetic" } },
   { name: "ties, global trim", models: 3, base: true, recipe: { method: "ties" } },
   { name: "ties, trim per tensor", models: 3, base: true, recipe: { method: "ties", parameters: { trim: "tensor" } } },
@@ -54,30 +67,42 @@ const ROWS: readonly Row[] = [
     models: 3,
     base: true,
     recipe: { method: "ties/mergekit", parameters: { density: 0.2 } },
-    mergekit: { method: "ties", density: 0.2 },
+    mergekit: { method: "ties", each: { weight: 1, density: 0.2 } },
   },
   { name: "dare + task_arithmetic", models: 3, base: true, recipe: { method: "task_arithmetic", dare: { drop: 0.9 } } },
-  {
-    name: "slerp",
-    models: 1,
-    base: true,
-    recipe: { method: "slerp/mergekit", parameters: { t: 0.5 } },
-    mergekit: { method: "slerp", t: 0.5 },
-  },
-  {
-    name: "model_stock",
-    models: 3,
-    base: true,
-    recipe: { method: "model_stock/mergekit" },
-    mergekit: { method: "model_stock" },
-  },
+  { name: "ties, global trim, 8 models", models: 8, base: true, recipe: { method: "ties" } },
   {
     name: "model_stock by rows",
     models: 3,
     base: true,
     recipe: { method: "model_stock", parameters: { filter_wise: true } },
   },
-  { name: "ties, global trim, 8 models", models: 8, base: true, recipe: { method: "ties" } },
+  { name: "pcb", models: 3, base: true, recipe: { method: "pcb" } },
+  { name: "emr", models: 3, base: true, recipe: { method: "emr" } },
+  // Recipes of mergekit, which both run unchanged.
+  { name: "mergekit linear", models: 3, base: false, mergekit: { method: "linear", each: { weight: 1 } } },
+  { name: "mergekit slerp", models: 1, base: true, mergekit: { method: "slerp", parameters: { t: 0.4 } } },
+  { name: "mergekit model_stock", models: 3, base: true, mergekit: { method: "model_stock" } },
+  {
+    name: "mergekit dare_ties",
+    models: 3,
+    base: true,
+    mergekit: { method: "dare_ties", each: { weight: 1, density: 0.2 } },
+  },
+  {
+    name: "mergekit breadcrumbs",
+    models: 3,
+    base: true,
+    mergekit: { method: "breadcrumbs", each: { weight: 1, density: 0.9, gamma: 0.01 } },
+  },
+  {
+    name: "mergekit della",
+    models: 3,
+    base: true,
+    mergekit: { method: "della", each: { weight: 1, density: 0.5, epsilon: 0.1 } },
+  },
+  { name: "mergekit sce", models: 3, base: true, mergekit: { method: "sce", parameters: { select_topk: 0.2 } } },
+  { name: "mergekit ties", models: 3, base: true, mergekit: { method: "ties", each: { weight: 1, density: 0.2 } } },
 ];
 
 interface Result {
@@ -176,13 +201,13 @@ async function floor({ models, base }: Row): Promise<number> {
 
 async function ours(row: Row): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "recipe.yaml");
-  const text = {
+  const native = {
     ...row.recipe,
     ...(row.base && { base: family[0] }),
     models: modelsOf(row.models),
     allow_duplicates: true,
   };
-  writeFileSync(recipe, JSON.stringify(text));
+  writeFileSync(recipe, JSON.stringify(row.recipe === undefined ? mergekitRecipe(row) : native));
   const threads = options.threads === undefined ? [] : ["--threads", options.threads];
   const { seconds, stdout } = await runWriting(process.execPath, [
     bin,
@@ -197,6 +222,17 @@ async function ours(row: Row): Promise<{ seconds: number; peakMegabytes: number 
   return { seconds, peakMegabytes: cost.peakMemoryBytes / 1e6 };
 }
 
+function mergekitRecipe({ models, base, mergekit }: Row): Record<string, unknown> {
+  const { method, each, parameters, dtype = "bfloat16" } = mergekit!;
+  return {
+    merge_method: method,
+    ...(base && { base_model: family[0] }),
+    models: modelsOf(models).map((model) => ({ model, ...(each && { parameters: each }) })),
+    ...(parameters && { parameters }),
+    dtype,
+  };
+}
+
 /** Python says how much memory its child took; Node does not. */
 const MEASURE = `
 import resource, subprocess, sys
@@ -204,15 +240,9 @@ subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 `;
 
-async function theirs({ models, mergekit }: Row, command: string): Promise<{ seconds: number; peakMegabytes: number }> {
+async function theirs(row: Row, command: string): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "mergekit.yaml");
-  const { method, density, t } = mergekit!;
-  const parameters = { weight: 1, ...(density !== undefined && { density }) };
-  const entries = modelsOf(models).map((model) => ({ model, parameters }));
-  const base = method === "linear" ? {} : { base_model: family[0] };
-  const global = t === undefined ? {} : { parameters: { t } };
-  const whole = { merge_method: method, ...base, models: entries, ...global, dtype: "bfloat16" };
-  writeFileSync(recipe, JSON.stringify(whole));
+  writeFileSync(recipe, JSON.stringify(mergekitRecipe(row)));
   const { seconds, stdout } = await runWriting("python3", [
     "-c",
     MEASURE,
