@@ -31,6 +31,7 @@ GERMAN = "zoo/language/german"
 
 TIES_ORDER = "equal magnitudes at the threshold: mergekit keeps those that an unstable sort leaves first, we the lowest indices"
 KL_NOISE = "float32 row divergences of mergekit are rounding noise around the threshold; ours are computed in float64"
+REDUCTIONS = "mergekit sums norms and inner products in float32; ours are float64 (the exact answer lies within one unit of ours)"
 BF16_STEPS = "mergekit rounds every step to bfloat16; ours rounds once"
 PROMOTED = "mergekit writes float32 although the recipe asks for bfloat16"
 
@@ -79,10 +80,11 @@ def cases():
         "della_linear": {"density": 1.0, "epsilon": 0.05},
     }
     ordered = {"ties", "breadcrumbs", "breadcrumbs_ties"}
+    spherical = {"nuslerp", "multislerp"}
     for method in weighted:
         base = BASE if method in based else None
         extra = fixed.get(method, {})
-        why = TIES_ORDER if method in ordered else None
+        why = TIES_ORDER if method in ordered else REDUCTIONS if method in spherical else None
         for name, weight in [("", 0.6), (" gradient", GRADIENT), (" filters", FILTERED)]:
             add(f"{method}{name}", recipe(method, both(weight=weight, **extra), base), why)
         add(f"{method} rounded once", recipe(method, both(weight=0.6, **extra), base, out_dtype="bfloat16"), why)
@@ -91,10 +93,10 @@ def cases():
         ("nearswap", {"t": 0.001}),
         ("arcee_fusion", {}),
     ]:
-        why = KL_NOISE if method == "arcee_fusion" else None
+        why = {"arcee_fusion": KL_NOISE, "slerp": REDUCTIONS}.get(method)
         add(method, recipe(method, [entry(GERMAN)], FRENCH, parameters=parameters), why)
         add(f"{method} rounded once", recipe(method, [entry(GERMAN)], FRENCH, parameters=parameters, out_dtype="bfloat16"), why)
-    add("slerp gradient and filters", recipe("slerp", [entry(GERMAN)], FRENCH, parameters={"t": [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]}, {"value": 0.5}]}))
+    add("slerp gradient and filters", recipe("slerp", [entry(GERMAN)], FRENCH, parameters={"t": [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]}, {"value": 0.5}]}), REDUCTIONS)
     for method, parameters in [
         ("karcher", {}),
         ("karcher", {"max_iter": 3, "tol": 1e-4}),
@@ -107,12 +109,12 @@ def cases():
     ]:
         base = None if method == "karcher" else BASE
         label = " ".join([method, *(f"{key} {value}" for key, value in parameters.items())])
-        why = TIES_ORDER if parameters.get("select_topk") == 0.4 else None
+        why = TIES_ORDER if parameters.get("select_topk") == 0.4 else REDUCTIONS if method in ("karcher", "model_stock") else None
         add(label, recipe(method, [entry(FRENCH), entry(GERMAN)], base, parameters=parameters), why)
-    add("nuslerp with a base", recipe("nuslerp", both(weight=0.5), BASE))
-    add("nuslerp rows", recipe("nuslerp", [entry(FRENCH, weight=0.3), entry(GERMAN, weight=0.9)], None, parameters={"nuslerp_flatten": False}))
-    add("nuslerp columns", recipe("nuslerp", [entry(FRENCH, weight=0.3), entry(GERMAN, weight=0.9)], None, parameters={"nuslerp_flatten": False, "nuslerp_row_wise": True}))
-    add("multislerp with a base", recipe("multislerp", both(weight=0.5), BASE))
+    add("nuslerp with a base", recipe("nuslerp", both(weight=0.5), BASE), REDUCTIONS)
+    add("nuslerp rows", recipe("nuslerp", [entry(FRENCH, weight=0.3), entry(GERMAN, weight=0.9)], None, parameters={"nuslerp_flatten": False}), REDUCTIONS)
+    add("nuslerp columns", recipe("nuslerp", [entry(FRENCH, weight=0.3), entry(GERMAN, weight=0.9)], None, parameters={"nuslerp_flatten": False, "nuslerp_row_wise": True}), REDUCTIONS)
+    add("multislerp with a base", recipe("multislerp", both(weight=0.5), BASE), REDUCTIONS)
     add("linear, not normalised", recipe("linear", [entry(FRENCH, weight=0.7), entry(GERMAN, weight=0.6)], parameters={"normalize": False}))
     add("linear with an unlisted base", recipe("linear", both(), BASE, parameters={"weight": 0.4}))
     add("linear bfloat16", recipe("linear", both(weight=0.3), dtype="bfloat16"))
@@ -142,7 +144,7 @@ def cases():
         {"sources": [layers(BASE, 0, 6), layers(FRENCH, 0, 6, weight=GRADIENT), layers(GERMAN, 0, 6, weight=0.3)]}]})
     add("slices, slerp per slice", {"merge_method": "slerp", "base_model": FRENCH, "dtype": "float32", "slices": [
         {"sources": [layers(FRENCH, 0, 2), layers(GERMAN, 0, 2)], "parameters": {"t": 0.2}},
-        {"sources": [layers(FRENCH, 2, 6), layers(GERMAN, 2, 6)], "parameters": {"t": [0, 1]}}]})
+        {"sources": [layers(FRENCH, 2, 6), layers(GERMAN, 2, 6)], "parameters": {"t": [0, 1]}}]}, REDUCTIONS)
 
     # Tokenizers; "extended" is the German model with two more tokens.
     for label, block in [
@@ -249,7 +251,7 @@ def main(words):
             result = compare(tensors(scratch / "theirs"), tensors(scratch / "ours"))
             explained = why is not None
             # In float32 both tools round differently on the way; the documented bound is a handful of units.
-            bound = 1 if body.get("out_dtype", body.get("dtype")) in ("bfloat16", "float16") else 16
+            bound = 1 if body.get("out_dtype", body.get("dtype")) in ("bfloat16", "float16") else 4
             wrong = bool(result["missing"] or result["shapes"]) or ((result["units"] > bound or result["formats"] > 0) and not explained)
             if wrong:
                 failures.append(name)
