@@ -78,26 +78,19 @@ def embedding(folder):
     raise RuntimeError(f"no embedding in {folder}")
 
 
-def run(scratch, name, tokenizer, base, models):
-    theirs = {
+def run(scratch, tokenizer, base, models):
+    recipe = {
         "merge_method": "task_arithmetic",
         "base_model": base,
         "models": [{"model": model, "parameters": {"weight": 0.5}} for model in models],
         "dtype": "float32",
         "tokenizer": tokenizer,
+        "chat_template": "auto",
     }
-    ours = {
-        "method": "task_arithmetic",
-        "base": base,
-        "models": [{"model": model, "weight": 0.5} for model in models],
-        "parameters": {"lambda": 1.0},
-        "tokenizer": {**tokenizer, "keep_padding": False},
-    }
-    (scratch / "theirs.yaml").write_text(json.dumps(theirs))
-    (scratch / "ours.yaml").write_text(json.dumps(ours))
+    (scratch / "recipe.yaml").write_text(json.dumps(recipe))
     quiet = dict(cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    subprocess.run([MERGEKIT, scratch / "theirs.yaml", scratch / "theirs", "--quiet"], **quiet)
-    subprocess.run(["node", "bin/mergewright.js", "merge", scratch / "ours.yaml", "-o", scratch / "ours"], **quiet)
+    subprocess.run([MERGEKIT, scratch / "recipe.yaml", scratch / "theirs", "--quiet"], **quiet)
+    subprocess.run(["node", "bin/mergewright.js", "merge", scratch / "recipe.yaml", "-o", scratch / "ours"], **quiet)
     return scratch / "theirs", scratch / "ours"
 
 
@@ -142,7 +135,7 @@ def main():
         for name, tokenizer, base, models in cases(inputs):
             place = scratch / name.replace(" ", "-")
             place.mkdir()
-            theirs, ours = run(place, name, tokenizer, base, models)
+            theirs, ours = run(place, tokenizer, base, models)
             count, odd, difference, padding, shape_a, shape_b = compare_rows(theirs, ours)
             print(f"{name}: {count} tokens in both, in only one: {odd or 'none'}; largest difference of rows {difference:.3g}, of padding {padding:.3g}; embedding {shape_a} {shape_b}")
             for who, folder in (("mergekit", theirs), ("mergewright", ours)):
@@ -151,7 +144,9 @@ def main():
                 kept, lawful = compare_texts(folder, base)
                 print(f"  {who}: {kept} of {len(TEXTS)} texts split as by the base, {lawful} but for joined neighbours")
             model = AutoModelForCausalLM.from_pretrained(ours)
-            encoded = AutoTokenizer.from_pretrained(ours)(TEXTS[0], return_tensors="pt")
+            loaded = AutoTokenizer.from_pretrained(ours)
+            encoded = loaded(TEXTS[0], return_tensors="pt")
+            assert "<|im_start|>user\nHello" in loaded.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False)
             assert torch.isfinite(model(**encoded).logits).all()
             assert model.get_input_embeddings().weight.shape[0] == model.config.vocab_size
 
