@@ -20,14 +20,17 @@ const MOST_NODES = 50_000;
 
 const CORE_TAGS = new Set(["str", "int", "float", "bool", "null", "seq", "map"].map((n) => `tag:yaml.org,2002:${n}`));
 
-/** @returns the root; an empty document is a scalar `null`. */
-export function readYaml(text: string, file: string | undefined): Node {
-  return new Reader(file).read(withoutMark(text), false)[0]!;
+/**
+ * @param noun what the file is called in messages.
+ * @returns the root; an empty document is a scalar `null`.
+ */
+export function readYaml(text: string, file: string | undefined, noun = "recipe"): Node {
+  return new Reader(file, noun).read(withoutMark(text), false)[0]!;
 }
 
 /** The roots of all documents of a file, at least one. */
 export function readYamlDocuments(text: string, file: string | undefined): readonly Node[] {
-  return new Reader(file).read(withoutMark(text), true);
+  return new Reader(file, "recipe").read(withoutMark(text), true);
 }
 
 function withoutMark(text: string): string {
@@ -36,12 +39,14 @@ function withoutMark(text: string): string {
 
 class Reader {
   readonly #file: string | undefined;
+  readonly #noun: string;
   readonly #lines = new LineCounter();
   readonly #anchors = new Map<string, Counted | null>();
   #aliases = 0;
 
-  constructor(file: string | undefined) {
+  constructor(file: string | undefined, noun: string) {
     this.#file = file;
+    this.#noun = noun;
   }
 
   read(text: string, several: boolean): Node[] {
@@ -54,7 +59,7 @@ class Reader {
 
   #checkCharacters(text: string): void {
     if (text.length > MOST_CHARACTERS) {
-      throw issue("the recipe is too long", {
+      throw issue(`the ${this.#noun} is too long`, {
         code: "recipe/syntax",
         where: this.#place(1, 1),
         expected: `at most ${MOST_CHARACTERS} characters`,
@@ -65,7 +70,7 @@ class Reader {
     const at = text.search(/[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufeff\ufeff-\ufffd\u{10000}-\u{10ffff}]/u);
     if (at === -1) return;
     const before = text.slice(0, at).split("\n");
-    throw issue("the recipe holds a character that YAML does not allow", {
+    throw issue(`the ${this.#noun} holds a character that YAML does not allow`, {
       code: "recipe/syntax",
       where: this.#place(before.length, before.at(-1)!.length + 1),
       found: quote(text.slice(at, at + 1)),
@@ -97,7 +102,7 @@ class Reader {
     }
     const [, second] = documents;
     if (second !== undefined && !several) {
-      throw this.#syntax(second.range[0], "more than one document", "keep one recipe per file");
+      throw this.#syntax(second.range[0], "more than one document", `keep one ${this.#noun} per file`);
     }
     for (const document of documents) {
       const { explicit, version } = document.directives.yaml;
@@ -108,7 +113,7 @@ class Reader {
   }
 
   #refuseTags(document: Document.Parsed): void {
-    const advice = "remove the tag: recipes are plain data";
+    const advice = `remove the tag: a ${this.#noun} is plain data`;
     const [warning] = document.warnings;
     if (warning !== undefined) {
       throw this.#syntax(warning.pos[0], warning.message, warning.code === "TAG_RESOLVE_FAILED" ? advice : undefined);
@@ -203,12 +208,12 @@ class Reader {
   #total(parts: readonly Counted[], where: Where): number {
     const total = parts.reduce((sum, part) => sum + part.nodes, 1);
     if (total <= MOST_NODES) return total;
-    throw issue("the recipe is too large once its aliases are expanded", { code: "recipe/syntax", where });
+    throw issue(`the ${this.#noun} is too large once its aliases are expanded`, { code: "recipe/syntax", where });
   }
 
   #syntax(offset: number, found: string, advice?: string): Error {
     const where = this.#where(offset);
-    return issue("the recipe is not valid YAML", {
+    return issue(`the ${this.#noun} is not valid YAML`, {
       code: "recipe/syntax",
       where,
       found: printable(found),

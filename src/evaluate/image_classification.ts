@@ -1,0 +1,93 @@
+/** Which class a network finds most likely for each image, with the task's own head. */
+
+import type { Checkpoint } from "../models/model.js";
+import { isObject, readObject } from "../tokenizers/json.js";
+import { taskDefect } from "./defect.js";
+import { sha256 } from "./fingerprint.js";
+import { answersOf, checkClasses } from "./heads.js";
+import { readImages, type WantedImages } from "./image_data.js";
+import type { Scorer } from "./scorer.js";
+import type { ImageTask, Normalisation } from "./task.js";
+
+const PREPROCESSOR = "preprocessor_config.json";
+/** What transformers' ViT processor does where nothing is written. */
+const USUAL: Normalisation = { scale: 1 / 255, mean: [0.5], std: [0.5] };
+/** Entries of one batch's pixels, which bounds the memory of a pass. */
+const BATCH_PIXELS = 1 << 20;
+const LARGEST_BATCH = 64;
+
+export const imageClassification: Scorer<ImageTask> = async (task, { model, head, split, platform }) => {
+  const wanted = wantedOf(model.config);
+  const data = await readImages(task, split, wanted, platform);
+  const how = task.normalise ?? (await readNormalisation(model)) ?? (head && (await readNormalisation(head))) ?? USUAL;
+  checkChannels(task, how, data.channels);
+  return {
+    content: JSON.stringify([task.type, how, data.form, await sha256(data.raw), data.labels]),
+    examples: data.count,
+    notes: [],
+    async run(open, done) {
+      const network = await open();
+      checkClasses(task, network, data.classes, (head ?? model).label);
+      const { channels, height, width } = data;
+      const step = Math.min(LARGEST_BATCH, Math.max(1, Math.floor(BATCH_PIXELS / (channels * height * width))));
+      const answers: number[] = [];
+      for (let first = 0; first < data.count; first += step) {
+        const count = Math.min(step, data.count - first);
+        const pixels = data.pixels(first, count, how);
+        const { values, rows, classes } = await network.logits({
+          kind: "images",
+          count,
+          channels,
+          height,
+          width,
+          pixels,
+        });
+        answers.push(...answersOf(values, rows, classes));
+        done(count);
+      }
+      return { kind: "answers", metric: "accuracy", labels: data.labels, answers };
+    },
+  };
+};
+
+function wantedOf(config: Checkpoint["config"]): WantedImages {
+  const vision = isObject(config?.["vision_config"]) ? config["vision_config"] : config;
+  const size = vision?.["image_size"];
+  const side = (at: number) => countOf(Array.isArray(size) ? (size as unknown[])[at] : size);
+  return { channels: countOf(vision?.["num_channels"]), height: side(0), width: side(1) };
+}
+
+function countOf(value: unknown): number | null {
+  return typeof value === "number" && Number.isInteger(value) && value > 0 ? value : null;
+}
+
+/** @returns `null` where the model's files do not say. */
+async function readNormalisation({ sideFiles, label }: Checkpoint): Promise<Normalisation | null> {
+  const file = sideFiles.find(({ name }) => name === PREPROCESSOR);
+  if (file === undefined) return null;
+  const written = await readObject(file, label);
+  const flag = (key: string) => written[key] !== false;
+  const numbers = (key: string, fallback: readonly number[]): readonly number[] => {
+    const value = written[key];
+    const list = Array.isArray(value) ? (value as unknown[]) : [value];
+    const valid = list.length > 0 && list.every((entry): entry is number => typeof entry === "number");
+    return valid ? list : fallback;
+  };
+  const factor = written["rescale_factor"];
+  return {
+    scale: flag("do_rescale") ? (typeof factor === "number" ? factor : USUAL.scale) : 1,
+    mean: flag("do_normalize") ? numbers("image_mean", USUAL.mean) : [0],
+    std: flag("do_normalize") ? numbers("image_std", USUAL.std) : [1],
+  };
+}
+
+function checkChannels(task: ImageTask, { mean, std }: Normalisation, channels: number): void {
+  const fits = (values: readonly number[]) => values.length === 1 || values.length === channels;
+  if (fits(mean) && fits(std)) return;
+  throw taskDefect(task, "tasks/data", "the normalisation is not for as many channels as the images have", {
+    where: { file: task.data },
+    expected: `1 or ${channels} numbers for mean and for std`,
+    found: `${mean.length} and ${std.length}`,
+    advice: "write normalise: {mean: ..., std: ...} in the task",
+  });
+}
