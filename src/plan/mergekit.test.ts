@@ -5,6 +5,8 @@ import { MergewrightError } from "../errors.js";
 import { openInputs } from "../inputs.js";
 import { openCheckpoint } from "../models/checkpoint.js";
 import { memoryFolder } from "../models/folder.js";
+import { methods } from "../methods/catalogue.js";
+import { overrideRecipe } from "../recipe/options.js";
 import { readRecipe } from "../recipes.js";
 import { files, type Tensors } from "./fixtures.test.js";
 import { makePlan } from "./plan.js";
@@ -87,6 +89,12 @@ describe("a recipe of mergekit", () => {
       "merge_method: linear\nmodels:\n- model: a\n  parameters:\n    weight: [{filter: mpl, value: 2}, {value: 1}]\n";
     const plan = await planOf(text, { a: files(body) });
     assert.match(plan.warnings.join(), /recipe\.yml:5.*\*mpl\* matches no tensor/);
+  });
+
+  it("whose flags have a pattern that matches nothing is refused", async () => {
+    const recipe = overrideRecipe(linear, { exclude: ["hed.*"] }, { methods });
+    const open = await openInputs(recipe, (label) => openCheckpoint(label, memoryFolder(files(body))));
+    assert.throws(() => makePlan(recipe, open), /"hed\.\*" matches no tensor/);
   });
 
   it("whose weights sum to zero is refused", async () => {

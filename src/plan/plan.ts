@@ -5,7 +5,7 @@ import { vectorsOf } from "../methods/mixture.js";
 import type { Checkpoint } from "../models/model.js";
 import { FLOAT_BITS, isFloat } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
-import { unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
+import { type PatternUse, unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { checkArtifact, folderOf, leftToBase, masksOver, SHARED_FOLDER } from "./masked.js";
@@ -137,7 +137,9 @@ function checkPatterns(recipe: Recipe, { base, models }: OpenInputs, wanted: rea
   const stored = [base, ...models].flatMap((checkpoint) => [...(checkpoint?.tensors.keys() ?? [])]);
   const names = new Set([...stored, ...wanted.map(({ name }) => name)]);
   const unmatched = unmatchedPatterns(recipe, names);
-  if (unmatched.length > 0 && recipe.compat === "none") throw unmatchedPattern(unmatched[0]!, names);
+  const isOurs = ({ path, where }: PatternUse) => path.startsWith("exclude") || where.line === undefined;
+  const wrong = recipe.compat === "none" ? unmatched[0] : unmatched.find(isOurs);
+  if (wrong !== undefined) throw unmatchedPattern(wrong, names);
   return unmatched.map(({ pattern, where }) => `${describePlace(where)}: ${pattern} matches no tensor`);
 }
 
