@@ -30,7 +30,12 @@ export interface BlockCut {
   } | null;
   /** What survivors are multiplied by, where it follows from norms. */
   readonly scale: number | null;
+  /** Address of a bit per entry of the block, set for survivors, where they were noted while norms were summed. */
+  readonly mask: number | null;
 }
+
+/** Bytes of the mask of one input of one block. */
+export const MASK_BYTES = BLOCK_ENTRIES / 8;
 
 export function blockCount(entries: number): number {
   return Math.ceil(entries / BLOCK_ENTRIES);

@@ -1,13 +1,15 @@
 /** What must be known of the inputs before their changes can be pruned: ends of bands, norms. */
 import type { Known, Scope, ThresholdNeed } from "../methods/method.js";
+import type { PlannedTensor } from "../plan/types.js";
 import { bandRanks, cutScope } from "../pruners/pruner.js";
 import type { BandCut } from "../methods/method.js";
 import { bitsOfMagnitude, INFINITY_BITS } from "../statistics/threshold.js";
-import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
+import { BLOCK_ENTRIES, blockCount, blocksOf, MASK_BYTES } from "./blocks.js";
 import type { Block, BlockCut, BlockCuts } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { Gatherer } from "./gather.js";
 import type { Gathered } from "./gather.js";
+import type { NormsBlock } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
 
 /** Per tensor and block of it: per model, since tied tensors may have other inputs. */
@@ -30,6 +32,23 @@ export function withTied(
   }
 }
 
+/** Kernel memory in which what survives is noted until the group is combined. */
+export interface MaskRoom {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** Enough for a tensor of 32 M entries and four models; what finds no room is pruned a second time. */
+const MOST_MASK_BYTES = 16 * 1024 * 1024;
+
+/** What the masks of any one tensor take, within bounds. */
+export function mostMaskBytes(tensors: readonly Pick<PlannedTensor, "entries" | "inputs" | "prune">[]): number {
+  const wanted = tensors.map(({ entries, inputs, prune }) =>
+    prune?.some((cut) => cut?.rescale === "norm") ? blockCount(entries) * inputs.length * MASK_BYTES : 0,
+  );
+  return wanted.reduce((most, bytes) => Math.max(most, Math.min(bytes, MOST_MASK_BYTES)), 0);
+}
+
 /** Norms below this are as good as none. */
 const SMALLEST_NORM = 1e-7;
 /** More than a block holds. */
@@ -44,6 +63,7 @@ export function withCuts(block: Block, cuts: Cuts, { inputs }: WorkTensor): Bloc
 /**
  * Gathers for a group of tensors: all with a band of scope `model`, else any.
  * @param address of `statisticsBytes` for twice as many models.
+ * @param masks only where the group is combined before anything else uses that memory.
  */
 export async function gatherCuts(
   crew: Crew,
@@ -51,6 +71,7 @@ export async function gatherCuts(
   group: readonly number[],
   models: number,
   address: number,
+  masks: MaskRoom | null = null,
 ): Promise<Cuts> {
   const scope = cutScope(group.flatMap((tensor) => tensors[tensor]!.prune?.map((one) => one?.cut ?? null) ?? []));
   if (scope === null) return new Map();
@@ -61,7 +82,7 @@ export async function gatherCuts(
   };
   if (scope === "model") await gather(group);
   else for (const tensor of group) await gather([tensor]);
-  await gatherScales(crew, tensors, group, models, cuts);
+  await gatherScales(crew, tensors, group, { models, masks }, cuts);
   return cuts;
 }
 
@@ -104,6 +125,7 @@ async function gatherBands(
         return {
           band: { low: lower.bits, lowLeft: lower.left, high: upper.bits, highLeft: upper.left },
           scale: null,
+          mask: null,
         };
       });
     });
@@ -128,19 +150,26 @@ async function gatherScales(
   crew: Crew,
   tensors: readonly WorkTensor[],
   group: readonly number[],
-  models: number,
+  { models, masks }: { models: number; masks: MaskRoom | null },
   cuts: Map<number, BlockCuts[]>,
 ): Promise<void> {
   const wants = (tensor: number) => tensors[tensor]!.prune?.some((one) => one?.cut.rescale === "norm") ?? false;
   const normed = group.filter(wants);
+  let room = masks?.bytes ?? 0;
   const blocks = normed.flatMap((tensor) =>
-    blocksOf(tensor, tensors[tensor]!.entries).map((block) => withCuts(block, cuts, tensors[tensor]!)),
+    blocksOf(tensor, tensors[tensor]!.entries).map((block): NormsBlock => {
+      const bytes = tensors[tensor]!.inputs.length * MASK_BYTES;
+      room -= bytes;
+      // What finds no room is pruned again when it is combined.
+      return { ...withCuts(block, cuts, tensors[tensor]!), masks: room < 0 ? null : masks!.address + room };
+    }),
   );
   const parts = await crew.run({ job: "norms", blocks, args: null });
   let next = 0;
   for (const tensor of normed) {
     const { inputs, entries, prune } = tensors[tensor]!;
     const count = blocksOf(tensor, entries).length;
+    const noted = blocks.slice(next, next + count);
     const own = parts.slice(next, (next += count));
     const scales = new Map<number, number>();
     for (const [input, { model }] of inputs.entries()) {
@@ -155,7 +184,10 @@ async function gatherScales(
         Array.from({ length: models }, (_, model): BlockCut | null => {
           const band = bands?.[block]?.[model]?.band ?? null;
           const scale = scales.get(model) ?? null;
-          return band === null && scale === null ? null : { band, scale };
+          if (band === null && scale === null) return null;
+          const { masks: first } = noted[block]!;
+          const input = inputs.findIndex((one) => one.model === model);
+          return { band, scale, mask: first === null || scale === null ? null : first + input * MASK_BYTES };
         }),
       ),
     );

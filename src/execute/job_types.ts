@@ -206,6 +206,11 @@ export interface ColumnsBlock extends Block {
   readonly columns: number;
 }
 
+export interface NormsBlock extends Block {
+  /** Where the masks of the block's inputs go, one behind the other; `null`: nowhere. */
+  readonly masks: number | null;
+}
+
 /** L1 norms of an input's changes in one block. */
 export interface L1Norms {
   readonly before: number;
@@ -234,7 +239,7 @@ export interface Jobs {
   energyBins: { block: Block; args: null; part: readonly EnergyBins[] };
   patterns: { block: Block; args: { readonly bins: readonly number[] }; part: readonly Float64Array[] };
   overlap: { block: Block; args: OverlapArgs; part: OverlapPart };
-  norms: { block: Block; args: null; part: readonly L1Norms[] };
+  norms: { block: NormsBlock; args: null; part: readonly L1Norms[] };
   scan: { block: Block; args: null; part: ScanPart };
   relations: { block: Block; args: RelationsArgs; part: Relations };
   examine: { block: Block; args: null; part: StoredBlock };

@@ -6,6 +6,7 @@ import { dropKernel, wordsKernel } from "../kernels/random/binding.js";
 import type { DropKernel, WordsKernel } from "../kernels/random/binding.js";
 import type { StreamKey } from "../numbers/random.js";
 import type { ChanceCut, RankCut } from "../methods/method.js";
+import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block, BlockCut } from "./blocks.js";
 import type { WorkSetup, WorkTensor } from "./setup.js";
 
@@ -47,11 +48,20 @@ export class Pruning {
     return this.#kernels.l1;
   }
 
+  get noteKept(): PruneKernels["noteKept"] {
+    return this.#kernels.noteKept;
+  }
+
   /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
   cut({ prune, row }: WorkTensor, input: number, run: Run, gathered: BlockCut | null, left: BandCounts): void {
     const work = prune?.[input] ?? null;
     if (work === null) return;
     const { cut, key } = work;
+    if (gathered?.mask != null) {
+      const { address, start, count } = run;
+      this.#kernels.applyKept(address, count, start % BLOCK_ENTRIES, gathered.mask, gathered.scale ?? 1);
+      return;
+    }
     switch (cut.kind) {
       case "chance":
         return this.#chance(run, cut, key, gathered);

@@ -6,7 +6,8 @@ import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block, BlockCuts } from "./blocks.js";
 import { cutScope } from "../pruners/pruner.js";
-import { gatherCuts, withCuts, withTied } from "./cuts.js";
+import { gatherCuts, mostMaskBytes, withCuts, withTied } from "./cuts.js";
+import type { MaskRoom } from "./cuts.js";
 import { digestsOf } from "./combine_jobs.js";
 import type { Crew, Stage } from "./crew.js";
 import { Gatherer, NOTHING_GATHERED, quotasOf, statisticsBytes } from "./gather.js";
@@ -100,11 +101,19 @@ export interface StatisticsLayout {
   readonly cutScope: Scope | null;
   readonly lanes: number;
   readonly laneBytes: number;
+  /** The end of a lane's bytes, for masks. */
+  readonly maskBytes: number;
 }
 
 export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   if (method.grain === "mixture") {
-    return { scope: null, cutScope: null, lanes: MIXTURE_LANES, laneBytes: mixtureLaneBytes(plan, method) };
+    return {
+      scope: null,
+      cutScope: null,
+      lanes: MIXTURE_LANES,
+      laneBytes: mixtureLaneBytes(plan, method),
+      maskBytes: 0,
+    };
   }
   // Some tensors may need nothing; those that need something look over the same entries.
   const scopes = plan.tensors.map(({ settings }) =>
@@ -115,9 +124,13 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   const models = plan.inputs.filter(({ role }) => role === "model").length;
   const bytesOf = (one: Scope | null, rows: number) => (one === null ? 0 : statisticsBytes(rows, one));
   const own = method.scores === undefined ? bytesOf(scope, models) : scoresBytes(method, models);
-  const bytes = Math.max(scope === null ? 0 : own, bytesOf(cuts, 2 * models));
-  const lanes = bytes === 0 ? 0 : scope === "tensor" || cuts === "tensor" ? LANES : 1;
-  return { scope, cutScope: cuts, lanes, laneBytes: bytes === 0 ? 0 : LEAD_BYTES + Math.ceil(bytes / 64) * 64 };
+  const hasBands = plan.tensors.some(({ prune }) => prune?.some((cut) => cut?.kind === "band") ?? false);
+  const bytes = Math.max(scope === null ? 0 : own, hasBands ? bytesOf(cuts, 2 * models) : 0);
+  if (scope === null && cuts === null) return { scope, cutScope: cuts, lanes: 0, laneBytes: 0, maskBytes: 0 };
+  // Masks are of use where a tensor is combined before its lane takes the next.
+  const maskBytes = cuts === "tensor" && scope !== "model" ? mostMaskBytes(plan.tensors) : 0;
+  const lanes = scope === "tensor" || cuts === "tensor" ? LANES : 1;
+  return { scope, cutScope: cuts, lanes, laneBytes: LEAD_BYTES + Math.ceil(bytes / 64) * 64 + maskBytes, maskBytes };
 }
 
 /** Tensors with common statistics: `own` they are taken over, `merged` are those and the ones tied to them. */
@@ -190,7 +203,7 @@ class Execution {
     await this.#write({ job: "copy", blocks: this.#unwritten(copied, new Map()), args: null });
   }
 
-  async merge({ scope, cutScope, lanes, laneBytes }: StatisticsLayout): Promise<void> {
+  async merge({ scope, cutScope, lanes, laneBytes, maskBytes }: StatisticsLayout): Promise<void> {
     const { plan, method, journal, crew } = this;
     if (method.grain === "mixture") {
       const unwritten = (tensors: readonly number[]) => this.#unwritten(tensors, new Map());
@@ -213,7 +226,8 @@ class Execution {
     if (scope === "model") await this.#mergeGroup({ ...all, scope });
     else if (scope === "tensor" || cutScope === "tensor") {
       await eachTensor(async (group) => {
-        if (cutScope === "tensor") await this.#cut(group, scope);
+        const masks = { address: group.address + laneBytes - maskBytes, bytes: maskBytes };
+        if (cutScope === "tensor") await this.#cut(group, scope, masks);
         if (scope === "tensor") await this.#mergeGroup({ ...group, scope });
         else await this.#combine(group.merged, NOTHING_GATHERED);
       });
@@ -221,11 +235,15 @@ class Execution {
   }
 
   /** Finds out what the cuts of a group need. It follows from the inputs, so it is not in the journal. */
-  async #cut({ own, merged, address }: Omit<MergeGroup, "scope">, scope: Scope | null): Promise<void> {
+  async #cut(
+    { own, merged, address }: Omit<MergeGroup, "scope">,
+    scope: Scope | null,
+    masks: MaskRoom | null = null,
+  ): Promise<void> {
     const isKnown = (index: number) =>
       scope === null || this.journal.known.has(`known:${scope === "model" ? "" : this.plan.tensors[index]!.name}`);
     if (own.every(isKnown) && this.#unwritten(merged, new Map()).length === 0) return;
-    const cuts = await gatherCuts(this.crew, this.setup.tensors, own, this.models, address + LEAD_BYTES);
+    const cuts = await gatherCuts(this.crew, this.setup.tensors, own, this.models, address + LEAD_BYTES, masks);
     for (const [index, blocks] of cuts) this.#cuts.set(index, blocks);
     withTied(this.#cuts, this.plan.tensors);
   }

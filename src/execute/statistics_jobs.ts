@@ -4,12 +4,14 @@ import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
 import { bracketFromSample, bracketOf, exactRank, MAX_BINS, shareOf, standingOf } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
+import { MASK_BYTES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type {
   CombineBlock,
   EnergyBins,
   L1Norms,
   MomentsArgs,
+  NormsBlock,
   OverlapArgs,
   OverlapPart,
   SampleArgs,
@@ -130,8 +132,11 @@ export async function overlap({ work }: Bench, block: Block, { thresholds }: Ove
   return { shared: counted(0), unique: counted(1) };
 }
 
-/** Per input the norms before and after pruning: eight running sums each, so that tiles do not show. */
-export async function norms({ work }: Bench, block: Block): Promise<readonly L1Norms[]> {
+/**
+ * Per input the norms before and after pruning: eight running sums each, so that tiles do not show. Notes what survives,
+ * where there is room for it, so that it need not be drawn or ranked again.
+ */
+export async function norms({ work }: Bench, block: NormsBlock): Promise<readonly L1Norms[]> {
   const { inputs } = work.setup.tensors[block.tensor]!;
   const sumsOf = (index: number) => work.sums + SUMS_BYTES * index;
   const view = new Float64Array(work.kernels.memory.buffer, work.sums, 2 * L1_LANES * inputs.length).fill(0);
@@ -140,7 +145,11 @@ export async function norms({ work }: Bench, block: Block): Promise<readonly L1N
   const unpruned = (input: number, address: number, start: number, count: number) =>
     add(address, start, count, sumsOf(input));
   await work.forEachTile(block, { changes: true, floats: true, unpruned }, ({ inputs: pruned, start, count }) => {
-    for (const [index, address] of pruned.entries()) add(address, start, count, sumsOf(index) + SUMS_BYTES / 2);
+    for (const [index, address] of pruned.entries()) {
+      add(address, start, count, sumsOf(index) + SUMS_BYTES / 2);
+      if (block.masks === null) continue;
+      work.pruning.noteKept(address, count, start - block.start, block.masks + index * MASK_BYTES);
+    }
   });
   const total = (first: number) => view.subarray(first, first + L1_LANES).reduce((sum, lane) => sum + lane, 0);
   return inputs.map((_, index) => ({

@@ -207,10 +207,11 @@ export class Workbench {
     }
   }
 
-  /** Which entries are read for a block and in which pieces: where rows are pruned, all whole rows that it touches. */
-  #runOf({ tensor, start, count }: Block, { changes, runs = 1 }: Wanted) {
+  /** Which entries are read for a block and in which pieces: where rows are yet to be ranked, all whole ones that it touches. */
+  #runOf({ tensor, start, count, cuts }: Block, { changes, runs = 1 }: Wanted) {
     const one = this.setup.tensors[tensor]!;
-    const byRows = changes && wantsRows(one);
+    const isNoted = cuts?.some((cut) => cut?.mask != null) ?? false;
+    const byRows = changes && wantsRows(one) && !isNoted;
     // Rows are whole numbers of the runs that anyone asks for.
     const unit = byRows ? one.row : runs;
     const tileEntries = Math.max(1, Math.floor(this.setup.tileEntries / unit)) * unit;

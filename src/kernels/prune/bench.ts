@@ -16,7 +16,7 @@ const SCRATCH = 5 * CHANGES;
 
 const memory = createMemory(SCRATCH + rankScratchBytes(COUNT), true);
 const kernels = loadKernels(memory);
-const { rowRanks: rank, dropRanked, l1, band } = pruneKernels(kernels);
+const { rowRanks: rank, dropRanked, l1, band, noteKept, applyKept } = pruneKernels(kernels);
 const words = wordsKernel(kernels);
 const key = streamKey(42, "model", "tensor");
 const line = rankLine(0.35, 0.65, ROW);
@@ -49,6 +49,8 @@ bench("entries", COUNT, {
   words: () => words(WORDS, COUNT, 0, key),
   drop_ranked: each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, false, 1)),
   "drop_ranked, inverse": each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, true, 1)),
+  note_kept: () => noteKept(CHANGES, COUNT, 0, SCRATCH),
+  apply_kept: () => applyKept(CHANGES, COUNT, 0, SCRATCH, 2),
   l1: () => l1(CHANGES, COUNT, 0, SCRATCH),
   band: () => band(CHANGES, COUNT, { low: bits[0]!, high: bits[1]! }, 1, SCRATCH),
 });

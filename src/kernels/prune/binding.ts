@@ -21,11 +21,19 @@ export type DropRankedKernel = (
 /** `addMagnitudes` to eight f64 at `sums`. */
 export type L1Kernel = (values: number, count: number, lane: number, sums: number) => void;
 
+/** `noteKept` of values at an address into a mask at another. */
+export type NoteKeptKernel = (values: number, count: number, first: number, mask: number) => void;
+
+/** `applyKept` of values at an address with a mask at another. */
+export type ApplyKeptKernel = (values: number, count: number, first: number, mask: number, scale: number) => void;
+
 export interface PruneKernels {
   readonly band: BandKernel;
   readonly rowRanks: RowRanksKernel;
   readonly dropRanked: DropRankedKernel;
   readonly l1: L1Kernel;
+  readonly noteKept: NoteKeptKernel;
+  readonly applyKept: ApplyKeptKernel;
 }
 
 /** Bytes that ranking a row of so many entries takes. */
@@ -42,5 +50,7 @@ export function pruneKernels(kernels: Kernels): PruneKernels {
     dropRanked: (changes, words, ranks, count, { first, step }, inverse, scale) =>
       dropRanked(changes, words, ranks, count, first, step, inverse ? 1 : 0, scale),
     l1: kernels.get("l1"),
+    noteKept: kernels.get("note_kept"),
+    applyKept: kernels.get("apply_kept"),
   };
 }

@@ -83,3 +83,21 @@ export const L1_LANES = 8;
 export function addMagnitudes(values: Float32Array, lane: number, sums: Float64Array): void {
   for (const [p, value] of values.entries()) sums[(lane + p) % L1_LANES]! += Math.abs(value);
 }
+
+/** Sets a bit per value, from bit `first` on: whether it survived, that is, whether it is anything but +0. */
+export function noteKept(values: Float32Array, first: number, mask: Uint8Array): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (const [p, pattern] of bits.entries()) {
+    const bit = 1 << ((first + p) & 7);
+    const at = (first + p) >>> 3;
+    mask[at] = pattern === 0 ? mask[at]! & ~bit : mask[at]! | bit;
+  }
+}
+
+/** Keeps what a mask keeps, scaled, in place. */
+export function applyKept(values: Float32Array, first: number, mask: Uint8Array, scale: number): void {
+  for (const [p, value] of values.entries()) {
+    const kept = (mask[(first + p) >>> 3]! >>> ((first + p) & 7)) & 1;
+    if (Number.isFinite(value)) values[p] = kept === 1 ? value * scale : 0;
+  }
+}

@@ -77,6 +77,55 @@ function addMagnitude(value: usize, sum: usize): void {
   store<f64>(sum, load<f64>(sum) + <f64>abs<f32>(load<f32>(value)));
 }
 
+/**
+ * Twin of `noteKept`: sets the bits of the values that are not +0, from bit `first` of the mask on; the bits behind are
+ * left as they are.
+ */
+export function note_kept(values: usize, count: i32, first: i32, mask: usize): void {
+  const end = values + (<usize>count << 2);
+  for (; values < end && (first & 7) != 0; values += 4) noteOne(values, first++, mask);
+  let p = mask + (<usize>first >>> 3);
+  const zero = i32x4.splat(0);
+  for (; values + 32 <= end; values += 32, first += 8, p++) {
+    const a = i32x4.bitmask(i32x4.ne(v128.load(values), zero));
+    const b = i32x4.bitmask(i32x4.ne(v128.load(values, 16), zero));
+    store<u8>(p, a | (b << 4));
+  }
+  for (; values < end; values += 4) noteOne(values, first++, mask);
+}
+
+function noteOne(value: usize, index: i32, mask: usize): void {
+  const at = mask + (<usize>index >>> 3);
+  const bit: u32 = 1 << (index & 7);
+  const others = load<u8>(at) & ~bit;
+  store<u8>(at, load<u32>(value) != 0 ? others | bit : others);
+}
+
+/** Twin of `applyKept`: what the mask keeps is multiplied by `scale`, the rest becomes +0; NaN and infinity stay. */
+export function apply_kept(values: usize, count: i32, first: i32, mask: usize, scale: f32): void {
+  const end = values + (<usize>count << 2);
+  for (; values < end && (first & 7) != 0; values += 4) applyOne(values, first++, mask, scale);
+  let p = mask + (<usize>first >>> 3);
+  const scales = f32x4.splat(scale), infinity = f32x4.splat(Infinity);
+  const low = i32x4(1, 2, 4, 8), high = i32x4(16, 32, 64, 128);
+  for (; values + 32 <= end; values += 32, first += 8, p++) {
+    const bits = i32x4.splat(load<u8>(p));
+    const a = v128.load(values), b = v128.load(values, 16);
+    const keptA = v128.and(f32x4.mul(a, scales), i32x4.eq(v128.and(bits, low), low));
+    const keptB = v128.and(f32x4.mul(b, scales), i32x4.eq(v128.and(bits, high), high));
+    v128.store(values, v128.bitselect(keptA, a, f32x4.lt(f32x4.abs(a), infinity)));
+    v128.store(values, v128.bitselect(keptB, b, f32x4.lt(f32x4.abs(b), infinity)), 16);
+  }
+  for (; values < end; values += 4) applyOne(values, first++, mask, scale);
+}
+
+function applyOne(at: usize, index: i32, mask: usize, scale: f32): void {
+  const value = load<f32>(at);
+  if (!(abs<f32>(value) < Infinity)) return;
+  const kept = (<i32>load<u8>(mask + (<usize>index >>> 3)) >>> (index & 7)) & 1;
+  store<f32>(at, kept ? value * scale : 0);
+}
+
 const BINS: i32 = 2048;
 const COUNTERS_BYTES: usize = 4 * <usize>BINS;
 /** Three histograms of digits. */

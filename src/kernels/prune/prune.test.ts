@@ -4,7 +4,16 @@ import * as fc from "fast-check";
 import { dice, normals, patterns } from "../../../test/laws/support/random.js";
 import { createMemory, loadKernels } from "../load.js";
 import { pruneKernels, rankScratchBytes } from "./binding.js";
-import { addMagnitudes, dropRanked, keepBand, L1_LANES, rankLine, rowRanks } from "./definition.js";
+import {
+  addMagnitudes,
+  applyKept,
+  dropRanked,
+  keepBand,
+  L1_LANES,
+  noteKept,
+  rankLine,
+  rowRanks,
+} from "./definition.js";
 
 const CHANGES = 65_536;
 const ROOM = 65_536;
@@ -133,6 +142,31 @@ for (const shared of [false, true]) {
           assert.deepEqual(bitsOf(take(CHANGES, row.length)), bitsOf(expected));
         },
       );
+      fc.assert(property, { numRuns: 300 });
+    });
+
+    it("note and apply what was kept as the definitions do, from any bit on", () => {
+      const property = fc.property(anyRow, fc.nat(20), fc.nat(), scale, (row, first, seed, by) => {
+        const roll = dice(seed);
+        const pruned = row.map((x) => (roll(2) === 0 ? x : 0));
+        const before = Uint8Array.from({ length: MOST / 8 + 16 }, () => roll(256));
+        const expected = before.slice();
+        noteKept(pruned, first, expected);
+        put(CHANGES, pruned);
+        const mask = new Uint8Array(memory.buffer, SMALL, before.length);
+        mask.set(before);
+        kernels.noteKept(CHANGES, pruned.length, first, SMALL);
+        assert.deepEqual(mask.slice(), expected);
+        const kept = row.slice();
+        applyKept(kept, first, expected, by);
+        put(CHANGES, row);
+        kernels.applyKept(CHANGES, row.length, first, SMALL, by);
+        assert.deepEqual(bitsOf(take(CHANGES, row.length)), bitsOf(kept));
+        // Pruned and noted, then applied to the whole: the pruned values.
+        const again = row.slice();
+        applyKept(again, first, expected, 1);
+        assert.deepEqual(bitsOf(again), bitsOf(pruned.map((x, p) => (Number.isFinite(row[p]!) ? x : row[p]!))));
+      });
       fc.assert(property, { numRuns: 300 });
     });
 
