@@ -1,53 +1,56 @@
-// Compiles src/kernels/index.as.ts to WebAssembly and embeds it in src/kernels/binary.ts. Skipped when no kernel source is newer than the result.
+// Compiles the AssemblyScript kernels to WebAssembly and embeds each module in a binary.ts beside its sources: those of
+// merging and those of the runtime, so that a merge does not load the latter. Skipped where no source is newer.
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import path from "node:path";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const folder = path.join(root, "src/kernels");
-const target = path.join(folder, "binary.ts");
-const sources = readdirSync(folder, { recursive: true })
-  .filter((name) => name.endsWith(".as.ts"))
-  .map((name) => path.join(folder, name));
-// Kernels written out by a program beside them: X.mjs exports the source of X.as.ts.
-const generators = readdirSync(folder, { recursive: true })
-  .filter((name) => name.endsWith(".mjs"))
-  .map((name) => path.join(folder, name));
-const generated = new Map();
-const inputs = [...sources, ...generators, fileURLToPath(import.meta.url)];
-const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
+const within = (folder, ending) =>
+  readdirSync(folder, { recursive: true })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => path.join(folder, name));
 
-if (!existsSync(target) || statSync(target).mtimeMs < newest || process.argv.includes("--force")) {
+async function compile(entry, generated, shared) {
   const asc = (await import("assemblyscript/asc")).default;
+  let binary = null;
+  const flags = [entry, "--outFile", "out.wasm", "-O3", "--runtime", "stub", "--noAssert"];
+  flags.push("--importMemory", "--maximumMemory", "65536", "--initialMemory", "1", "--memoryBase", "1024");
+  flags.push("--enable", "simd", "--enable", "threads", ...(shared ? ["--sharedMemory"] : []));
+  const messages = [];
+  const { error } = await asc.main(flags, {
+    stderr: { write: (text) => messages.push(text) },
+    readFile: (name, base) => {
+      const file = path.resolve(root, base ?? ".", name);
+      if (generated.has(file)) return generated.get(file);
+      return existsSync(file) ? readFileSync(file, "utf8") : null;
+    },
+    writeFile: (_name, contents) => {
+      binary = contents;
+    },
+    listFiles: () => [],
+  });
+  if (error !== null) {
+    process.stderr.write(messages.join(""));
+    throw error;
+  }
+  return Buffer.from(binary);
+}
+
+for (const name of ["src/kernels", "src/runtime/kernels"]) {
+  const folder = path.join(root, name);
+  const target = path.join(folder, "binary.ts");
+  // Kernels written out by a program beside them: X.mjs exports the source of X.as.ts.
+  const generators = within(folder, ".mjs");
+  const inputs = [...within(folder, ".as.ts"), ...generators, fileURLToPath(import.meta.url)];
+  const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
+  if (existsSync(target) && statSync(target).mtimeMs >= newest && !process.argv.includes("--force")) continue;
+  const generated = new Map();
   for (const file of generators) {
     generated.set(file.replace(/\.mjs$/, ".as.ts"), (await import(pathToFileURL(file).href)).source);
   }
-  const compile = async (shared) => {
-    let binary = null;
-    const flags = ["src/kernels/index.as.ts", "--outFile", "out.wasm", "-O3", "--runtime", "stub", "--noAssert"];
-    flags.push("--importMemory", "--maximumMemory", "65536", "--initialMemory", "1", "--memoryBase", "1024");
-    flags.push("--enable", "simd", "--enable", "threads", ...(shared ? ["--sharedMemory"] : []));
-    const messages = [];
-    const { error } = await asc.main(flags, {
-      stderr: { write: (text) => messages.push(text) },
-      readFile: (name, base) => {
-        const file = path.resolve(root, base ?? ".", name);
-        if (generated.has(file)) return generated.get(file);
-        return existsSync(file) ? readFileSync(file, "utf8") : null;
-      },
-      writeFile: (_name, contents) => {
-        binary = contents;
-      },
-      listFiles: () => [],
-    });
-    if (error !== null) {
-      process.stderr.write(messages.join(""));
-      throw error;
-    }
-    return Buffer.from(binary);
-  };
-  const shared = await compile(true);
-  const unshared = await compile(false);
+  const entry = `${name}/index.as.ts`;
+  const shared = await compile(entry, generated, true);
+  const unshared = await compile(entry, generated, false);
   // The two differ in one byte, the flags of the imported memory's limits, so one of them is enough.
   const differing = [...shared.keys()].filter((at) => shared[at] !== unshared[at]);
   if (shared.length !== unshared.length || differing.length !== 1)
@@ -62,5 +65,5 @@ export const MEMORY_FLAGS_AT = ${flagsAt};
 export const UNSHARED_MEMORY = ${unshared[flagsAt]};
 `;
   writeFileSync(target, text);
-  process.stdout.write(`kernels: ${shared.length} bytes of WebAssembly\n`);
+  process.stdout.write(`${name}: ${shared.length} bytes of WebAssembly\n`);
 }

@@ -12,12 +12,18 @@ import { mergeModels } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
 import type { ModelFiles } from "./platform/memory/platform.js";
+import type { OpenNetwork } from "./runtime/network.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
 export * from "./common.js";
 export type { ModelFiles, RecipeObject };
 export { readRecipe };
+export { weightsOf } from "./runtime/weights.js";
+
+/** A model as a network that runs in the calling thread. Loaded when first asked for. */
+export const openNetwork: OpenNetwork = async (weights, options) =>
+  (await import("./platform/memory/network.js")).openNetwork(weights, options);
 
 /**
  * @param models files by name, under the labels that the recipe uses; labels that are addresses need no entry.

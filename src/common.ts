@@ -21,6 +21,18 @@ export type { Checkpoint, StoredTensor } from "./models/model.js";
 export type { Plan, PlannedTensor } from "./plan/types.js";
 export type { Recipe } from "./recipe/recipe.js";
 export { stringifyRecipe } from "./recipe/write.js";
+export type {
+  Batch,
+  Gradients,
+  ImageBatch,
+  Logits,
+  Loss,
+  Network,
+  NetworkOptions,
+  OpenNetwork,
+  TextBatch,
+  WeightSource,
+} from "./runtime/network.js";
 export type { Progress } from "./execute/meter.js";
 export type { RunResult } from "./execute/run.js";
 export type { Provenance } from "./report/provenance.js";

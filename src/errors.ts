@@ -62,6 +62,11 @@ export type ErrorCode =
   | "io/write"
   | "io/disk-full"
   | "io/http"
+  | "runtime/architecture"
+  | "runtime/config"
+  | "runtime/tensor"
+  | "runtime/batch"
+  | "runtime/memory"
   | "engine/worker"
   | "interrupted"
   | "usage";

@@ -34,12 +34,14 @@ import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
 import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
+import type { OpenNetwork } from "./runtime/network.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
 export * from "./common.js";
 export { fileSink, fileSource } from "./platform/node/files.js";
 export { openModel } from "./platform/node/platform.js";
+export { weightsOf } from "./runtime/weights.js";
 export { readRecipe };
 export type {
   Artifact,
@@ -58,6 +60,10 @@ type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
 function threaded<T extends { readonly threads: number }>(options: Threaded<T> = {} as Threaded<T>): T {
   return { threads: defaultThreads(), ...options } as unknown as T;
 }
+
+/** A model as a network that runs; `weightsOf` turns an open checkpoint into weights. Loaded when first asked for. */
+export const openNetwork: OpenNetwork = async (weights, options) =>
+  (await import("./platform/node/network.js")).openNetwork(weights, options);
 
 /** A plain object, or the path of a YAML file. */
 async function recipeOf(recipe: string | RecipeObject, own: readonly Method[]) {

@@ -1,4 +1,4 @@
-import { KERNELS, MEMORY_FLAGS_AT, UNSHARED_MEMORY } from "./binary.js";
+import * as binary from "./binary.js";
 
 /** A kernel of the tile family: takes the address of a context, returns what its source says. */
 export type ContextKernel = (context: number) => number;
@@ -28,14 +28,21 @@ export function createMemory(bytes: number, shared: boolean): WebAssembly.Memory
   return new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES), maximum: MAX_PAGES, shared });
 }
 
+/** A module as scripts/build-kernels.mjs writes it: for shared memory, but for one byte. */
+export interface EmbeddedModule {
+  readonly KERNELS: string;
+  readonly MEMORY_FLAGS_AT: number;
+  readonly UNSHARED_MEMORY: number;
+}
+
 /** Compiles the kernels for memory that is or is not shared. A module can be posted to other threads. */
-export function compileKernels(shared: boolean): WebAssembly.Module {
-  const bytes = decodeBase64(KERNELS);
-  if (!shared) bytes[MEMORY_FLAGS_AT] = UNSHARED_MEMORY;
+export function compileKernels(shared: boolean, embedded: EmbeddedModule = binary): WebAssembly.Module {
+  const bytes = decodeBase64(embedded.KERNELS);
+  if (!shared) bytes[embedded.MEMORY_FLAGS_AT] = embedded.UNSHARED_MEMORY;
   return new WebAssembly.Module(bytes);
 }
 
-function isShared({ buffer }: WebAssembly.Memory): boolean {
+export function isShared({ buffer }: WebAssembly.Memory): boolean {
   return canShareMemory() && buffer instanceof SharedArrayBuffer;
 }
 

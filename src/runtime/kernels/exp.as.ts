@@ -1,0 +1,23 @@
+/** exp and the logistic function, four at a time; the twin, with the source of the numbers, is exp.ts. */
+
+// @ts-ignore: decorator
+@inline export function exp4(x: v128): v128 {
+  const a = f32x4.min(f32x4.max(x, f32x4.splat(-87.3)), f32x4.splat(88.0));
+  const n = f32x4.floor(f32x4.add(f32x4.mul(a, f32x4.splat(1.44269504088896341)), f32x4.splat(0.5)));
+  const near = f32x4.sub(a, f32x4.mul(n, f32x4.splat(0.693359375)));
+  const r = f32x4.add(near, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
+  let y = f32x4.splat(1.9875691500e-4);
+  y = f32x4.add(f32x4.mul(y, r), f32x4.splat(1.3981999507e-3));
+  y = f32x4.add(f32x4.mul(y, r), f32x4.splat(8.3334519073e-3));
+  y = f32x4.add(f32x4.mul(y, r), f32x4.splat(4.1665795894e-2));
+  y = f32x4.add(f32x4.mul(y, r), f32x4.splat(1.6666665459e-1));
+  y = f32x4.add(f32x4.mul(y, r), f32x4.splat(5.0000001201e-1));
+  y = f32x4.add(f32x4.mul(y, f32x4.mul(r, r)), r);
+  y = f32x4.add(y, f32x4.splat(1));
+  return f32x4.mul(y, i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23));
+}
+
+// @ts-ignore: decorator
+@inline export function logistic4(x: v128): v128 {
+  return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exp4(f32x4.neg(x))));
+}
