@@ -82,23 +82,19 @@ describe("mergekit's functions", () => {
   const needs = ({ method, parameters }: Case) => (parameters["rescale"] === true ? "dare_ties" : method);
   const running = golden.cases.filter((one) => there.has(needs(one)));
   for (const one of running) {
-    it(one.name, async () => {
-      const { dtype, values } = await run(recipeOf(one));
-      assert.equal(dtype, one.dtype === "float32" ? "F32" : "BF16");
-      const expected = one.output.flat();
-      const unit = 2 ** (Math.floor(Math.log2(Math.max(...expected.map(Math.abs)))) - 7);
-      for (const [p, value] of expected.entries()) {
-        const most = dtype === "F32" ? 1e-6 + 1e-5 * Math.abs(value) : 2 * unit;
-        assert.ok(Math.abs(values[p]! - value) <= most, `${p}: ${values[p]} instead of ${value}`);
-      }
-    });
-  }
-
-  for (const one of running.filter(({ name }) => F32_BY_DEFECT.has(name))) {
-    it(`${one.name}: float32 under compat: strict`, async () => {
-      const { dtype } = await run({ ...recipeOf(one), compat: "strict" });
-      assert.equal(dtype, "F32");
-    });
+    for (const compat of ["mergekit", "strict"]) {
+      it(`${one.name}, compat: ${compat}`, async () => {
+        const { dtype, values } = await run({ ...recipeOf(one), compat });
+        const isF32 = one.dtype === "float32" || (compat === "strict" && F32_BY_DEFECT.has(one.name));
+        assert.equal(dtype, isF32 ? "F32" : "BF16");
+        const expected = one.output.flat();
+        const unit = 2 ** (Math.floor(Math.log2(Math.max(...expected.map(Math.abs)))) - 7);
+        for (const [p, value] of expected.entries()) {
+          const most = one.dtype === "float32" ? 1e-6 + 1e-5 * Math.abs(value) : 2 * unit;
+          assert.ok(Math.abs(values[p]! - value) <= most, `${p}: ${values[p]} instead of ${value}`);
+        }
+      });
+    }
   }
 
   it("run in every case whose method is there", () => {
