@@ -38,6 +38,7 @@ export function readingSetup(
     warnings: [],
     estimate: { outputBytes: 0, readBytes: 0, mergedEntries: 0, passes: 1 },
     scores: { rows: 0, ranks: 0 },
+    measured: false,
     seed: 0,
   };
   return setupOf(plan, (file) => file);

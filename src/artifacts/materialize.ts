@@ -171,6 +171,7 @@ function planOf(artifact: Artifact, { task, tensors, checkpoint }: OpenTask, sha
       passes: 1,
     },
     scores: { rows: 0, ranks: 0 },
+    measured: false,
     seed: 0,
   };
 }

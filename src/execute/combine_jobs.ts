@@ -20,6 +20,7 @@ import type {
   WrittenBlock,
 } from "./job_types.js";
 import type { WorkTensor } from "./setup.js";
+import { measureRows, spreadRows } from "./measure_rows.js";
 import { isKernelDtype } from "./workbench.js";
 import type { PreparedTile, Workbench } from "./workbench.js";
 
@@ -121,9 +122,12 @@ export async function combineInto(
   let nonFinite = 0;
   let nonFiniteInputs: number[] | null = null;
   if (kernel !== null) setArguments(work, args, tensor.inputs.length);
+  const measure = method.grain === "tile" ? (method.rows?.(args) ?? null) : null;
+  const measures = measure === null ? null : await measureRows(work, block, measure);
 
   await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
     before(tile);
+    if (measures !== null) spreadRows(work, measures, tile);
     const target = out + (tile.start - block.start) * outBytes;
     // Only the tile in which a quota ends is counted entry by entry.
     const ends = remaining !== null && (!fused || !spendInTile(work, tile, args, remaining));
@@ -207,13 +211,14 @@ function runFused(
 }
 
 function callKernel(
-  { context, scratch }: Workbench,
+  { context, scratch, rowStream }: Workbench,
   kernel: ContextKernel,
   tile: PreparedTile,
   target: number,
 ): number {
   for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
   context.setTile(tile.padded, target, tile.subtract, tile.add, scratch);
+  context.setStream(rowStream);
   context.clearCounters(tile.inputs.length);
   return kernel(context.address);
 }
@@ -244,6 +249,7 @@ function defineTile(
     inputs: inputs.map((address) => work.floatsAt(address, count)),
     extra: Object.fromEntries(Object.entries(extra).map(([role, address]) => [role, work.floatsAt(address, count)])),
     out: work.floatsAt(work.floatOut, count),
+    ...(work.setup.measured && { rows: work.floatsAt(work.rowStream, count) }),
     counters,
   };
   combination.combine(tile, args);

@@ -194,6 +194,7 @@ export class Gatherer {
         tensors: this.#tensors,
         group: this.#group.tensors,
         blocks: this.#blocks,
+        dress: this.#dress,
         models: this.#models,
         score,
         argsOf: (tensor) => argsOf(tensor, known),

@@ -32,6 +32,8 @@ export interface ScoredGroup {
   readonly score: Score;
   /** The score's numbers for a tensor. */
   readonly argsOf: (tensor: number) => Arguments;
+  /** Adds to a block what its jobs must know besides; `blocks` have it. */
+  readonly dress: (block: Block) => Block;
   /** Of `scoresBytes` bytes of kernel memory. */
   readonly address: number;
 }
@@ -173,7 +175,7 @@ class ScoreGathering {
         filled[row] = slot + run.count;
         return slot;
       });
-      return this.#block(run, slots);
+      return this.#block(this.#scored.dress(run), slots);
     });
     const buffers = filled.map((_, row) => this.#sampleOf(row));
     const args = { score: this.#need.score, variants: this.#variants, range: true, sum, brackets: null, buffers };

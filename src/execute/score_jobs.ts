@@ -7,6 +7,7 @@ import { LARGEST_KEY } from "../statistics/order.js";
 import { bracketFromSample, selectRanks } from "../statistics/threshold.js";
 import type { Bracket } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
+import { measureRows, spreadRows } from "./measure_rows.js";
 import { setArguments } from "./combine_jobs.js";
 import type { ScoreArgs, ScoreBlock, ScorePart, SelectScoresArgs, SelectScoresBlock } from "./job_types.js";
 import type { PreparedTile, Workbench } from "./workbench.js";
@@ -18,8 +19,10 @@ export async function score({ work, method }: Bench, block: ScoreBlock, args: Sc
   const kernel = definition.kernel(variant.args);
   const { inputs } = work.setup.tensors[block.tensor]!;
   if (kernel !== null) setArguments(work, variant.args, inputs.length);
+  const measures = method.rows === undefined ? null : await measureRows(work, block, method.rows(variant.args));
   const rows = new RowCounts(work, args, variant.rows);
   await work.forEachTile(block, { changes: method.inputs === "changes", floats: kernel === null }, (tile) => {
+    if (measures !== null) spreadRows(work, measures, tile);
     for (let at = 0; at < tile.count; at += work.scores.entries) {
       const count = Math.min(work.scores.entries, tile.count - at);
       if (kernel === null) defineScores(work, definition, tile, at, count, variant);
@@ -46,6 +49,7 @@ function runKernel(work: Workbench, kernel: string, tile: PreparedTile, at: numb
   const offset = at * DTYPE_BYTES[tile.format];
   for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address + offset);
   const { address, stride } = scores;
+  context.setStream(work.rowStream + 4 * at);
   context.setTile(padded(count), address, tile.subtract + offset, tile.add + offset, work.scratch, stride);
   kernels.get(`${kernel}_${tile.format}`)(context.address);
 }
@@ -62,7 +66,11 @@ function defineScores(
   const { address, stride } = work.scores;
   const scores = rows.map((_, row) => work.floatsAt(address + row * stride, count));
   const extra = Object.fromEntries(Object.entries(tile.extra).map(([role, from]) => [role, floats(from)]));
-  definition.define({ count, base: floats(tile.add), inputs: tile.inputs.map(floats), extra, scores }, args);
+  const measured = work.setup.measured ? { rows: floats(work.rowStream) } : {};
+  definition.define(
+    { count, base: floats(tile.add), inputs: tile.inputs.map(floats), extra, ...measured, scores },
+    args,
+  );
 }
 
 /** What is counted, row by row, of the scores that lie in a workbench's buffers. */

@@ -35,6 +35,8 @@ export interface WorkSetup {
   readonly scores: { readonly rows: number; readonly ranks: number };
   /** Largest number of masks of any tensor. */
   readonly maxMasks: number;
+  /** Whether the method measures rows. */
+  readonly measured: boolean;
   /** Merges that sources stand for; each after those that it reads. */
   readonly merges: readonly WorkMerge[];
 }
@@ -154,6 +156,7 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
     maxMasks: Math.max(0, ...[...masks.values()].map(({ length }) => length)),
     merges: [],
     scores: plan.scores,
+    measured: plan.measured,
   };
 }
 

@@ -99,6 +99,9 @@ export class Workbench {
   /** Sixteen f64 per stream, for sums. */
   readonly sums: number;
   readonly pruning: Pruning;
+  /** Where rows are measured: their states, and an f32 per entry of a tile. */
+  readonly rowStates: number;
+  readonly rowStream: number;
   /** What a kernel may use as it likes: SCRATCH_ROW_BYTES per stream. */
   readonly scratch: number;
   readonly #sources: (ByteSource | undefined)[] = [];
@@ -138,6 +141,8 @@ export class Workbench {
     const { entries, stride, states, bytes } = scoreLayout(setup);
     const scores = take(bytes);
     this.scores = { entries, stride, states, address: scores, state: scores + bytes - states * SCORE_STATE_BYTES };
+    this.rowStates = take(setup.measured ? MEASURED_ROWS * ROW_STATE_BYTES : 0);
+    this.rowStream = take(setup.measured ? (floatEntries(setup) + LANES) * 4 : 0);
     this.gram = take(gramBytes(setup.maxStreams));
     this.masks = take(masksBytes(setup.maxMasks, BLOCK_ENTRIES));
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
@@ -364,6 +369,15 @@ export class Workbench {
   }
 }
 
+/** Rows measured together. */
+export const MEASURED_ROWS = 1024;
+/** Sixteen f64. */
+export const ROW_STATE_BYTES = 128;
+
+function measureBytes(setup: WorkSetup): number {
+  return setup.measured ? MEASURED_ROWS * ROW_STATE_BYTES + (floatEntries(setup) + LANES) * 4 : 0;
+}
+
 /** Where the scores of a piece of a tile go: rows of f32, `stride` bytes apart. */
 export interface ScoreBuffers {
   readonly address: number;
@@ -425,6 +439,6 @@ export function ownBytes(setup: WorkSetup): number {
   const masks = masksBytes(maxMasks, BLOCK_ENTRIES) + slack;
   const floats = (floatEntries(setup) + LANES) * 4 + slack;
   const raw = (rawEntries(setup) + LANES) * maxEntryBytes + PAGE + slack;
-  const scores = scoreLayout(setup).bytes + slack;
+  const scores = scoreLayout(setup).bytes + slack + measureBytes(setup) + slack;
   return Math.ceil((fixed + slack + out + masks + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) * PAGE;
 }

@@ -10,6 +10,8 @@ export const SUBTRACT: usize = 12;
 export const ADD: usize = 16;
 export const SCRATCH: usize = 20;
 export const SCALARS: usize = 24;
+/** An f32 per entry: the measure of its row. */
+export const STREAM: usize = 56;
 /** Of the rows of an output that has several. */
 export const STRIDE: usize = 60;
 export const COUNTERS: usize = 64;

@@ -6,7 +6,8 @@ const SCALARS = 24;
 const COUNTERS = 64;
 const ROW_COLUMNS = 4;
 const ROW_COUNTERS = 32;
-export const MAX_SCALARS = 9;
+export const MAX_SCALARS = 8;
+const STREAM = 56;
 const STRIDE = 60;
 /** Bytes of a kernel's own memory that it may use per row. */
 export const SCRATCH_ROW_BYTES = 128;
@@ -45,11 +46,17 @@ export class KernelContext {
     this.#view.setUint32(STRIDE, stride, true);
   }
 
+  /** @param address of an f32 per entry: the measure of its row. */
+  setStream(address: number): void {
+    this.#view.setUint32(STREAM, address, true);
+  }
+
   setPointer(row: number, address: number): void {
     this.#view.setUint32(FIXED_BYTES + ROW_BYTES * row, address, true);
   }
 
   setScalar(index: number, value: number): void {
+    if (index >= MAX_SCALARS) throw new RangeError(`a kernel takes ${MAX_SCALARS} scalars at most`);
     this.#view.setFloat32(SCALARS + 4 * index, value, true);
   }
 

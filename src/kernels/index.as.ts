@@ -27,3 +27,4 @@ export * from "./functions/kernel.as";
 export * from "./pcb/kernel.as";
 export * from "./elect/kernel.as";
 export * from "./masks/kernel.as";
+export * from "./arcee_fusion/kernel.as";

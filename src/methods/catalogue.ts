@@ -1,6 +1,7 @@
 // Written by scripts/catalogue.mjs from the files beside it; not to be edited.
 import type { Method } from "./method.js";
 import { addDifference } from "./add_difference.js";
+import { arceeFusion } from "./arcee_fusion.js";
 import { average } from "./average.js";
 import { breadcrumbsTies } from "./breadcrumbs_ties.js";
 import { breadcrumbs } from "./breadcrumbs.js";
@@ -33,6 +34,7 @@ import { trainDifference } from "./train_difference.js";
 /** Every merge method, sorted by file name. */
 export const methods: readonly Method[] = [
   addDifference,
+  arceeFusion,
   average,
   breadcrumbsTies,
   breadcrumbs,

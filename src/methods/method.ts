@@ -228,6 +228,8 @@ export interface Tile {
   readonly inputs: readonly Float32Array[];
   /** Extra streams by role, e.g. the oracle sign's change. */
   readonly extra: Readonly<Record<string, Float32Array>>;
+  /** Per entry the measure of its row, for a method that measures rows. */
+  readonly rows?: Float32Array;
   readonly out: Float32Array;
   /** Counts the method adds to, by name; see `counters`. */
   readonly counters: Record<string, number>;
@@ -253,6 +255,24 @@ export interface Score {
   define(tile: ScoreTile, args: Arguments): void;
   /** Name of the kernel that gives the same bits, or `null`. */
   kernel(args: Arguments): string | null;
+}
+
+/**
+ * A number for each row (a run along the last axis; a tensor of one axis is one row), made of the whole row before its
+ * entries are scored or combined. For methods of one model.
+ */
+export interface RowMeasure {
+  /** Sixteen f64 at most that travel from entry to entry and from step to step: what they begin with. */
+  readonly state: readonly number[];
+  /**
+   * Walks over the row, one after the other; each is given the row in runs, in order, and changes the state. Runs can be
+   * cut anywhere: what is added where must depend on the place in the row alone, of which the run's first has `at`.
+   */
+  readonly steps: readonly ((base: Float32Array, model: Float32Array, state: Float64Array, at: number) => void)[];
+  /** Name of the kernels of the steps, which end in `_0`, `_1` …. */
+  readonly kernel: string;
+  /** The measure, an f32, of a row of so many entries. */
+  readonly result: (state: Float64Array, length: number) => number;
 }
 
 /**
@@ -351,6 +371,8 @@ export interface Combination {
 /** A method that looks at one entry position at a time: out[p] from base[p], inputs[·][p] and a few numbers. */
 export interface TileMethod extends MethodDeclaration, Combination {
   readonly grain: "tile";
+  /** What is measured of each row, for these arguments of a score or of `combine`. */
+  rows?(args: Arguments): RowMeasure;
   /** The scores that `needs` asks about, by name. */
   readonly scores?: Readonly<Record<string, Score>>;
   /** What must be known next, or `null`. Called again with each answer added to `known`. */

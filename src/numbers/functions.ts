@@ -1,6 +1,6 @@
 /**
- * exp and tanh in f32, from multiplications and additions alone. Math.exp and Math.tanh may differ in the last bit between
- * engines and versions, and what is merged must not. kernels/functions.as.ts is the twin, to the bit.
+ * exp, tanh and log in f32 from multiplications, additions and divisions alone. Math.exp and its like may differ in the last
+ * bit between engines and versions, and what is merged must not. kernels/functions.as.ts is the twin, to the bit.
  */
 
 const { abs, fround } = Math;
@@ -20,6 +20,20 @@ const TANH = [
   0.00014279318565968424, -0.0009235008619725704, 0.0032068034633994102, -0.008697847835719585, 0.021829549223184586,
   -0.05396341532468796, 0.13333310186862946, -0.3333333432674408,
 ].map(fround);
+
+/** (e^x − 1 − x) / x² on |x| <= 1/2; these and the following by Chebyshev approximation. */
+const EXPM1 = [
+  0.00019944873929489404, 0.0013982185628265142, 0.0083332359790802, 0.04166579246520996, 0.1666666716337204, 0.5,
+].map(fround);
+/** (e^x (x − 1) + 1) / x² on |x| <= 1/2. */
+const EXCESS = [
+  0.00017469932208769023, 0.0012001555878669024, 0.006944308523088694, 0.03333212062716484, 0.125, 0.3333333730697632,
+  0.5,
+].map(fround);
+/** (atanh(√u) / √u − 1) / u up to (√2 − 1)² / (√2 + 1)². */
+const ATANH = [0.14791011810302734, 0.1999436765909195, 0.33333343267440796].map(fround);
+/** Bits of the f32 next to √½. */
+const ROOT_HALF = 0x3f3504f3;
 
 const bits = new Int32Array(1);
 const value = new Float32Array(bits.buffer);
@@ -58,4 +72,32 @@ export function tanh(x: number): number {
   }
   const square = fround(x * x);
   return fround(x + fround(fround(x * square) * polynomial(TANH, square)));
+}
+
+/** e^x − 1, at most 3 units in the last place off. @param x an f32. */
+export function expm1(x: number): number {
+  if (abs(x) > 0.5) return fround(exp(x) - 1);
+  return fround(x + fround(fround(x * x) * polynomial(EXPM1, x)));
+}
+
+/** ln(1 + x) for a finite x above −1, at most 4 units in the last place off; NaN for what is not finite. @param x an f32. */
+export function log1p(x: number): number {
+  value[0] = 1 + x;
+  const n = (bits[0]! - ROOT_HALF) >> 23;
+  bits[0] = bits[0]! - (n << 23);
+  const f = n === 0 ? x : fround(value[0] - 1);
+  const z = fround(f / fround(2 + f));
+  const square = fround(z * z);
+  const twice = fround(z + z);
+  const low = fround(fround(twice * fround(square * polynomial(ATANH, square))) + fround(n * LN2_LOW));
+  return fround(fround(fround(n * LN2_HIGH) + fround(twice + low)) + fround(x - x));
+}
+
+/**
+ * e^x (x − 1) + 1, which is never negative and near x² / 2 for small x, where its terms cancel: at most 12
+ * units in the last place off. @param x an f32.
+ */
+export function excess(x: number): number {
+  if (abs(x) > 0.5) return fround(fround(exp(x) * fround(x - 1)) + 1);
+  return fround(fround(x * x) * polynomial(EXCESS, x));
 }

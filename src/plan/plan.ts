@@ -99,6 +99,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
       mergedEntries: merged.reduce((sum, { entries, tiedTo }) => sum + (tiedTo === null ? entries : 0), 0),
       passes,
     },
+    measured: recipe.method.grain === "tile" && recipe.method.rows !== undefined,
     scores: scoreRoom(recipe.method, placed.tensors),
     seed: recipe.seed,
   };

@@ -386,7 +386,7 @@ function adviseShape(wanted: StoredTensor, found: StoredTensor): string {
 }
 
 function needsBase(method: Method): boolean {
-  return method.inputs === "changes" || method.base === "member";
+  return method.inputs === "changes" || method.base === "member" || method.base === "required";
 }
 
 /** The format that holds the values of all. */

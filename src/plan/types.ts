@@ -49,6 +49,8 @@ export interface Plan {
   readonly estimate: Estimate;
   /** Of the method's scores: the most rows of any tensor, and the most ranks asked of a row. */
   readonly scores: { readonly rows: number; readonly ranks: number };
+  /** Whether the method measures rows. */
+  readonly measured: boolean;
   readonly seed: number;
 }
 

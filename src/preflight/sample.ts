@@ -150,7 +150,16 @@ function sampleSetup(
   const plan: Plan = {
     // No job of a sample asks the method for anything.
     ...{ method: taskArithmetic.name, methodHash: null, inputs: [], sources, tensors: [...together, ...alone] },
-    ...{ skipped: [], files: [], sideFiles: [], merges: [], warnings: [], seed: 0, scores: { rows: 0, ranks: 0 } },
+    ...{
+      skipped: [],
+      files: [],
+      sideFiles: [],
+      merges: [],
+      warnings: [],
+      seed: 0,
+      measured: false,
+      scores: { rows: 0, ranks: 0 },
+    },
     estimate: { outputBytes: 0, readBytes: 0, mergedEntries: 0, passes: 1 },
   };
   return setupOf(plan, (file) => file);

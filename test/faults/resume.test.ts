@@ -82,6 +82,7 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
     base: coarse.base,
     models: coarse.models.slice(1),
   },
+  "arcee_fusion, which measures rows": { method: "arcee_fusion", base: fine.base, models: fine.models.slice(0, 1) },
   "pcb, which asks for quantiles twice": { method: "pcb", ...fine },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
   "ties over a merge with an exact quota": {

@@ -27,8 +27,8 @@ for (const [name, rows] of Object.entries(golden.inputs))
   folder.write(name, [tensor("w", rows.flat(), "F32", [4, 12])]);
 
 describe("mergekit 0.1.5", () => {
-  const cases = golden.cases.filter(({ method }) => ["sce"].includes(method));
-  assert.ok(cases.length >= 2);
+  const cases = golden.cases.filter(({ method }) => ["sce", "arcee_fusion"].includes(method));
+  assert.ok(cases.length >= 3);
   for (const { name, method, models, parameters, output } of cases) {
     it(name, async () => {
       const recipe = {

@@ -238,3 +238,86 @@ describe("pcb", () => {
     }
   }
 });
+
+/** Last axes of every kind: longer than a block, ending anywhere in it, single entries. */
+const SHAPES = [[70, 4099], [BLOCK_ENTRIES + 9001], [64, 3], [7, 1], [1], [4, 3, 3, 5], [3, 20_000]];
+
+function fusionInputs(dtype: FloatDtype, change: (place: number, tensor: number) => number) {
+  const id = written++;
+  const base = SHAPES.map((shape, index) =>
+    normals(
+      shape.reduce((product, size) => product * size, 1),
+      index,
+      0.05,
+    ),
+  );
+  const model = base.map((values, index) => values.map((x, p) => x + change(p, index)));
+  const put = (name: string, all: readonly Float32Array[]) => {
+    const tensors = all.map((values, index) => tensor(`t${index}`, values, dtype, SHAPES[index]));
+    return { path: folder.write(`${name}${id}`, tensors), values: tensors.map(valuesOf) };
+  };
+  return { base: put("base", base), model: put("model", model) };
+}
+
+function naiveFusion(base: Float32Array, model: Float32Array, row: number, epsilon: number): Naive {
+  const importance = new Float64Array(base.length);
+  for (let start = 0; start < base.length; start += row) {
+    const places = Array.from({ length: row }, (_, i) => start + i);
+    const softmax = (values: Float32Array) => {
+      const powers = places.map((p) => Math.exp(values[p]!));
+      const sum = powers.reduce((total, x) => total + x, 0);
+      return powers.map((x) => x / sum + epsilon);
+    };
+    const [p, q] = [softmax(model), softmax(base)];
+    const divergence = p.reduce((sum, x, i) => sum + x * Math.log1p((x - q[i]!) / q[i]!) - (x - q[i]!), 0);
+    for (const place of places) importance[place] = Math.abs(model[place]! - base[place]!) * (row > 1 ? divergence : 0);
+  }
+  const sorted = importance.slice().sort();
+  const [first, median, third] = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(share * (base.length - 1))]!);
+  const threshold = median! + 1.5 * (third! - first!);
+  return {
+    out: [...base].map((x, p) => (importance[p]! >= threshold ? model[p]! : x)),
+    unsure: [...importance].map((x) => Math.abs(x - threshold) <= 1e-5 * threshold),
+  };
+}
+
+describe("arcee_fusion", () => {
+  const roll = dice(21);
+  const sets: Readonly<Record<string, () => ReturnType<typeof fusionInputs>>> = {
+    "small changes, F32": () => fusionInputs("F32", () => (roll(2 ** 20) / 2 ** 19 - 1) ** 5 * 1e-3),
+    "large changes of a quarter, F32": () => fusionInputs("F32", (p) => (p % 4 === 0 ? (roll(200) - 100) / 25 : 0)),
+    "changes of BF16, rows of different strength": () =>
+      fusionInputs("BF16", (p) => ((roll(2 ** 20) / 2 ** 19 - 1) ** 3 * (1 + Math.floor(p / 4099))) / 500),
+  };
+  for (const [name, make] of Object.entries(sets)) {
+    for (const dialect of ["exact", "mergekit"]) {
+      it(`${name}, ${dialect}`, async () => {
+        const { base, model } = make();
+        const recipe = { method: "arcee_fusion", dialect, base: base.path, models: [model.path] };
+        const merged = await merge({ ...recipe, output: { dtype: "float32" } }, { out: folder.fresh(), threads: 2 });
+        for (const [index, shape] of SHAPES.entries()) {
+          const row = shape.at(-1)!;
+          const naive = naiveFusion(base.values[index]!, model.values[index]!, row, dialect === "mergekit" ? 1e-8 : 0);
+          const found = merged.values(`t${index}`);
+          close(found, naive, `t${index}`);
+          const taken = found.filter((x, p) => x !== base.values[index]![p]).length;
+          if (row > 1000) assert.ok(taken > 0 && taken < found.length / 2, `${taken} of ${found.length} taken`);
+        }
+      });
+    }
+  }
+
+  it("rows for any number of threads and any tile", async () => {
+    const { base, model } = sets["small changes, F32"]!();
+    const recipe = { method: "arcee_fusion", base: base.path, models: [model.path] };
+    const first = await merge(recipe, { out: folder.fresh() });
+    for (const tuning of [
+      { tileEntries: 1000, chunkEntries: 8000 },
+      { tileEntries: 65_536, chunkEntries: 65_536 },
+    ]) {
+      const other = await merge(recipe, { out: folder.fresh(), threads: 2, tuning });
+      assert.deepEqual(other.prints, first.prints, JSON.stringify(tuning));
+      assert.deepEqual(other.result.result, first.result.result);
+    }
+  });
+});

@@ -17,7 +17,8 @@ const CONTEXT = 65_536;
 const STREAMS = CONTEXT + 4096;
 const STREAM_BYTES = MOST_ENTRIES * 4 + 256;
 const SCRATCH = STREAMS + MOST_STREAMS * STREAM_BYTES;
-const SCORES = SCRATCH + 4096;
+const STREAM = SCRATCH + 4096;
+const SCORES = STREAM + STREAM_BYTES;
 
 const memory = createMemory(SCORES + MOST_ROWS * STREAM_BYTES, false);
 const kernels = loadKernels(memory);
@@ -32,10 +33,21 @@ export interface ScoreTwinCase {
   /** As stored; a multiple of eight entries each. */
   readonly base: Uint8Array;
   readonly models: readonly Uint8Array[];
+  /** Per entry the measure of its row, where rows are measured. */
+  readonly rows?: Float32Array;
 }
 
 /** @returns the scores. */
-export function checkScoreTwin({ method, score, args, kernel, from, base, models }: ScoreTwinCase): Float32Array[] {
+export function checkScoreTwin({
+  method,
+  score,
+  args,
+  kernel,
+  from,
+  base,
+  models,
+  rows,
+}: ScoreTwinCase): Float32Array[] {
   const definition = method.scores![score]!;
   assert.equal(definition.kernel(args), kernel);
   const count = base.length / DTYPE_BYTES[from];
@@ -47,7 +59,7 @@ export function checkScoreTwin({ method, score, args, kernel, from, base, models
   const widened = floats.pop()!;
   if (method.inputs === "changes") for (const values of floats) change(values, widened, values);
   const scores = Array.from({ length: rowCount(definition.per, models.length) }, () => new Float32Array(count));
-  definition.define({ count, base: widened, inputs: floats, extra: {}, scores }, args);
+  definition.define({ count, base: widened, inputs: floats, extra: {}, ...(rows && { rows }), scores }, args);
 
   const addresses = [...models, base].map((bytes, index) => {
     const address = STREAMS + index * STREAM_BYTES;
@@ -64,6 +76,8 @@ export function checkScoreTwin({ method, score, args, kernel, from, base, models
   );
   addresses.forEach((address, row) => context.setPointer(row, address));
   context.setTile(count, SCORES, subtract, subtract, SCRATCH, STREAM_BYTES);
+  context.setStream(STREAM);
+  if (rows !== undefined) new Float32Array(memory.buffer, STREAM, count).set(rows);
   kernels.get(`${kernel}_${from}`)(context.address);
   for (const [row, expected] of scores.entries()) {
     const found = new Float32Array(memory.buffer, SCORES + row * STREAM_BYTES, count);

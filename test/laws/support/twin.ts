@@ -27,10 +27,11 @@ const STREAMS = CONTEXT + 4096;
 const STREAM_BYTES = MOST_ENTRIES * 4 + 256;
 const OUT = STREAMS + MOST_STREAMS * STREAM_BYTES;
 const SCRATCH = OUT + STREAM_BYTES;
+const STREAM = SCRATCH + 8192;
 const GUARD = 64;
 
 const settings = [true, false].map((shared) => {
-  const memory = createMemory(SCRATCH + 8192, shared);
+  const memory = createMemory(STREAM + 4 * MOST_ENTRIES + 64, shared);
   return { memory, kernels: loadKernels(memory), context: new KernelContext(memory, CONTEXT, MOST_STREAMS) };
 });
 
@@ -44,13 +45,15 @@ export interface TwinCase {
   /** As stored, in format `from`; a multiple of eight entries each. */
   readonly base: Uint8Array;
   readonly models: readonly Uint8Array[];
+  /** Per entry the measure of its row, where rows are measured. */
+  readonly rows?: Float32Array;
   readonly shared: boolean;
   /** Bytes by which every address is off a multiple of 64; even. */
   readonly offset: number;
 }
 
 /** The definition's results in f32, and its counters. */
-export function define({ method, args, from, base, models }: TwinCase) {
+export function define({ method, args, from, base, models, rows }: TwinCase) {
   const count = base.length / DTYPE_BYTES[from];
   const floats = [...models, base].map((bytes) => {
     const values = new Float32Array(count);
@@ -61,7 +64,7 @@ export function define({ method, args, from, base, models }: TwinCase) {
   if (method.inputs === "changes") for (const values of floats) change(values, widened, values);
   const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
   const out = new Float32Array(count);
-  method.combine({ count, base: widened, inputs: floats, extra: {}, out, counters }, args);
+  method.combine({ count, base: widened, inputs: floats, extra: {}, ...(rows && { rows }), out, counters }, args);
   return { out, counters, changes: floats };
 }
 
@@ -90,7 +93,10 @@ export function checkTwin(twin: TwinCase): boolean {
     values.forEach((value, row) => context.setColumn(row, column, value)),
   );
   addresses.forEach((address, row) => context.setPointer(row, address));
-  context.setTile(count, target, subtract, subtract, SCRATCH);
+  const subtracted = method.inputs === "changes" ? subtract : 0;
+  context.setTile(count, target, subtracted, subtract, SCRATCH);
+  context.setStream(STREAM);
+  if (twin.rows !== undefined) new Float32Array(memory.buffer, STREAM, count).set(twin.rows);
   const general = kernels.get(kernel, `_${from}_${to}`);
   // The one written out for this number of models, where there is one, computes finite results only.
   for (const run of new Set([general, kernels.get(kernel, `_${from}_${to}`, models.length)])) {
