@@ -55,7 +55,7 @@ const CASES: Readonly<Record<string, string>> = {
   "ties-rescale-tiny-density": "dare_ties",
 };
 /** How many of them ran when this was written; a case that stops running is a failure. */
-const AT_LEAST = 27;
+const AT_LEAST = 28;
 const EXACT: ReadonlySet<string> = new Set(["linear-bfloat16", "linear-out-bfloat16"]);
 
 async function valuesOf(

@@ -34,7 +34,7 @@ const golden = JSON.parse(
 ) as { readonly inputs: Readonly<Record<string, readonly (readonly number[])[]>>; readonly cases: readonly Case[] };
 
 /** How many cases ran when this was written; one that stops running is a failure. */
-const AT_LEAST = 56;
+const AT_LEAST = 57;
 /** What the reference wrote as f32 because of a defect. */
 const F32_BY_DEFECT: ReadonlySet<string> = new Set(["ramplus_tl_eps0.05_bf16"]);
 
