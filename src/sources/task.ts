@@ -142,10 +142,12 @@ class Run {
   readonly maskFirst: number;
   readonly start = new Uint8Array(8);
   vector: Uint8Array;
+  /** Which bit of `mask` is the first entry's. */
+  readonly #bit: number;
 
   constructor(
     readonly tensor: TaskTensor,
-    readonly first: number,
+    first: number,
     readonly count: number,
   ) {
     const { base, vector, mask, starts } = tensor;
@@ -153,25 +155,25 @@ class Run {
     this.vector = new Uint8Array(starts === null ? count * DTYPE_BYTES[vector.dtype] : 0);
     const from = starts === null ? first : first - (first % BLOCK);
     this.maskFirst = Math.floor(from / 8);
-    this.mask = new Uint8Array(mask === null ? 0 : Math.ceil((first + count) / 8) - this.maskFirst);
+    this.#bit = first - this.maskFirst * 8;
+    this.mask = new Uint8Array(mask === null ? 0 : Math.ceil((this.#bit + count) / 8));
   }
 
-  isKept(entry: number): boolean {
-    return ((this.mask[(entry >>> 3) - this.maskFirst]! >>> (entry & 7)) & 1) === 1;
-  }
-
-  /** Which of the packed entries is the first under the mask from `first` on. */
+  /** Which of the packed entries is the first under the mask from the first entry on. */
   packedBegin(): number {
-    let begin = Number(new DataView(this.start.buffer).getBigUint64(0, true));
-    for (let entry = this.maskFirst * 8; entry < this.first; entry++) if (this.isKept(entry)) begin++;
-    return begin;
+    return Number(new DataView(this.start.buffer).getBigUint64(0, true)) + this.#keptIn(0, this.#bit);
   }
 
   /** Room for the packed entries of the run. */
   packedBytes(): Uint8Array {
-    let kept = 0;
-    for (let entry = this.first; entry < this.first + this.count; entry++) if (this.isKept(entry)) kept++;
+    const kept = this.#keptIn(this.#bit, this.#bit + this.count);
     return (this.vector = new Uint8Array(kept * DTYPE_BYTES[this.tensor.vector.dtype]));
+  }
+
+  #keptIn(from: number, to: number): number {
+    let kept = 0;
+    for (let bit = from; bit < to; bit++) kept += (this.mask[bit >>> 3]! >>> (bit & 7)) & 1;
+    return kept;
   }
 
   /** Every operation is rounded to f32. */
@@ -180,13 +182,9 @@ class Run {
     const weights = floats(base.dtype, this.base);
     const changes = floats(vector.dtype, this.vector);
     const scale = Math.fround(this.tensor.scale);
-    let next = 0;
-    for (let p = 0; p < this.count; p++) {
-      const isKept = mask === null || this.isKept(this.first + p);
-      if (!isKept) continue;
-      const change = starts === null ? changes[p]! : changes[next++]!;
-      weights[p] = weights[p]! + Math.fround(scale * change);
-    }
+    if (mask === null) {
+      for (let p = 0; p < this.count; p++) weights[p] = weights[p]! + Math.fround(scale * changes[p]!);
+    } else this.#addKept(weights, changes, scale, starts !== null);
     if (skip === 0 && target.length === this.count * WIDTH) {
       narrow("F32", weights, target);
       return;
@@ -194,6 +192,17 @@ class Run {
     const bytes = new Uint8Array(this.count * WIDTH);
     narrow("F32", weights, bytes);
     target.set(bytes.subarray(skip, skip + target.length));
+  }
+
+  #addKept(weights: Float32Array, changes: Float32Array, scale: number, isPacked: boolean): void {
+    const { mask, count } = this;
+    const bit = this.#bit;
+    let next = 0;
+    for (let p = 0; p < count; p++) {
+      const at = p + bit;
+      if (((mask[at >>> 3]! >>> (at & 7)) & 1) === 0) continue;
+      weights[p] = weights[p]! + Math.fround(scale * changes[isPacked ? next++ : p]!);
+    }
   }
 }
 
