@@ -5,14 +5,17 @@ import { manifestOf } from "./artifacts/write.js";
 import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
 import type { Crew } from "./execute/crew.js";
-import { Journal } from "./execute/journal.js";
+import { Journal, planHash } from "./execute/journal.js";
 import type { Progress } from "./execute/meter.js";
+import { gatherPacking, keptIn, runPacking } from "./execute/packing.js";
+import type { Packed } from "./execute/packing.js";
 import { run } from "./execute/run.js";
 import type { RunOptions, RunResult } from "./execute/run.js";
 import { settle } from "./execute/settle.js";
 import { setupOf } from "./execute/setup.js";
 import type { Tuning, WorkSetup } from "./execute/setup.js";
 import type { Workspace } from "./execute/workspace.js";
+import type { KeptOf } from "./plan/artifact.js";
 import { makePlan } from "./plan/plan.js";
 import { storedSources } from "./plan/streams.js";
 import type { OpenInputs } from "./plan/types.js";
@@ -75,23 +78,33 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         findMethod: methodsOf(recipe),
         ...(options.tuning && { tuning: options.tuning }),
       });
-      const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
-      const result = await run(plan, recipe.method, setup, workspace, journal, runOptions);
+      const { method } = recipe;
+      let written = plan;
+      let result: RunResult;
+      if (method.grain === "tile" && method.packing !== undefined) {
+        const packing = { ...runOptions, settled, ...(options.tuning && { tuning: options.tuning }) };
+        const packed = await gatherPacking(plan, method, journal, packing);
+        written = makePlan(recipe, inputs, { keptOf: keptOf(plan, packed) });
+        result = await runPacking(written, method, packed, workspace, journal, packing);
+      } else {
+        const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
+        result = await run(plan, method, setup, workspace, journal, runOptions);
+      }
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
-      const artifact = manifestOf(plan, recipe.method, result);
+      const artifact = manifestOf(written, method, result);
       const manifest = artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }];
       const told =
         artifact === null
           ? result
           : { ...result, kept: artifact.manifest.tasks, warnings: [...result.warnings, ...artifact.warnings] };
-      const provenance = provenanceOf(recipe, plan, told, contents, manifest);
-      await writeSideFiles(plan, inputs, workspace);
+      const provenance = { ...provenanceOf(recipe, written, told, contents, manifest), plan: planHash(plan) };
+      await writeSideFiles(written, inputs, workspace);
       for (const { file, text } of manifest) workspace.writeWhole(file, encode(text));
-      workspace.writeWhole("README.md", encode(modelCard(recipe, plan, provenance)));
+      workspace.writeWhole("README.md", encode(modelCard(recipe, written, provenance)));
       workspace.writeWhole(PROVENANCE_FILE, encode(`${JSON.stringify(provenance, null, 2)}\n`));
       workspace.commit();
       return {
-        plan,
+        plan: written,
         provenance,
         result,
         artifact: artifact?.manifest ?? null,
@@ -104,6 +117,17 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
   } finally {
     await inputs.close();
   }
+}
+
+/** How much each tensor keeps, for the plan in which it gets its place. */
+function keptOf({ tensors }: Plan, packed: Packed): KeptOf {
+  const kept = new Map<string, number>();
+  const keyOf = (model: number, name: string) => `${model} ${name}`;
+  for (const [index, tensor] of packed) {
+    const { name, inputs } = tensors[index]!;
+    kept.set(keyOf(inputs[0]!.model, name), keptIn(tensor));
+  }
+  return (model, name) => kept.get(keyOf(model, name))!;
 }
 
 /** The plan alone; reads headers and configs, no weights. */

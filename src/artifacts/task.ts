@@ -5,6 +5,7 @@ import { xxh64 } from "../numbers/checksum.js";
 import type { ByteSource } from "../sources/source.js";
 import { taskSource } from "../sources/task.js";
 import type { Part, TaskTensor } from "../sources/task.js";
+import { entriesOf } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { ManifestTask } from "./manifest.js";
 import type { StoredPart, TensorParts } from "./parts.js";
@@ -71,6 +72,7 @@ function madeShard(label: string, hash: string, { name, scale }: ManifestTask, t
       vector: floatPart(vector),
       mask: mask === null ? null : partOf(mask),
       starts: starts === null ? null : partOf(starts),
+      stored: entriesOf(vector.stored.shape),
       scale,
     };
     offset += entries * 4;

@@ -1,8 +1,8 @@
 /** From what a run wrote to the manifest of its artifact. */
 import { MergewrightError } from "../errors.js";
 import type { RunResult } from "../execute/run.js";
-import type { MaskSums, Method } from "../methods/method.js";
-import { folderOf, SHARED_FOLDER } from "../plan/masked.js";
+import type { Masking, MaskSums, Method } from "../methods/method.js";
+import { folderOf, makesArtifact, SHARED_FOLDER } from "../plan/artifact.js";
 import type { Plan } from "../plan/types.js";
 import { fingerprintOf, MANIFEST_VERSION } from "./manifest.js";
 import type { Manifest, ManifestTask } from "./manifest.js";
@@ -16,28 +16,18 @@ export function manifestOf(
   method: Method,
   result: RunResult,
 ): { readonly manifest: Manifest; readonly warnings: readonly string[] } | null {
-  const { masking } = method;
-  if (masking === undefined) return null;
+  if (!makesArtifact(method)) return null;
   const warnings: string[] = [];
   const models = plan.inputs.filter(({ role }) => role === "model");
-  const settings = plan.tensors.find(({ action }) => action === "merge")!.settings!;
   const tasks = models.map(({ name, label }, model): ManifestTask => {
-    const sums = sumsOf(plan, result, model);
-    const kept = sums.reduce((sum, tensor) => sum + tensor.kept, 0);
-    if (kept === 0) warnings.push(`the mask of ${name} keeps nothing: its model is the base`);
-    const scale = kept === 0 ? 1 : masking.scale(settings, sums);
-    if (!Number.isFinite(scale)) throw noScale(name, scale, result);
-    return {
-      name,
-      model: label,
-      scale,
-      vector: null,
-      mask: folderOf("masks", name),
-      starts: null,
-      head: headOf(plan, name),
-      kept,
-      entries: sums.reduce((sum, tensor) => sum + tensor.entries, 0),
-    };
+    const own =
+      method.masking === undefined ? packedTask(plan, result, model) : maskedTask(plan, method.masking, result, model);
+    if (own.kept === 0)
+      warnings.push(
+        `the mask of ${name} keeps nothing: ${own.vector === null ? "its model is the base" : "its layers are the base's"}`,
+      );
+    if (!Number.isFinite(own.scale)) throw noScale(name, own.scale, result);
+    return { name, model: label, ...own, head: folderIn(plan, "heads", name) };
   });
   const base = plan.inputs.find(({ role }) => role === "base")!;
   const tensors = Object.fromEntries(
@@ -49,11 +39,44 @@ export function manifestOf(
       version: MANIFEST_VERSION,
       method: method.name,
       base: { model: base.label, fingerprint: fingerprintOf(tensors), tensors },
-      shared: SHARED_FOLDER,
+      shared: method.masking === undefined ? null : SHARED_FOLDER,
       tasks,
     },
     warnings,
   };
+}
+
+type OwnParts = Omit<ManifestTask, "name" | "model" | "head">;
+
+/** Of a task with a mask over the shared vector. */
+function maskedTask(plan: Plan, masking: Masking, result: RunResult, model: number): OwnParts {
+  const settings = plan.tensors.find(({ action }) => action === "merge")!.settings!;
+  const sums = sumsOf(plan, result, model);
+  const kept = sums.reduce((sum, tensor) => sum + tensor.kept, 0);
+  return {
+    scale: kept === 0 ? 1 : masking.scale(settings, sums),
+    vector: null,
+    mask: folderIn(plan, "masks", nameOf(plan, model)),
+    starts: null,
+    kept,
+    entries: sums.reduce((sum, tensor) => sum + tensor.entries, 0),
+  };
+}
+
+/** Of a task with a vector of its own, some of whose tensors hold only what their masks keep. */
+function packedTask(plan: Plan, { kept }: RunResult, model: number): OwnParts {
+  const name = nameOf(plan, model);
+  return {
+    scale: 1,
+    vector: folderIn(plan, "vectors", name),
+    mask: folderIn(plan, "masks", name),
+    starts: folderIn(plan, "starts", name),
+    ...kept![model]!,
+  };
+}
+
+function nameOf({ inputs }: Plan, model: number): string {
+  return inputs.filter(({ role }) => role === "model")[model]!.name;
 }
 
 /** Over the tensors that the model has, in the order of the plan; tied copies are left out. */
@@ -65,8 +88,9 @@ function sumsOf({ tensors }: Plan, result: RunResult, model: number): MaskSums[]
   });
 }
 
-function headOf({ files }: Plan, name: string): string | null {
-  const folder = folderOf("heads", name);
+/** A part's folder, if the task has anything in it. */
+function folderIn({ files }: Plan, part: Parameters<typeof folderOf>[0], name: string): string | null {
+  const folder = folderOf(part, name);
   return files.some((file) => file.name.startsWith(`${folder}/`)) ? folder : null;
 }
 

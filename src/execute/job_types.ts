@@ -5,6 +5,7 @@ import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
+import type { ExceedBlock, PackBlock, PackedBlock } from "./packing_jobs.js";
 import type { Block } from "./blocks.js";
 
 export type Quota = readonly (number | null)[] | null;
@@ -221,6 +222,11 @@ export interface L1Norms {
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
+  magnitudes: { block: Block; args: null; part: number };
+  exceed: { block: ExceedBlock; args: null; part: readonly number[] };
+  pack: { block: PackBlock; args: null; part: PackedBlock };
+  rereadPacked: { block: Block; args: null; part: string };
+  digestBase: { block: Block; args: null; part: string };
   mask: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
   assume: { block: CombineBlock; args: AssumeArgs; part: WrittenBlock };
   rehearse: { block: CombineBlock; args: RehearseArgs; part: Rehearsal };

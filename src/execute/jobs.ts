@@ -1,6 +1,7 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import { mask } from "./mask_jobs.js";
+import { digestBase, exceed, magnitudes, pack, rereadPacked } from "./packing_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
@@ -32,6 +33,11 @@ function addArrays(into: Float64Array, more: Float64Array): Float64Array {
 export const jobs: JobTable = {
   combine,
   mask,
+  magnitudes,
+  exceed,
+  pack,
+  rereadPacked,
+  digestBase,
   assume,
   rehearse,
   copy,

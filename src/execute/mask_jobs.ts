@@ -8,6 +8,7 @@ import { widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Bench } from "./bench.js";
+import type { Block } from "./blocks.js";
 import { combineBlock, maskPlace, write } from "./combine_jobs.js";
 import type { CombineArgs, CombineBlock, WrittenBlock, WrittenMask } from "./job_types.js";
 import { isKernelDtype } from "./workbench.js";
@@ -79,7 +80,7 @@ function byDefinition({ work, method }: Bench, block: CombineBlock, args: Argume
 }
 
 /** So that a task's model is never made over another base. */
-async function baseDigest({ work }: Bench, { tensor, start, count }: CombineBlock): Promise<string> {
+export async function baseDigest({ work }: Bench, { tensor, start, count }: Block): Promise<string> {
   const { source, offset, dtype } = work.setup.tensors[tensor]!.base!;
   const bytes = count * DTYPE_BYTES[dtype];
   const base = await work.source(source);

@@ -33,6 +33,7 @@ export function meterStatistics(
   crew: Crew,
   { tensors }: WorkSetup,
   report: ((progress: Progress) => void) | undefined,
+  phase: Phase = "statistics",
 ): Crew {
   if (report === undefined) return crew;
   const bytesOf = ({ tensor, count }: Block) =>
@@ -41,7 +42,7 @@ export function meterStatistics(
   let doneBytes = 0;
   const watched = observed(crew, (_, blocks) => {
     for (const block of blocks) doneBytes += bytesOf(block);
-    report({ phase: "statistics", doneBytes, totalBytes });
+    report({ phase, doneBytes, totalBytes });
   });
   return {
     ...watched,
@@ -63,7 +64,7 @@ export function meter(
   if (report === undefined) return crew;
   const bytesOf = (tensor: number) => {
     // Written along with what they are over.
-    if (plan.tensors[tensor]?.action === "mask") return 0;
+    if (["mask", "starts"].includes(plan.tensors[tensor]?.action ?? "")) return 0;
     const one = setup.tensors[tensor]!;
     return streamsOf(one).reduce((sum, stream) => sum + DTYPE_BYTES[stream.dtype], DTYPE_BYTES[one.dtype]);
   };

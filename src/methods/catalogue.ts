@@ -10,6 +10,7 @@ import { dareLinear } from "./dare_linear.js";
 import { dareTies } from "./dare_ties.js";
 import { dellaLinear } from "./della_linear.js";
 import { della } from "./della.js";
+import { dppa } from "./dppa.js";
 import { emr } from "./emr.js";
 import { geometricMedian } from "./geometric_median.js";
 import { karcher } from "./karcher.js";
@@ -43,6 +44,7 @@ export const methods: readonly Method[] = [
   dareTies,
   dellaLinear,
   della,
+  dppa,
   emr,
   geometricMedian,
   karcher,

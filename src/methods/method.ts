@@ -358,6 +358,8 @@ export interface MethodDeclaration {
   quirk?(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): string | null;
   /** For a tile method whose result is an artifact: a vector that all tasks share, and a mask over it per task. */
   readonly masking?: Masking;
+  /** For a tile method whose result is an artifact of sparse changes, one per model. */
+  readonly packing?: Packing;
 }
 
 /** What makes a tile of the result out of tiles of the inputs. */
@@ -414,6 +416,37 @@ export interface Masking {
    * Never called for a task whose masks keep nothing.
    */
   readonly scale: (settings: Settings, tensors: readonly MaskSums[]) => number;
+}
+
+/**
+ * The other half of a method that prunes each model's change by itself and keeps what is left as an artifact
+ * (docs/artifacts.md). `combine` sees one model at a time and gives its change; of the tensors that are pruned only the
+ * entries above `limit` are stored, all other tensors whole. Pruned are the matrices inside the network's layers.
+ */
+export interface Packing {
+  /** An entry is an outlier where its magnitude exceeds so many times the mean magnitude of its layer, of its tensor. */
+  readonly outliers: (settings: Settings) => { readonly layer: number; readonly tensor: number };
+  /** Per partition and pruned tensor of a model the share of entries kept, in [0, 1). */
+  readonly densities: (settings: Settings, tensors: readonly OutlierCounts[]) => readonly (readonly number[])[];
+  /** The rank, 1 = the largest, of the largest magnitude that is pruned; 0: all are. */
+  readonly rank: (entries: number, density: number) => number;
+  /** @param thresholds per partition the largest magnitude that is pruned; `null` for a tensor that stays whole. */
+  readonly bind: (settings: Settings, thresholds: readonly number[] | null) => Arguments;
+  /** The largest magnitude that is not stored; NaN is always stored. `null`: nothing at all is. */
+  readonly limit: (args: Arguments) => number | null;
+  /** Share of a pruned tensor's entries that will be kept, before anything of it is known. */
+  readonly expected: (settings: Settings) => number;
+}
+
+/** Outliers among the changes of one pruned tensor. */
+export interface OutlierCounts {
+  readonly entries: number;
+  /** Equal for tensors of one layer. */
+  readonly layer: string;
+  /** Magnitudes above the layer's limit. */
+  readonly aboveLayer: number;
+  /** Magnitudes above the tensor's own. */
+  readonly above: number;
 }
 
 /** What a mask keeps of one tensor. */

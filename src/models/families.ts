@@ -142,8 +142,16 @@ function isConfig(value: unknown): value is Config {
  * blocks (`model.layers.3.mlp…`, `transformer.h.3…`, `encoder.block.3.layer.0…`).
  */
 export function layerOf(name: string): number | null {
-  const match = /(?:^|[._])(?:layers?|h|blocks?|resblocks)\.(\d{1,6})(?:\.|$)/.exec(name);
+  const match = LAYER.exec(name);
   return match === null ? null : Number(match[1]);
+}
+
+const LAYER = /(?:^|[._])(?:layers?|h|blocks?|resblocks)\.(\d{1,6})(?=\.|$)/;
+
+/** The beginning of a tensor's name up to the index of its layer: layers of different stacks differ in it. */
+export function layerPathOf(name: string): string | null {
+  const match = LAYER.exec(name);
+  return match === null ? null : name.slice(0, match.index + match[0].length);
 }
 
 /**

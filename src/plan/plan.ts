@@ -8,7 +8,8 @@ import type { Dtype } from "../numbers/dtypes.js";
 import { type PatternUse, unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
-import { checkArtifact, folderOf, leftToBase, masksOver, SHARED_FOLDER } from "./masked.js";
+import { checkArtifact, folderOf, leftToBase, masksOver, packedParts, SHARED_FOLDER } from "./artifact.js";
+import type { KeptOf } from "./artifact.js";
 import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
 import { cutPasses, unevenCut } from "./prune.js";
@@ -30,6 +31,8 @@ import type {
 export interface PlanOptions {
   /** False for a merge that is only an input: one file without separate heads, merged tensors in F32. Default true. */
   readonly isWritten?: boolean;
+  /** Where the method packs what it keeps, and it is known how much that is. Default: what the method expects. */
+  readonly keptOf?: KeptOf;
 }
 
 /**
@@ -37,7 +40,7 @@ export interface PlanOptions {
  * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range,
  * recipe/unsupported
  */
-export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }: PlanOptions = {}): Plan {
+export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, keptOf }: PlanOptions = {}): Plan {
   checkArtifact(recipe, isWritten);
   const list = listInputs(recipe, open);
   const sources: PlannedSource[] = [];
@@ -67,7 +70,12 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true }:
   if (merged.length === 0) throw nothingToMerge(recipe);
   if (!isWritten) refuseColumns(recipe, merged);
   const side = planSideFiles(recipe, open, wanted);
-  const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY);
+  const placed = place(
+    accounted,
+    recipe,
+    isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY,
+    keptOf ?? null,
+  );
   const passes = checkNeeds(recipe, merged);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
     return { key, dialect: inner.dialect, recipe: stringifyRecipe(inner), plan };
@@ -160,7 +168,7 @@ interface Placed {
 }
 
 /** Gives every tensor its file and its bytes. */
-function place(accounted: Accounted, recipe: Recipe, shardSize: number): Placed {
+function place(accounted: Accounted, recipe: Recipe, shardSize: number, keptOf: KeptOf | null): Placed {
   const tensors: PlannedTensor[] = [];
   const files: PlannedFile[] = [];
   const indexes: { name: string; text: string }[] = [];
@@ -176,15 +184,21 @@ function place(accounted: Accounted, recipe: Recipe, shardSize: number): Placed 
     }
     if (shards.index !== null) indexes.push({ name: folder + shards.index.name, text: shards.index.text });
   };
-  if (recipe.method.masking === undefined) add("", accounted.backbone, shardSize);
-  else {
-    const shared = accounted.backbone.filter(({ action }) => action === "merge");
-    add(`${SHARED_FOLDER}/`, shared, shardSize);
+  const merged = accounted.backbone.filter(({ action }) => action === "merge");
+  if (recipe.method.masking !== undefined) {
+    add(`${SHARED_FOLDER}/`, merged, shardSize);
     for (const [model, { name }] of recipe.models.entries()) {
-      const group = masksOver(shared, model);
+      const group = masksOver(merged, model);
       if (group.length > 0) add(`${folderOf("masks", name)}/`, group, shardSize);
     }
-  }
+  } else if (recipe.method.packing !== undefined) {
+    for (const [model, { name }] of recipe.models.entries()) {
+      const parts = packedParts(merged, recipe.method, model, tensors.length, keptOf);
+      for (const part of ["vectors", "masks", "starts"] as const) {
+        if (parts[part].length > 0) add(`${folderOf(part, name)}/`, parts[part], shardSize);
+      }
+    }
+  } else add("", accounted.backbone, shardSize);
   for (const { model, tensors: group } of accounted.heads) {
     if (group.length > 0) add(`${folderOf("heads", recipe.models[model]!.name)}/`, group, shardSize);
   }
@@ -204,7 +218,11 @@ function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
   return cutPasses(merged) + methodPasses(recipe, method, own);
 }
 
+/** Means, outliers, thresholds, what is kept, and the last one, which writes. */
+const PACKING_PASSES = 5;
+
 function methodPasses(recipe: Recipe, method: TileMethod, own: readonly Unplaced[]): number {
+  if (method.packing !== undefined) return PACKING_PASSES;
   const first = method.needs(own[0]!.settings!, {});
   if (first === null) return 1;
   if (first.scope === "model") {
@@ -281,8 +299,8 @@ function unevenNeed(recipe: Recipe, tensor: string, setting: string): Mergewrigh
 function readBytes(plan: Pick<Plan, "sources" | "merges">, tensors: readonly PlannedTensor[], passes: number): number {
   const cost = entryCosts(plan);
   return tensors.reduce((sum, tensor) => {
-    const { action, entries } = tensor;
-    return sum + entries * cost(tensor) * (action === "copy" ? 1 : passes);
+    const { action, entries, packed } = tensor;
+    return sum + (packed?.entries ?? entries) * cost(tensor) * (action === "copy" ? 1 : passes);
   }, 0);
 }
 

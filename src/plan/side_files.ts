@@ -1,7 +1,7 @@
 import type { Checkpoint } from "../models/model.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Recipe } from "../recipe/recipe.js";
-import { folderOf } from "./masked.js";
+import { folderOf } from "./artifact.js";
 import type { OpenInputs } from "./types.js";
 import type { PlannedSideFile } from "./types.js";
 import { layerConfig } from "./layer_config.js";

@@ -102,8 +102,8 @@ export interface PlannedTensor {
   readonly entries: number;
   /** Of the output. */
   readonly dtype: Dtype;
-  /** `mask`: bits written along with the tensor that they are over. */
-  readonly action: "merge" | "copy" | "mask";
+  /** `mask`, `starts`: written along with the tensor that they are over. */
+  readonly action: "merge" | "copy" | "mask" | "starts";
   /** Why it is copied, or what is special about its merge; "" where nothing is. */
   readonly reason: string;
   /** The base's copy, for a merge with a base. */
@@ -120,6 +120,10 @@ export interface PlannedTensor {
   readonly tiedTo: string | null;
   /** For a mask: the index of the tensor that it is over, and which of that tensor's inputs it is of. */
   readonly mask?: { readonly over: number; readonly input: number };
+  /** For the starts of a packed vector's blocks: the index of the vector. */
+  readonly starts?: { readonly over: number };
+  /** For a vector that holds nothing but the entries under its mask: the tensor that it is of, and its layer. */
+  readonly packed?: { readonly shape: readonly number[]; readonly entries: number; readonly layer: string };
   /** Index into `Plan.files`. */
   readonly file: number;
   /** First byte in the output file. */

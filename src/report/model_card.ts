@@ -1,4 +1,5 @@
 import type { Paper } from "../methods/method.js";
+import { makesArtifact } from "../plan/artifact.js";
 import type { Plan } from "../plan/types.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { codeBlock, codeSpan, markdownTable, plainText } from "./markdown.js";
@@ -44,7 +45,7 @@ function header(recipe: Recipe, plan: Plan): string {
     "---",
     "base_model:",
     ...[...new Set(labels)].map((label) => `- ${JSON.stringify(label)}`),
-    ...(configOf(plan) === null || recipe.method.masking !== undefined ? [] : ["library_name: transformers"]),
+    ...(configOf(plan) === null || makesArtifact(recipe.method) ? [] : ["library_name: transformers"]),
     "tags:",
     "- merge",
     "- mergewright",
@@ -144,10 +145,7 @@ function keptTable({ method }: Recipe, plan: Plan, { counts: { kept } }: Provena
     return [[codeSpan(name), countText(count.kept), countText(count.entries), share]];
   });
   return [
-    markdownTable(
-      ["model", `entries kept by the ${method.masking === undefined ? "trim" : "mask"}`, "of", "share"],
-      rows,
-    ),
+    markdownTable(["model", `entries kept by the ${makesArtifact(method) ? "mask" : "trim"}`, "of", "share"], rows),
   ];
 }
 
@@ -168,7 +166,7 @@ function configOf(plan: Plan): Readonly<Record<string, unknown>> | null {
 
 function useSection(recipe: Recipe, plan: Plan): string {
   const config = configOf(plan);
-  if (recipe.method.masking !== undefined) {
+  if (makesArtifact(recipe.method)) {
     const command = `mergewright materialize ${PLACE} --task ${recipe.models[0]!.name} -o path/to/the/model`;
     const text =
       "This is an artifact, not a checkpoint: it holds what the tasks share and what each has of its own. The base is not in it. The model of a task is written by";

@@ -1,6 +1,6 @@
 import { planHash } from "../execute/journal.js";
 import type { Dtype } from "../numbers/dtypes.js";
-import type { Plan } from "../plan/types.js";
+import type { Plan, PlannedTensor } from "../plan/types.js";
 import { methodsOf } from "../recipe/methods.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
@@ -19,7 +19,7 @@ export interface PlanReport {
   readonly actions: {
     readonly merge: ActionTotal;
     readonly copy: ActionTotal;
-    /** Of an artifact: one bit per entry and task, in bytes. */
+    /** Of an artifact: what says which entries tasks keep, in bytes. */
     readonly mask: ActionTotal;
     /** Tensors of inputs that do not reach the output. */
     readonly skip: { readonly tensors: number };
@@ -70,7 +70,7 @@ export interface ActionTotal {
 
 export interface TensorReport {
   readonly name: string;
-  readonly action: "merge" | "copy" | "mask";
+  readonly action: PlannedTensor["action"];
   readonly reason: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -89,7 +89,7 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     actions: {
       merge: totalOf(plan, "merge"),
       copy: totalOf(plan, "copy"),
-      mask: totalOf(plan, "mask"),
+      mask: totalOf(plan, "mask", "starts"),
       skip: { tensors: plan.skipped.length },
     },
     tensors: plan.tensors.map(({ name, action, reason, dtype, shape, file }) => ({
@@ -124,8 +124,8 @@ function inputsOf({ inputs, sources }: Plan): InputReport[] {
   });
 }
 
-function totalOf(plan: Plan, action: "merge" | "copy" | "mask"): ActionTotal {
-  const tensors = plan.tensors.filter((tensor) => tensor.action === action);
+function totalOf(plan: Plan, ...actions: readonly PlannedTensor["action"][]): ActionTotal {
+  const tensors = plan.tensors.filter(({ action }) => actions.includes(action));
   return {
     tensors: tensors.length,
     entries: tensors.reduce((sum, { entries }) => sum + entries, 0),

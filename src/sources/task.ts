@@ -2,6 +2,7 @@
  * The weights of an artifact's task as bytes that nobody stored: theta_0 + scale * mask * vector in f32, computed where
  * they are read. The parts are read from their own files. docs/artifacts.md describes them.
  */
+import { MergewrightError } from "../errors.js";
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
@@ -34,6 +35,8 @@ export interface TaskTensor {
    * how many of the vector's come before it. `null`: the vector is whole.
    */
   readonly starts: Part | null;
+  /** Entries that the vector holds. */
+  readonly stored: number;
   readonly scale: number;
 }
 
@@ -128,10 +131,24 @@ function readRun(
     if (starts === null) return run.write(target, skip);
     // Of a packed vector, where to read follows from the mask.
     const begin = run.packedBegin();
-    const packed = read(vector, begin * DTYPE_BYTES[vector.dtype], run.packedBytes());
+    const bytes = run.packedBytes();
+    const width = DTYPE_BYTES[vector.dtype];
+    if (begin + bytes.length / width > tensor.stored) throw brokenStarts(files[vector.file]!.label, tensor);
+    const packed = read(vector, begin * width, bytes);
     return packed === undefined ? run.write(target, skip) : packed.then(() => run.write(target, skip));
   };
   return parts.every((part) => part === undefined) ? finish() : Promise.all(parts).then(finish);
+}
+
+function brokenStarts(file: string, { stored }: TaskTensor): MergewrightError {
+  return new MergewrightError("the parts of the artifact do not fit together", {
+    kind: "request",
+    code: "artifact/damaged",
+    where: { file },
+    expected: "as many entries in a packed vector as its mask keeps",
+    found: `${stored} entries, fewer than the mask and the starts ask for`,
+    advice: "make the artifact again, or copy it again from where it came",
+  });
 }
 
 /** The parts of a run of entries, and what they make. */

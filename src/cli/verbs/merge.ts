@@ -2,6 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { mergeModels, planMerge } from "../../merge.js";
 import type { Method } from "../../methods/method.js";
+import { makesArtifact } from "../../plan/artifact.js";
 import { defaultThreads, nodePlatform, platformWith } from "../../platform/node/platform.js";
 import type { Recipe } from "../../recipe/recipe.js";
 import { mergeReport } from "../../report/merge_report.js";
@@ -36,9 +37,10 @@ async function findFinished(recipe: Recipe, flags: FlagValues): Promise<MergeRep
   const wanted = { strict: flags.strict ?? false, hashInputs: flags.hashInputs ?? false };
   const recorded = finishedResult(text, plan, wanted);
   if (recorded === null) return null;
-  const whole = plan.files.every(
-    ({ name, size }) => statSync(path.join(out, name), { throwIfNoEntry: false })?.size === size,
-  );
+  const { outputs } = recorded;
+  const whole =
+    outputs.length > 0 &&
+    outputs.every(({ file, bytes }) => statSync(path.join(out, file), { throwIfNoEntry: false })?.size === bytes);
   return whole ? mergeReport(out, plan, recorded, null) : null;
 }
 
@@ -93,9 +95,9 @@ function describe(report: MergeReport, method: Method, terminal: Terminal): stri
   ].join("\n\n");
 }
 
-function nextSteps(out: string, { masking }: Method, task: string): string[] {
+function nextSteps(out: string, method: Method, task: string): string[] {
   const folder = harmless(shellWord(out));
-  if (masking === undefined) return [`next: mergewright verify ${folder}`];
+  if (!makesArtifact(method)) return [`next: mergewright verify ${folder}`];
   const name = harmless(shellWord(task));
   return [`next: mergewright inspect ${folder}, mergewright materialize ${folder} --task ${name} -o ${name}`];
 }
