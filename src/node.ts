@@ -24,8 +24,12 @@ import { inspectModel } from "./analyse/inspect.js";
 import type { Inspection, InspectOptions } from "./analyse/inspect.js";
 import { verifyOutput } from "./analyse/verify.js";
 import type { Verification, VerifyOptions } from "./analyse/verify.js";
+import { evaluateModel } from "./evaluate/evaluate.js";
+import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
+import { parseTasks } from "./evaluate/read_tasks.js";
 import { mergeModels, planMerge } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
+import type { Checkpoint } from "./models/model.js";
 import type { Plan } from "./plan/types.js";
 import type { OwnMethod } from "./methods/define.js";
 import type { Method } from "./methods/method.js";
@@ -110,6 +114,29 @@ export async function check(
 /** Tensors, sizes and formats of a model; norms where asked for. */
 export function inspect(model: string, options?: Threaded<InspectOptions>): Promise<Inspection> {
   return inspectModel(model, nodePlatform, threaded<InspectOptions>(options));
+}
+
+/** How `evaluate` is called. */
+export interface EvaluateModelOptions extends Omit<Threaded<EvaluateOptions>, "store"> {
+  /** A plain object with the keys of docs/tasks.md, or the path of a YAML file. */
+  readonly tasks: string | { readonly tasks: readonly Readonly<Record<string, unknown>>[] };
+  /** A folder in which outcomes are kept, so that the same weights on the same data are scored once; none by default. */
+  readonly cache?: string;
+}
+
+/**
+ * Scores a model on tasks: a path, an address, or an open checkpoint.
+ * @throws MergewrightError naming the task, its file, or the line of the tasks file.
+ */
+export async function evaluate(
+  model: string | Checkpoint,
+  { tasks, cache, ...options }: EvaluateModelOptions,
+): Promise<Evaluation> {
+  const { evaluatePlatform, folderStore } = await import("./platform/node/evaluate.js");
+  const parsed =
+    typeof tasks === "string" ? parseTasks(await readFile(tasks, "utf8"), tasks) : parseTasks(JSON.stringify(tasks));
+  const store = cache === undefined ? null : folderStore(cache);
+  return evaluateModel(model, parsed, evaluatePlatform, threaded<EvaluateOptions>({ ...options, store }));
 }
 
 /** Task vectors beside each other: norms, cosines, sign conflicts. */

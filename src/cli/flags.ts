@@ -210,6 +210,44 @@ export const artifactBase: Flag = {
   group: "Run",
 };
 
+export const tasks: Flag = {
+  spelling: "--tasks <file>",
+  text: "what to score, in YAML; docs/tasks.md has the grammar",
+  group: "Run",
+  required: true,
+};
+
+export const split: Flag = {
+  spelling: "--split <name>",
+  text: "part of the data: train, val, test ...; test by default",
+  group: "Run",
+};
+
+export const headFrom: Flag = {
+  spelling: "--head-from <heads>",
+  text: "TASK=MODEL whose head is attached for a task, or a folder with one model per task, by name",
+  group: "Run",
+  repeatable: true,
+};
+
+export const against: Flag = {
+  spelling: "--against <model>",
+  text: "a model to compare with, example by example",
+  group: "Run",
+};
+
+export const noCache: Flag = {
+  spelling: "--no-cache",
+  text: "score again what was scored before, and keep nothing",
+  group: "Run",
+};
+
+export const reportFolder: Flag = {
+  spelling: "--report <folder>",
+  text: "also write evaluation.json and evaluation.md there",
+  group: "Output",
+};
+
 export const all: Flag = {
   spelling: "--all",
   text: "list every tensor",

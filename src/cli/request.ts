@@ -25,7 +25,7 @@ export async function readRequest(given: Given): Promise<Request> {
 function recipeOf({ positionals, flags }: Given, methods: readonly Method[]): Recipe {
   const [first, ...others] = positionals;
   if (first !== undefined && isRecipeFile(first)) {
-    return overrideRecipe(readText(first), optionsOf(flags, others), { file: first, methods });
+    return overrideRecipe(readFileGiven(first, "recipe"), optionsOf(flags, others), { file: first, methods });
   }
   if (first === undefined && flags.model === undefined) throw nothingGiven();
   return recipeFromOptions(optionsOf(flags, positionals), { methods });
@@ -77,16 +77,17 @@ function isRecipeFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true;
 }
 
-function readText(path: string): string {
+/** @param noun what is in it, for messages. */
+export function readFileGiven(path: string, noun: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw systemError("read", path, error);
-    throw new MergewrightError("there is no such recipe", {
+    throw new MergewrightError(`there is no such ${noun}`, {
       kind: "request",
       code: "usage",
       where: { file: path },
-      expected: "a recipe in YAML",
+      expected: `a ${noun} in YAML`,
       advice: "check the path",
       cause: error,
     });

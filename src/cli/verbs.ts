@@ -32,6 +32,12 @@ export interface FlagValues {
   readonly headers?: boolean;
   readonly inputs?: boolean;
   readonly task?: string;
+  readonly tasks?: string;
+  readonly split?: string;
+  readonly headFrom?: readonly string[];
+  readonly against?: string;
+  readonly cache?: boolean;
+  readonly report?: string;
   readonly all?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -177,6 +183,31 @@ export const verbs: readonly Verb[] = [
     examples: ["mergewright compare --base base mnist fashion --exclude 'classifier.*'"],
     flags: [{ ...flags.base, required: true }, flags.density, flags.exclude, flags.threads, flags.json],
     load: async () => (await import("./verbs/compare.js")).compare,
+  },
+  {
+    name: "eval",
+    argument: { spelling: "<model>", text: "a folder, a .safetensors file or an address; or ARTIFACT#TASK" },
+    summary: "score a model on tasks of your own",
+    details:
+      "Runs the model on the data that a tasks file names: images, text, choices, sequences; or lets a program of yours " +
+      "score it. What was scored before is not run again.",
+    examples: [
+      "mergewright eval merged --tasks tasks.yaml",
+      "mergewright eval merged --tasks tasks.yaml --against average --split val",
+      "mergewright eval merged --tasks tasks.yaml --head-from merged/heads --json",
+    ],
+    flags: [
+      flags.tasks,
+      flags.split,
+      flags.headFrom,
+      flags.against,
+      flags.noCache,
+      flags.threads,
+      flags.reportFolder,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/eval.js")).evaluate,
   },
   {
     name: "verify",

@@ -11,7 +11,7 @@ import type { EvaluatePlatform, ResultStore } from "./platform.js";
 import { prepare } from "./scorers.js";
 import type { Prepared } from "./scorer.js";
 import { readOutcomes } from "./stored.js";
-import { weightsOf } from "./subject.js";
+import { weightsOf } from "../runtime/weights.js";
 import type { Better, Split, Task } from "./task.js";
 
 export interface EvaluateOptions {

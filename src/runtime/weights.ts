@@ -12,7 +12,7 @@ export function weightsOf(checkpoint: Checkpoint): WeightSource {
   return {
     label,
     config,
-    names: tensors.keys(),
+    names: [...tensors.keys()],
     shape: (name) => tensors.get(name)?.shape,
     async tensor(name) {
       const stored = tensors.get(name);
