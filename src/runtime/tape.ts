@@ -156,6 +156,11 @@ export class Tape {
   /** Adds to a tensor's gradient; nothing where none is wanted. */
   contribute(x: Tensor, gradient: Gradient): void {
     if (!x.active) return;
+    if (x.area === "weights") {
+      const sum = this.gradientOf(x);
+      this.call("add", sum, gradient.tensor, sum, padded(x.rows * x.columns));
+      return;
+    }
     const known = this.#gradients.get(x);
     if (known === undefined) {
       this.#gradients.set(x, gradient);

@@ -2,9 +2,14 @@ import { MergewrightError } from "../../errors.js";
 import { Config } from "../config.js";
 import type { WeightSource } from "../network.js";
 import type { Architecture, Definition, Tensors } from "./architecture.js";
+import { bert, roberta } from "./bert.js";
+import { clip } from "./clip.js";
+import { gpt2 } from "./gpt2.js";
+import { llama } from "./llama.js";
+import { t5 } from "./t5.js";
 import { vit } from "./vit.js";
 
-const ARCHITECTURES: readonly Architecture[] = [vit];
+const ARCHITECTURES: readonly Architecture[] = [vit, clip, llama, gpt2, bert, roberta, t5];
 
 /** Names of every architecture that can be run. */
 export function knownArchitectures(): readonly string[] {

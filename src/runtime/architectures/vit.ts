@@ -8,7 +8,7 @@ import { activate, add, addRows } from "../operations/entries.js";
 import { layerNorm } from "../operations/norm.js";
 import { patches, prepend, take } from "../operations/rows.js";
 import type { Architecture } from "./architecture.js";
-import { firstRows } from "./parts.js";
+import { firstRows, headSize, imagesOf, linearsOf, OPEN } from "./parts.js";
 
 export const vit: Architecture = {
   names: ["ViTForImageClassification"],
@@ -24,9 +24,8 @@ export const vit: Architecture = {
     const kind = config.activation("hidden_act", "gelu");
     const bias = config.flag("qkv_bias", true);
     const classes = tensors.shape("classifier.weight")[0]!;
-    if (width % heads !== 0) throw config.wrong("num_attention_heads", `a divisor of hidden_size ${width}`);
     if (image % patch !== 0) throw config.wrong("patch_size", `a divisor of image_size ${image}`);
-    const size = width / heads;
+    const size = headSize(config, width, heads, "num_attention_heads");
     const squares = (image / patch) ** 2;
     const length = squares + 1;
 
@@ -36,9 +35,9 @@ export const vit: Architecture = {
       rows: "examples",
       head: ["classifier."],
       tokens: () => length,
-      build({ tape, linear }, batch) {
-        if (batch.kind !== "images") throw new RangeError("a vision model takes images");
-        const { count } = batch;
+      build(net, batch) {
+        const { tape, linear } = net;
+        const { count, pixels } = imagesOf(batch);
         const embedding = {
           name: "vit.embeddings.patch_embeddings.projection",
           inputs: channels * patch * patch,
@@ -46,23 +45,21 @@ export const vit: Architecture = {
           bias: true,
           shape: [width, channels, patch, patch],
         };
-        const pieces = patches(tape, batch.pixels, { count, channels, height: image, width: image }, patch);
+        const pieces = patches(tape, pixels, { count, channels, height: image, width: image }, patch);
         const token = tape.parameter("vit.embeddings.cls_token", [1, 1, width]);
         const places = tape.parameter("vit.embeddings.position_embeddings", [1, length, width]);
         let x = addRows(tape, prepend(tape, token, linear(tape, embedding, pieces), count), places, length);
         for (let layer = 0; layer < layers; layer++) {
           const at = `vit.encoder.layer.${layer}`;
-          const project = (name: string, outputs: number, from: typeof x, withBias = true) =>
-            linear(tape, { name: `${at}.${name}`, inputs: from.columns, outputs, bias: withBias }, from);
+          const project = linearsOf(net, `${at}.`);
           const before = layerNorm(tape, `${at}.layernorm_before`, x, eps);
           const shape = { batch: count, heads, keyHeads: heads, queries: length, keys: length, size };
           const qkv = {
-            q: project("attention.attention.query", width, before, bias),
-            k: project("attention.attention.key", width, before, bias),
-            v: project("attention.attention.value", width, before, bias),
+            q: project("attention.attention.query", width, before, { bias }),
+            k: project("attention.attention.key", width, before, { bias }),
+            v: project("attention.attention.value", width, before, { bias }),
           };
-          const seen = { causal: false, window: 0, lengths: null, bias: null };
-          const context = attention(tape, shape, qkv, 1 / Math.sqrt(size), seen);
+          const context = attention(tape, shape, qkv, 1 / Math.sqrt(size), OPEN);
           x = add(tape, x, project("attention.output.dense", width, context));
           const after = layerNorm(tape, `${at}.layernorm_after`, x, eps);
           const wide = activate(tape, kind, project("intermediate.dense", inner, after));

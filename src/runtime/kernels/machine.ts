@@ -14,7 +14,7 @@ export function f32Machine(buffer: ArrayBufferLike): Machine {
   return { f: new Float32Array(buffer), i: new Int32Array(buffer), round: Math.fround };
 }
 
-export function f64Machine(entries: number): Machine {
+export function f64Machine(entries: number): Machine & { readonly f: Float64Array } {
   return { f: new Float64Array(entries), i: new Int32Array(entries), round: (value) => value };
 }
 

@@ -23,7 +23,7 @@ export function loss(tape: Tape, kind: LossKind, logits: Tensor, targets: Tensor
 }
 
 /** A row's loss in nats, from its four numbers. */
-export function lossOf(kind: LossKind, stats: Float32Array, row: number): number {
+export function lossOf(kind: LossKind, stats: ArrayLike<number>, row: number): number {
   const sum = Math.log(stats[4 * row + 1]!);
   return kind === "cross-entropy" ? sum - stats[4 * row + 2]! : sum - stats[4 * row + 3]! / stats[4 * row + 1]!;
 }
