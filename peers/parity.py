@@ -131,6 +131,16 @@ def cases():
     add("passthrough", {"merge_method": "passthrough", "models": [entry(FRENCH, scale=0.5)], "dtype": "float32"})
     add("passthrough float16", {"merge_method": "passthrough", "models": [entry(FRENCH)], "dtype": "float16"})
 
+    # The same in float32 with every magnitude different: nothing is left for an unstable sort to decide.
+    for name, body in [
+        ("ties", recipe("ties", [entry("FINE/french", weight=0.6, density=0.5), entry("FINE/german", weight=0.9, density=0.2)], BASE)),
+        ("ties, rescaled", recipe("ties", [entry("FINE/french", weight=0.6, density=0.5), entry("FINE/german", weight=0.9, density=0.2)], BASE, parameters={"rescale": True})),
+        ("breadcrumbs", recipe("breadcrumbs", [entry("FINE/french", weight=0.6, density=0.7, gamma=0.02), entry("FINE/german", weight=0.6, density=0.5, gamma=0.1)], BASE)),
+        ("breadcrumbs_ties", recipe("breadcrumbs_ties", [entry("FINE/french", weight=0.6, density=0.7, gamma=0.02), entry("FINE/german", weight=0.6, density=0.5, gamma=0.1)], BASE)),
+        ("sce select_topk 0.4", recipe("sce", [entry("FINE/french"), entry("FINE/german")], BASE, parameters={"select_topk": 0.4})),
+    ]:
+        add(f"all different: {name}", body)
+
     # Slices.
     add("slices, stacked", {"merge_method": "passthrough", "dtype": "float32", "slices": [
         {"sources": [layers(FRENCH, 0, 4)]}, {"sources": [layers(GERMAN, 2, 6)]}]})
@@ -180,6 +190,17 @@ def extend(target):
         save_file(weights, file, metadata={"format": "pt"})
 
 
+def spread(source, target, seed):
+    """A model in float32 whose entries are moved a little, each by another amount."""
+    shutil.copytree(ROOT / source, target)
+    generator = torch.Generator().manual_seed(seed)
+    for file in target.glob("*.safetensors"):
+        weights = {name: tensor.float() for name, tensor in load_file(file).items()}
+        for name, tensor in weights.items():
+            weights[name] = tensor + 1e-4 * torch.randn(tensor.shape, generator=generator)
+        save_file(weights, file, metadata={"format": "pt"})
+
+
 def tensors(folder):
     found = {}
     for file in sorted(Path(folder).glob("*.safetensors")):
@@ -225,8 +246,11 @@ def main(words):
         scratch = Path(scratch)
         extended = scratch / "extended"
         extend(extended)
+        fine = scratch / "fine"
+        spread(FRENCH, fine / "french", 2)
+        spread(GERMAN, fine / "german", 3)
         for name, (body, why) in chosen.items():
-            text = json.dumps(copy.deepcopy(body)).replace("EXTENDED", str(extended))
+            text = json.dumps(copy.deepcopy(body)).replace("EXTENDED", str(extended)).replace("FINE/", f"{fine}/")
             body = json.loads(text)
             if body.pop("base_model_for_tokenizer", False):
                 body["base_model"] = FRENCH

@@ -415,8 +415,11 @@ function warnOfNarrowing({ recipe, models }: Context, tensors: readonly Unplaced
     [base, ...inputs.map(({ stream }) => stream)].some((s) => s?.dtype === "F64");
   const wide = merged.filter(isWide).length;
   const bytes = (dtype: Dtype) => DTYPE_BYTES[dtype];
-  const narrowed = merged.filter(({ dtype, inputs }) =>
-    inputs.some(({ model, stream }) => bytes(stream.dtype) > bytes(dtype) && !isComputed(models[model]!)),
+  // What is computed on the way is wider than what it is computed from.
+  const asStored = (name: string, { model, stream }: PlannedTensor["inputs"][number]) =>
+    models[model]!.tensors.get(name)?.finalDtype ?? stream.dtype;
+  const narrowed = merged.filter(({ name, dtype, inputs }) =>
+    inputs.some((input) => bytes(asStored(name, input)) > bytes(dtype) && !isComputed(models[input.model]!)),
   );
   return [
     ...(wide > 0 ? [`${wide} tensors are F64; their entries are rounded to f32 before merging`] : []),

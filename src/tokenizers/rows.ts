@@ -199,10 +199,13 @@ export function tableOf(
       ? { kind: "mean", parts: origin.parts.map(part) }
       : { ...origin, part: part(origin.part) };
   });
+  const stored = parts.map(({ dtype }) => dtype).reduce(promoted, parts[0]?.dtype ?? "F32");
+  const computes = origins.some(({ kind }) => kind === "mean" || kind === "mean-of-all");
   const table = {
     width,
     rows: plan.origin.length,
-    dtype: parts.map(({ dtype }) => dtype).reduce(promoted, parts[0]?.dtype ?? "F32"),
+    // An average is rounded with the result, not before.
+    dtype: computes ? promoted(stored, "F32") : stored,
     parts,
     origins,
     runs: packRuns(plan.origins, plan.origin, plan.row),

@@ -225,6 +225,14 @@ describe("the rows of a union", () => {
     assert.deepEqual((await models[0]!.rows())[2], row(2, 1));
   });
 
+  it("are averaged without a rounding to 16 bits, which comes once, with the result", async () => {
+    const half = (spec: typeof a) => ({ ...spec, dtype: "BF16" as const });
+    const { base: shownBase } = await show("union", [half(a), half(b)], half(base));
+    const tensor = shownBase!.checkpoint.tensors.get(EMBEDDING)!;
+    assert.deepEqual([tensor.dtype, tensor.finalDtype], ["F32", "BF16"]);
+    assert.deepEqual((await shownBase!.rows())[5], mean(row(2, 3), row(3, 2)));
+  });
+
   it("are not moved where they lie right already", async () => {
     const same = { ...base, seed: 5 };
     const { models, base: shownBase } = await show("union", [same], base);
