@@ -228,8 +228,13 @@ function addCounters({ context }: Workbench, method: Method, counters: Record<st
 }
 
 /** Puts a method's numbers where kernels find them. */
-export function setArguments({ context }: Workbench, { scalars, columns }: Arguments, inputs: number): void {
+export function setArguments(
+  { context, kernels, scratch }: Workbench,
+  { scalars, columns, table }: Arguments,
+  inputs: number,
+): void {
   context.setRows(inputs);
+  if (table !== undefined) context.setTable(kernels.memory, scratch, inputs, table);
   for (const [index, value] of Object.values(scalars).entries()) context.setScalar(index, value);
   for (const [column, values] of Object.values(columns).slice(0, MAX_COLUMNS).entries()) {
     for (let row = 0; row < inputs; row++) context.setColumn(row, column, values[row]!);

@@ -1,6 +1,6 @@
 import { convertKernels } from "../kernels/convert/binding.js";
 import type { ConvertKernels, KernelDtype } from "../kernels/convert/binding.js";
-import { contextBytes, KernelContext, SCRATCH_ROW_BYTES } from "../kernels/context.js";
+import { contextBytes, KernelContext, scratchBytes } from "../kernels/context.js";
 import { gramBytes } from "../kernels/gram/binding.js";
 import type { Kernels } from "../kernels/load.js";
 import { masksBytes } from "../kernels/masks/binding.js";
@@ -102,7 +102,7 @@ export class Workbench {
   /** Where rows are measured: their states, and an f32 per entry of a tile. */
   readonly rowStates: number;
   readonly rowStream: number;
-  /** What a kernel may use as it likes: SCRATCH_ROW_BYTES per stream. */
+  /** What a kernel may use as it likes: see `scratchBytes`. */
   readonly scratch: number;
   readonly #sources: (ByteSource | undefined)[] = [];
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
@@ -131,7 +131,7 @@ export class Workbench {
     };
     this.context = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
     this.proof = new KernelContext(kernels.memory, take(contextBytes(setup.maxStreams)), setup.maxStreams);
-    this.scratch = take(setup.maxStreams * SCRATCH_ROW_BYTES);
+    this.scratch = take(scratchBytes(setup.maxStreams));
     this.pruning = new Pruning(kernels, setup, take);
     this.sums = take(SUMS_BYTES * setup.maxStreams);
     this.#zeros = take((floatEntries(setup) + LANES) * 4);
@@ -431,7 +431,7 @@ export function ownBytes(setup: WorkSetup): number {
   const { maxStreams, maxReads, maxEntryBytes, maxMasks } = setup;
   const slack = 2 * PAGE;
   const pruning = pruningBytes(setup) + 4 * PAGE + SUMS_BYTES * maxStreams + PAGE;
-  const scratch = maxStreams * SCRATCH_ROW_BYTES + PAGE;
+  const scratch = scratchBytes(maxStreams) + PAGE;
   const fixed =
     2 * (contextBytes(maxStreams) + PAGE) + 3 * ((floatEntries(setup) + LANES) * 4 + slack) + pruning + scratch;
   const out = (BLOCK_ENTRIES + LANES) * maxEntryBytes + 2 * SLIP_BYTES + slack;

@@ -10,8 +10,13 @@ export const MAX_SCALARS = 8;
 const STREAM = 56;
 const STRIDE = 60;
 /** Bytes of a kernel's own memory that it may use per row. */
-export const SCRATCH_ROW_BYTES = 128;
+const SCRATCH_ROW_BYTES = 128;
 export const MAX_COLUMNS = 7;
+
+/** Bytes of scratch memory: what a kernel may use per row, then the method's table. */
+export function scratchBytes(rows: number): number {
+  return rows * SCRATCH_ROW_BYTES + 3 * 4 * ((rows * (rows + 1)) / 2);
+}
 
 export function contextBytes(rows: number): number {
   return FIXED_BYTES + ROW_BYTES * rows;
@@ -58,6 +63,11 @@ export class KernelContext {
   setScalar(index: number, value: number): void {
     if (index >= MAX_SCALARS) throw new RangeError(`a kernel takes ${MAX_SCALARS} scalars at most`);
     this.#view.setFloat32(SCALARS + 4 * index, value, true);
+  }
+
+  /** Writes the method's table behind the rows of scratch memory at `scratch`. */
+  setTable(memory: WebAssembly.Memory, scratch: number, rows: number, table: readonly number[]): void {
+    new Float32Array(memory.buffer, scratch + rows * SCRATCH_ROW_BYTES, table.length).set(table);
   }
 
   setColumn(row: number, column: number, value: number): void {

@@ -215,8 +215,10 @@ export interface Mixture {
 /** The numbers a tile needs, named: the same for the TypeScript definition and for its kernel. */
 export interface Arguments {
   readonly scalars: Readonly<Record<string, number>>;
-  /** Per name one number per model; where no kernel computes them, or per row of a score. */
+  /** Per name one number per model. */
   readonly columns: Readonly<Record<string, readonly number[]>>;
+  /** Further numbers, f32, at most three per pair of models. */
+  readonly table?: readonly number[];
 }
 
 /** A run of entries of one tensor, all in f32. */

@@ -110,8 +110,8 @@ everywhere. An infinite change is clipped like any large one; a NaN ranks below 
       },
       kernel: () => "pcb_scores",
     },
-    product: pairScore((x, y) => fround(x * y)),
-    likeness: pairScore((x, y, { columns }, pair) => exp(normal(fround(x * y), columns, pair))),
+    product: pairScore("pcb_product", (x, y) => fround(x * y)),
+    likeness: pairScore("pcb_likeness", (x, y, { table }, pair) => exp(normal(fround(x * y), table!, pair))),
     balance: {
       per: "model",
       ranks: 1,
@@ -123,7 +123,7 @@ everywhere. An infinite change is clipped like any large one; a NaN ranks below 
           for (let i = 0; i < inputs.length; i++) scores[i]![p] = column[i]!;
         }
       },
-      kernel: () => null,
+      kernel: () => "pcb_balance",
     },
   },
 
@@ -157,16 +157,15 @@ everywhere. An infinite change is clipped like any large one; a NaN ranks below 
   },
 
   bind(settings: Settings, known: Known): Arguments {
-    const { scalars, columns } =
-      settings.global.variant === "paper" ? balancing(settings, known) : clipping(settings, known);
-    const rows = rowsOf(known.scores?.score, settings.models.length);
     const isPaper = settings.global.variant === "paper";
+    const args = isPaper ? balancing(settings, known) : clipping(settings, known);
+    const rows = rowsOf(known.scores?.score, settings.models.length);
     // The printed formula takes the norm with the dropped ones as 0, the released code with them at the cut.
     const from = rows.map(({ least, ranked }) => (isPaper ? (ranked[0]! > least ? 0 : least) : ranked[0]!));
     return {
-      scalars,
+      ...args,
       columns: {
-        ...columns,
+        ...args.columns,
         cut: rows.map(({ ranked }) => ranked[0]!),
         spread: rows.map(({ most }, i) => width(from[i]!, most)),
         lambda: settings.models.map(({ lambda }) => fround(Number(lambda))),
@@ -180,7 +179,7 @@ everywhere. An infinite change is clipped like any large one; a NaN ranks below 
     else combineClipped(tile, args);
   },
 
-  kernel: ({ scalars }) => (scalars.variant === VARIANT.paper ? null : "pcb"),
+  kernel: ({ scalars }) => (scalars.variant === VARIANT.paper ? "pcb_paper" : "pcb"),
 };
 
 /** max − min as a divisor: 1 where there is no width, whose numerators are all 0. */
@@ -210,6 +209,9 @@ function clipping({ global, models }: Settings, known: Known): Arguments {
     },
   };
 }
+
+/** Numbers of a pair of models in the table: least product, width of the products, share. */
+const TRIPLE = 3;
 
 interface Column {
   /** x_i, tau~_i and the scores of one column. */
@@ -281,8 +283,8 @@ function pairAt(i: number, j: number, models: number): number {
 }
 
 /** Norm of a product. */
-function normal(product: number, { least, range }: Arguments["columns"], pair: number): number {
-  return fround(fround(product - least![pair]!) / range![pair]!);
+function normal(product: number, table: readonly number[], pair: number): number {
+  return fround(fround(product - table[TRIPLE * pair]!) / table[TRIPLE * pair + 1]!);
 }
 
 /** The numbers of the printed formula's scores, per pair of models. */
@@ -292,19 +294,19 @@ function balancing({ models }: Settings, known: Known): Arguments {
   const sums = rowsOf(known.scores?.likeness, pairs);
   return {
     scalars: { variant: VARIANT.paper, models: models.length },
-    columns: {
-      least: products.map(({ least }) => fround(least)),
-      range: products.map(({ least, most }) => width(least, most)),
+    columns: {},
+    table: products.flatMap(({ least, most }, pair) => {
+      const { scores, sum } = sums[pair]!;
       // The denominator of the softmax over the entries, as their mean; that of intra changes no norm.
-      share: sums.map(({ scores, sum }) => (sum > 0 ? fround(scores / sum) : 0)),
-    },
+      return [fround(least), width(least, most), sum > 0 ? fround(scores / sum) : 0];
+    }),
   };
 }
 
 function balanceColumn(
   inputs: readonly Float32Array[],
   p: number,
-  { scalars, columns }: Arguments,
+  { scalars, table }: Arguments,
   balance: Float32Array,
 ): void {
   const models = inputs.length;
@@ -313,10 +315,10 @@ function balanceColumn(
     let inter = 0;
     for (let j = 0; j < models; j++) {
       const pair = pairAt(i, j, models);
-      const likeness = exp(normal(fround(x * inputs[j]![p]!), columns, pair));
-      inter = fround(inter + fround(likeness * columns.share![pair]!));
+      const likeness = exp(normal(fround(x * inputs[j]![p]!), table!, pair));
+      inter = fround(inter + fround(likeness * table![TRIPLE * pair + 2]!));
     }
-    const intra = exp(fround(normal(fround(x * x), columns, pairAt(i, i, models)) * scalars.models!));
+    const intra = exp(fround(normal(fround(x * x), table!, pairAt(i, i, models)) * scalars.models!));
     balance[i] = intra * inter;
   }
 }
@@ -339,7 +341,7 @@ function combineBalanced({ count, base, inputs, out }: Tile, args: Arguments): v
 }
 
 /** A score of every pair of models' changes. */
-function pairScore(of: (x: number, y: number, args: Arguments, pair: number) => number): Score {
+function pairScore(kernel: string, of: (x: number, y: number, args: Arguments, pair: number) => number): Score {
   return {
     per: "pair",
     ranks: 0,
@@ -354,6 +356,6 @@ function pairScore(of: (x: number, y: number, args: Arguments, pair: number) => 
         }
       }
     },
-    kernel: () => null,
+    kernel: () => kernel,
   };
 }

@@ -84,6 +84,7 @@ const recipes: Readonly<Record<string, RecipeObject>> = {
   },
   "arcee_fusion, which measures rows": { method: "arcee_fusion", base: fine.base, models: fine.models.slice(0, 1) },
   "pcb, which asks for quantiles twice": { method: "pcb", ...fine },
+  "pcb by the paper, with its sums": { method: "pcb/paper", ...coarse },
   "ties with norms": { method: "ties", parameters: { select: "deviations", elect: "norm-mass" }, ...fine },
   "ties over a merge with an exact quota": {
     method: "ties",

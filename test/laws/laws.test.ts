@@ -116,6 +116,8 @@ describe("the same bytes", () => {
       ...mixed,
     },
     "sce of three formats": { method: "sce", parameters: { select_topk: 0.4 }, ...mixed },
+    "pcb of the paper": { method: "pcb/paper", ...plain },
+    "arcee_fusion of three formats": { method: "arcee_fusion", base: mixed.base, models: mixed.models.slice(0, 1) },
     "pcb of three formats": { method: "pcb", ...mixed },
     "pcb of the vision script, with DARE": { method: "pcb/vision", dare: { drop: 0.3 }, ...plain },
     "sce of everything, with DARE": { method: "sce", dare: { drop: 0.3 }, ...plain },

@@ -41,6 +41,61 @@ function settings({ variant, lambdas }: Drawn, models: number) {
   );
 }
 
+const paperDraws = fc.record({
+  least: fc.constantFrom(-1, -1e-4, 0, 1e-6),
+  most: fc.constantFrom(0, 1e-3, 0.5, 4),
+  sum: fc.constantFrom(0, 101, 150, 270),
+  cut: fc.constantFrom(0, 0.5, 1.2, 30),
+  lambdas: fc.array(strength, { minLength: 9, maxLength: 9 }),
+});
+
+function paperOf(drawn: typeof paperDraws extends fc.Arbitrary<infer T> ? T : never, models: number) {
+  const { least, most, sum, cut, lambdas } = drawn;
+  const row = { scores: 100, positive: 50, least, most, ranked: [cut], sum };
+  const rows = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ ...row, most: Math.fround(most * (1 + i)) }));
+  const pairs = rows((models * (models + 1)) / 2);
+  const known: Known = {
+    scores: {
+      product: { per: "pair", rows: pairs },
+      likeness: { per: "pair", rows: pairs },
+      score: { per: "model", rows: rows(models) },
+    },
+  };
+  const own = lambdas.slice(0, models).map((lambda) => ({ lambda }));
+  return { known, settings: settingsOf(pcb, { variant: "paper" }, own) };
+}
+
+describe("the kernels of the printed formula equal their definitions", () => {
+  for (const [from, to] of PAIRS) {
+    it(`${from} to ${to}`, () => {
+      const property = fc.property(anyCase, paperDraws, ({ kind, models, count, seed, ...rest }, drawn) => {
+        const streams = drawStreams(kind, from, models + 1, count, seed);
+        const base = streams.pop()!;
+        const { known, settings } = paperOf(drawn, models);
+        const args = pcb.bind(settings, known);
+        checkTwin({ method: pcb, args, kernel: "pcb_paper", from, to, base, models: streams, ...rest });
+      });
+      fc.assert(property, { seed: 7, numRuns: 60 });
+    });
+  }
+
+  for (const from of FORMATS) {
+    for (const score of ["product", "likeness", "balance"]) {
+      it(`${score} of ${from}`, () => {
+        const property = fc.property(anyCase, paperDraws, ({ kind, models, count, seed }, drawn) => {
+          const streams = drawStreams(kind, from, models + 1, count, seed);
+          const base = streams.pop()!;
+          const { known, settings } = paperOf(drawn, models);
+          const args = pcb.scores![score]!.bind(settings, known);
+          checkScoreTwin({ method: pcb, score, args, kernel: `pcb_${score}`, from, base, models: streams });
+        });
+        fc.assert(property, { seed: 8, numRuns: 60 });
+      });
+    }
+  }
+});
+
 describe("the pcb kernels equal their definitions", () => {
   for (const [from, to] of PAIRS) {
     it(`${from} to ${to}`, () => {

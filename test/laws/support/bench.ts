@@ -11,6 +11,7 @@ import { PAIRS, settingsOf } from "./twin.js";
 
 const MODELS = 3;
 const CONTEXT = 65_536;
+const SCRATCH = CONTEXT + 4096;
 const STREAM_BYTES = TILE * 4 + 960;
 const OUT = CONTEXT + 8192 + (MODELS + 1) * STREAM_BYTES;
 
@@ -32,7 +33,8 @@ export function benchMethod(
     column.forEach((value, row) => context.setColumn(row, index, value)),
   );
   for (let row = 0; row < MODELS; row++) context.setPointer(row, address(row));
-  context.setTile(TILE, OUT, address(MODELS), address(MODELS), 0);
+  context.setTile(TILE, OUT, address(MODELS), address(MODELS), SCRATCH);
+  if (args.table !== undefined) context.setTable(memory, SCRATCH, MODELS, args.table);
   for (const [from, to] of PAIRS) {
     values.forEach((entries, stream) =>
       narrow(from, entries, new Uint8Array(memory.buffer, address(stream), TILE * DTYPE_BYTES[from])),

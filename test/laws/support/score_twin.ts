@@ -77,6 +77,7 @@ export function checkScoreTwin({
   addresses.forEach((address, row) => context.setPointer(row, address));
   context.setTile(count, SCORES, subtract, subtract, SCRATCH, STREAM_BYTES);
   context.setStream(STREAM);
+  if (args.table !== undefined) context.setTable(memory, SCRATCH, models.length, args.table);
   if (rows !== undefined) new Float32Array(memory.buffer, STREAM, count).set(rows);
   kernels.get(`${kernel}_${from}`)(context.address);
   for (const [row, expected] of scores.entries()) {

@@ -96,6 +96,7 @@ export function checkTwin(twin: TwinCase): boolean {
   const subtracted = method.inputs === "changes" ? subtract : 0;
   context.setTile(count, target, subtracted, subtract, SCRATCH);
   context.setStream(STREAM);
+  if (args.table !== undefined) context.setTable(memory, SCRATCH, models.length, args.table);
   if (twin.rows !== undefined) new Float32Array(memory.buffer, STREAM, count).set(twin.rows);
   const general = kernels.get(kernel, `_${from}_${to}`);
   // The one written out for this number of models, where there is one, computes finite results only.
