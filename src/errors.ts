@@ -58,6 +58,7 @@ export type ErrorCode =
   | "tasks/head"
   | "tasks/model"
   | "tasks/scorer"
+  | "search/test-split"
   | "io/read"
   | "io/write"
   | "io/disk-full"

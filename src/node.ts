@@ -27,6 +27,11 @@ import type { Verification, VerifyOptions } from "./analyse/verify.js";
 import { evaluateModel } from "./evaluate/evaluate.js";
 import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
+import type { Task } from "./evaluate/task.js";
+import { methods } from "./methods/catalogue.js";
+import { readTemplate } from "./search/field.js";
+import { searchRecipe } from "./search/search.js";
+import type { SearchOptions, SearchResult } from "./search/search.js";
 import { mergeModels, planMerge } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import type { Checkpoint } from "./models/model.js";
@@ -133,10 +138,46 @@ export async function evaluate(
   { tasks, cache, ...options }: EvaluateModelOptions,
 ): Promise<Evaluation> {
   const { evaluatePlatform, folderStore } = await import("./platform/node/evaluate.js");
-  const parsed =
-    typeof tasks === "string" ? parseTasks(await readFile(tasks, "utf8"), tasks) : parseTasks(JSON.stringify(tasks));
   const store = cache === undefined ? null : folderStore(cache);
-  return evaluateModel(model, parsed, evaluatePlatform, threaded<EvaluateOptions>({ ...options, store }));
+  return evaluateModel(model, await tasksOf(tasks), evaluatePlatform, threaded<EvaluateOptions>({ ...options, store }));
+}
+
+/** How `search` is called. */
+export interface SearchRecipeOptions extends Omit<Threaded<SearchOptions>, "store" | "ledger">, UseOptions {
+  readonly tasks: EvaluateModelOptions["tasks"];
+  /** By field of the recipe: `{"parameters.lambda": [0.1, 0.2, 0.3]}`; all combinations are tried. */
+  readonly over: Readonly<Record<string, readonly number[]>>;
+  /** A folder in which outcomes are kept; none by default. */
+  readonly cache?: string;
+}
+
+/**
+ * Merges every combination of some values in memory, scores each on validation data, and tells the best recipe.
+ * @param recipe a plain object, or the path of a YAML file.
+ */
+export async function search(
+  recipe: string | RecipeObject,
+  { tasks, over, cache, use = [], ...options }: SearchRecipeOptions,
+): Promise<SearchResult> {
+  const { evaluatePlatform, folderStore } = await import("./platform/node/evaluate.js");
+  const { mergingInMemory } = await import("./platform/node/in_memory.js");
+  const own = await loadMethods(use);
+  const file = typeof recipe === "string" ? recipe : undefined;
+  const text = typeof recipe === "string" ? await readFile(recipe, "utf8") : JSON.stringify(recipe);
+  const template = readTemplate(text, { methods: [...methods, ...own], ...(file !== undefined && { file }) });
+  return searchRecipe(
+    template,
+    Object.entries(over).map(([field, values]) => ({ field, values })),
+    await tasksOf(tasks),
+    { evaluation: evaluatePlatform, merging: mergingInMemory(own) },
+    threaded<SearchOptions>({ ...options, store: cache === undefined ? null : folderStore(cache) }),
+  );
+}
+
+async function tasksOf(tasks: EvaluateModelOptions["tasks"]): Promise<Task[]> {
+  return typeof tasks === "string"
+    ? parseTasks(await readFile(tasks, "utf8"), tasks)
+    : parseTasks(JSON.stringify(tasks));
 }
 
 /** Task vectors beside each other: norms, cosines, sign conflicts. */

@@ -242,6 +242,38 @@ export const noCache: Flag = {
   group: "Run",
 };
 
+export const over: Flag = {
+  spelling: "--over <field=values>",
+  text: "a number of the recipe and its values: parameters.lambda=0.1:1.0:0.1, models.mnist.weight=0.5,1",
+  group: "Run",
+  repeatable: true,
+  required: true,
+};
+
+export const searchSplit: Flag = {
+  ...split,
+  text: "part of the data that candidates are scored on; val by default, test is refused",
+};
+
+export const allowTest: Flag = {
+  spelling: "--allow-test",
+  text: "search on test data all the same; the report says so",
+  group: "Run",
+};
+
+export const bestRecipe: Flag = {
+  spelling: "-o, --out <file>",
+  text: "recipe to write: the best candidate",
+  group: "Output",
+  required: true,
+};
+
+export const ledger: Flag = {
+  spelling: "--ledger <file>",
+  text: "where candidates are noted, so that the same command goes on; OUT.ledger.jsonl by default",
+  group: "Output",
+};
+
 export const reportFolder: Flag = {
   spelling: "--report <folder>",
   text: "also write evaluation.json and evaluation.md there",

@@ -38,6 +38,9 @@ export interface FlagValues {
   readonly against?: string;
   readonly cache?: boolean;
   readonly report?: string;
+  readonly over?: readonly string[];
+  readonly allowTest?: boolean;
+  readonly ledger?: string;
   readonly all?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -208,6 +211,33 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/eval.js")).evaluate,
+  },
+  {
+    name: "search",
+    argument: { spelling: "<recipe>", text: "a recipe (.yaml or .yml)" },
+    summary: "find the best numbers of a recipe on validation data",
+    details:
+      "Merges every combination of the given values in memory, scores each on the tasks, and writes the best recipe. " +
+      "An interrupted search continues with the same command.",
+    examples: [
+      "mergewright search recipe.yaml --tasks tasks.yaml --over parameters.lambda=0.1:1.0:0.1 -o best.yaml",
+      "mergewright search recipe.yaml --tasks tasks.yaml --over parameters.density=0.1,0.2 --over models.mnist.weight=1,2 -o best.yaml",
+    ],
+    flags: [
+      flags.tasks,
+      flags.over,
+      flags.searchSplit,
+      flags.allowTest,
+      flags.headFrom,
+      flags.use,
+      flags.noCache,
+      flags.threads,
+      flags.bestRecipe,
+      flags.ledger,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/search.js")).search,
   },
   {
     name: "verify",

@@ -1,22 +1,20 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { MergewrightError } from "../../errors.js";
 import { evaluateModel } from "../../evaluate/evaluate.js";
 import type { Evaluation } from "../../evaluate/evaluate.js";
 import { parseTasks } from "../../evaluate/read_tasks.js";
-import type { Task } from "../../evaluate/task.js";
 import { defaultStoreFolder, evaluatePlatform, folderStore } from "../../platform/node/evaluate.js";
 import { systemError } from "../../platform/node/files.js";
 import { defaultThreads } from "../../platform/node/platform.js";
-import { nearest, oneOf } from "../../recipe/issues.js";
 import { evaluationTable } from "../../report/evaluation.js";
+import { headsOf } from "../heads.js";
 import { interruptible } from "../interrupt.js";
 import { showMarkdown } from "../markdown.js";
 import { openDisplay, stepMeter } from "../progress.js";
 import { readFileGiven } from "../request.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { FlagValues, Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verbs.js";
 
 export async function evaluate({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const file = flags.tasks!;
@@ -41,35 +39,6 @@ export async function evaluate({ positionals, flags, terminal }: Given): Promise
   } finally {
     display.end();
   }
-}
-
-/** `TASK=MODEL`, or a folder in which models are called as the tasks are; the later flag wins. */
-function headsOf({ headFrom = [] }: FlagValues, tasks: readonly Task[]): Record<string, string> {
-  const heads: Record<string, string> = {};
-  for (const text of headFrom) {
-    const sign = text.indexOf("=");
-    const named = sign > 0 ? tasks.find(({ name }) => name === text.slice(0, sign)) : undefined;
-    if (named !== undefined) heads[named.name] = text.slice(sign + 1);
-    else Object.assign(heads, headsIn(text, tasks));
-  }
-  return heads;
-}
-
-function headsIn(folder: string, tasks: readonly Task[]): Record<string, string> {
-  const found = tasks.flatMap(({ name }) => {
-    const head = path.join(folder, name);
-    return existsSync(head) ? [[name, head] as const] : [];
-  });
-  if (found.length > 0) return Object.fromEntries(found);
-  const names = tasks.map(({ name }) => name);
-  const close = folder.includes("=") ? nearest(folder.slice(0, folder.indexOf("=")), names) : undefined;
-  throw new MergewrightError("--head-from names no head of any task", {
-    kind: "request",
-    code: "usage",
-    where: { key: `--head-from ${folder}` },
-    expected: `TASK=MODEL, or a folder that holds ${oneOf(names)}`,
-    ...(close !== undefined && { advice: `write ${close}=MODEL` }),
-  });
 }
 
 function writeReport(folder: string, evaluation: Evaluation): void {

@@ -3,13 +3,7 @@
  * nothing but WebAssembly with SIMD. Results are Blobs.
  */
 import { MergewrightError } from "../../errors.js";
-import { soloCrew } from "../../execute/crew.js";
-import type { Bench } from "../../execute/bench.js";
 import type { WorkSource } from "../../execute/setup.js";
-import { openWorkbench } from "../../execute/open_workbench.js";
-import { workbenchBytes } from "../../execute/workbench.js";
-import type { Workspace } from "../../execute/workspace.js";
-import { createMemory, loadKernels, PAGE_BYTES } from "../../kernels/load.js";
 import type { Platform } from "../../merge.js";
 import { findMethod } from "../../methods/catalogue.js";
 import type { Method } from "../../methods/method.js";
@@ -19,6 +13,7 @@ import { httpFolder } from "../../models/http_folder.js";
 import { blobSource } from "../../sources/blob.js";
 import { memorySource } from "../../sources/memory.js";
 import type { ByteSource } from "../../sources/source.js";
+import { memoryCrew, MemoryWorkspace } from "./workspace.js";
 
 /** A checkpoint's files by name, e.g. `model.safetensors`, `config.json`. */
 export type ModelFiles = Readonly<Record<string, Uint8Array | Blob>>;
@@ -58,22 +53,11 @@ export function memoryPlatform(
   return {
     output: space.finished,
     openModel: (label) => openCheckpoint(label, /^https?:\/\//.test(label) ? httpFolder(label) : access(label)),
-    createCrew: async (setup, _threads, statisticsBytes) => {
-      const bytes = workbenchBytes(setup);
-      const memory = createMemory(PAGE_BYTES + statisticsBytes + bytes, false);
-      const region = { address: PAGE_BYTES + statisticsBytes, bytes };
-      const work = openWorkbench(setup, loadKernels(memory), region, {
+    createCrew: async (setup, _threads, statisticsBytes) =>
+      memoryCrew(setup, statisticsBytes, space, {
         openStored: (source) => openSource(source, sources),
         findMethod: find,
-      });
-      const bench: Bench = {
-        work,
-        method: find(setup.method),
-        sink: (file) => space.sink(setup.files[file]!.path),
-        written: (file) => memorySource(space.bytes(setup.files[file]!.path), setup.files[file]!.path),
-      };
-      return soloCrew(bench, PAGE_BYTES);
-    },
+      }),
     openWorkspace: () => {
       space.reset();
       return space;
@@ -102,54 +86,4 @@ function unknownModel(label: string, known: readonly string[]): MergewrightError
     expected: `one of ${known.join(", ")}, or an address`,
     advice: "give its files under this name",
   });
-}
-
-/** Files that grow in memory; `finished` holds them as Blobs after `commit`. */
-class MemoryWorkspace implements Workspace {
-  readonly label = "memory";
-  readonly journal: readonly string[] = [];
-  readonly finished = new Map<string, Blob>();
-  readonly #files = new Map<string, Uint8Array<ArrayBuffer>>();
-
-  path(name: string): string {
-    return name;
-  }
-
-  reset(): void {
-    this.#files.clear();
-    this.finished.clear();
-  }
-
-  allocate(name: string, size: number, header: Uint8Array): void {
-    const bytes = new Uint8Array(size);
-    bytes.set(header);
-    this.#files.set(name, bytes);
-  }
-
-  writeWhole(name: string, bytes: Uint8Array): void {
-    this.#files.set(name, bytes.slice());
-  }
-
-  record(): void {}
-
-  commit(): void {
-    for (const [name, bytes] of this.#files) this.finished.set(name, new Blob([bytes]));
-    this.#files.clear();
-  }
-
-  release(): void {
-    this.#files.clear();
-  }
-
-  bytes(name: string): Uint8Array {
-    return this.#files.get(name)!;
-  }
-
-  sink(name: string) {
-    return {
-      label: name,
-      write: (offset: number, bytes: Uint8Array) => this.bytes(name).set(bytes, offset),
-      close: () => {},
-    };
-  }
 }
