@@ -12,7 +12,7 @@ import { mergeModels } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
 import type { ModelFiles } from "./platform/memory/platform.js";
-import type { OpenNetwork } from "./runtime/network.js";
+import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -22,7 +22,7 @@ export { readRecipe };
 export { weightsOf } from "./runtime/weights.js";
 
 /** A model as a network that runs in the calling thread. Loaded when first asked for. */
-export const openNetwork: OpenNetwork = async (weights, options) =>
+export const openNetwork = async (weights: WeightSource, options: NetworkOptions): Promise<TappedNetwork> =>
   (await import("./platform/memory/network.js")).openNetwork(weights, options);
 
 /**

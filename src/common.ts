@@ -30,6 +30,7 @@ export type {
   Network,
   NetworkOptions,
   OpenNetwork,
+  TappedNetwork,
   TextBatch,
   WeightSource,
 } from "./runtime/network.js";

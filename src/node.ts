@@ -43,7 +43,7 @@ import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
 import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
-import type { OpenNetwork } from "./runtime/network.js";
+import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -71,7 +71,7 @@ function threaded<T extends { readonly threads: number }>(options: Threaded<T> =
 }
 
 /** A model as a network that runs; `weightsOf` turns an open checkpoint into weights. Loaded when first asked for. */
-export const openNetwork: OpenNetwork = async (weights, options) =>
+export const openNetwork = async (weights: WeightSource, options: NetworkOptions): Promise<TappedNetwork> =>
   (await import("./platform/node/network.js")).openNetwork(weights, options);
 
 /** A plain object, or the path of a YAML file. */

@@ -1,5 +1,6 @@
 /** A model that can be run: what evaluation and search know of the runtime. */
 
+import type { LinearRule } from "./operations/linear.js";
 import type { Shape } from "./shapes.js";
 
 /** Images, already resized and normalised. */
@@ -62,6 +63,32 @@ export interface Gradients {
   readonly parameters: ReadonlyMap<string, Float32Array>;
 }
 
+/** A linear layer of a network. */
+export interface LayerInfo {
+  /** Name of its module, e.g. `vit.encoder.layer.0.output.dense`. */
+  readonly name: string;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+/** What passes a linear layer, row by row: positions of an example one after the other. */
+export interface Rows {
+  readonly rows: number;
+  /** f32 `[rows, inputs]`. */
+  readonly inputs: Float32Array;
+  /** f32 `[rows, outputs]`: the loss differentiated by the layer's outputs; `null` without a loss. */
+  readonly outputGradients: Float32Array | null;
+}
+
+/** Sums over rows, without the rows themselves. */
+export interface Grams {
+  readonly rows: number;
+  /** X^T X, `[inputs, inputs]`: f32 products per part of the batch, summed in f64. */
+  readonly inputs: Float64Array;
+  /** G^T G, `[outputs, outputs]`, of the output gradients; `null` without a loss. */
+  readonly outputGradients: Float64Array | null;
+}
+
 /** Weights by name, from files or from memory. */
 export interface WeightSource {
   /** For messages. */
@@ -99,6 +126,16 @@ export interface Network {
   close(): Promise<void>;
 }
 
+/** A network whose linear layers can be looked into. */
+export interface TappedNetwork extends Network {
+  /** Its linear layers in the order in which they run. */
+  readonly layers: readonly LayerInfo[];
+  /** What passes some linear layers; with a loss also its gradients by their outputs. */
+  activations(batch: Batch, layers: readonly string[], loss?: Loss): Promise<ReadonlyMap<string, Rows>>;
+  /** The same as sums of products, of bounded size. */
+  grams(batch: Batch, layers: readonly string[], loss?: Loss): Promise<ReadonlyMap<string, Grams>>;
+}
+
 export interface NetworkOptions {
   readonly threads: number;
   /**
@@ -106,6 +143,8 @@ export interface NetworkOptions {
    * count holds.
    */
   readonly head?: WeightSource;
+  /** How linear layers are run, where not plainly: with adapters or experts of one's own. Their parameters are weights. */
+  readonly linear?: LinearRule;
 }
 
 /** Opens a network over weights; each platform has one. */

@@ -5,14 +5,27 @@ import { defineNetwork } from "./architectures/known.js";
 import { batchPart, checkBatch, partContent, partKey, partTensors, rowsPerExample } from "./batch.js";
 import type { BatchPart } from "./batch.js";
 import { IGNORED } from "./network.js";
-import type { Batch, Gradients, Logits, Loss, Network, NetworkOptions, WeightSource } from "./network.js";
-import { linear } from "./operations/linear.js";
+import type {
+  Batch,
+  Gradients,
+  Grams,
+  LayerInfo,
+  Logits,
+  Loss,
+  NetworkOptions,
+  Rows,
+  TappedNetwork,
+  WeightSource,
+} from "./network.js";
+import { linear, watching } from "./operations/linear.js";
+import type { LinearRule, Passed } from "./operations/linear.js";
 import { loss, lossOf } from "./operations/loss.js";
 import type { LossKind } from "./operations/loss.js";
 import { cutBatch, gradientLanes } from "./parts.js";
 import { compile } from "./program.js";
 import type { HandedAt, Program } from "./program.js";
 import { padded, ParameterTable, Tape } from "./tape.js";
+import type { Tensor } from "./tape.js";
 import type { Lane, Task, Team } from "./team.js";
 import { readTensor, tensorsOf, withHead } from "./weights.js";
 
@@ -21,6 +34,8 @@ interface Goal {
   readonly loss: LossKind | null;
   /** Parameters whose gradients are wanted. */
   readonly wanted: ReadonlySet<string> | "all" | null;
+  /** Layers of which something is handed out. */
+  readonly taps?: { readonly layers: readonly string[]; readonly form: "rows" | "grams" };
 }
 
 interface PlannedPart {
@@ -36,9 +51,9 @@ interface PlannedPart {
  */
 export async function openNetworkWith(
   weights: WeightSource,
-  options: Pick<NetworkOptions, "head">,
+  options: Omit<NetworkOptions, "threads">,
   team: Team,
-): Promise<Network> {
+): Promise<TappedNetwork> {
   try {
     // What belongs to the head is known once the architecture is, its class count only with the head.
     const { head } = options;
@@ -46,7 +61,7 @@ export async function openNetworkWith(
       head === undefined ? source : withHead(source, head, headNames(source, head));
     const source = overlay(weights);
     const { name, definition } = defineNetwork(source, tensorsOf(source));
-    const network = new OpenedNetwork(name, definition, team, overlay);
+    const network = new OpenedNetwork(name, definition, team, { overlay, rule: options.linear ?? linear });
     await network.load(weights);
     return network;
   } catch (error) {
@@ -64,11 +79,13 @@ function headNames(weights: WeightSource, head: WeightSource): readonly string[]
   return defineNetwork(weights, both).definition.head;
 }
 
-class OpenedNetwork implements Network {
+class OpenedNetwork implements TappedNetwork {
   readonly architecture: string;
   readonly #definition: Definition;
   readonly #team: Team;
   readonly #overlay: (weights: WeightSource) => WeightSource;
+  readonly #rule: LinearRule;
+  readonly layers: readonly LayerInfo[];
   readonly #table = new ParameterTable();
   /** Entries from the beginning of the weights, by parameter; the same for sums of gradients. */
   readonly #places: number[] = [];
@@ -76,15 +93,24 @@ class OpenedNetwork implements Network {
   readonly #programs = new Map<string, Program>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(name: string, definition: Definition, team: Team, overlay: (weights: WeightSource) => WeightSource) {
+  /** @param how overlay: the weights as the network reads them; rule: how linear layers are run. */
+  constructor(
+    name: string,
+    definition: Definition,
+    team: Team,
+    how: { readonly overlay: (weights: WeightSource) => WeightSource; readonly rule: LinearRule },
+  ) {
     this.architecture = name;
     this.#definition = definition;
     this.#team = team;
-    this.#overlay = overlay;
+    this.#overlay = how.overlay;
+    this.#rule = how.rule;
     // A first pass over the definition finds the parameters.
     const probe = new Tape(this.#table, null);
     const part = batchPart(definition.rows, probeBatch(definition), { from: 0, to: 1 });
-    definition.build({ tape: probe, linear }, partTensors(probe, part));
+    const passed: Passed[] = [];
+    definition.build({ tape: probe, linear: watching(this.#rule, null, passed) }, partTensors(probe, part));
+    this.layers = passed.map(({ layer: { name, inputs, outputs } }) => ({ name, inputs, outputs }));
     let entries = 0;
     for (const parameter of this.#table.list) {
       this.#places.push(entries);
@@ -149,16 +175,59 @@ class OpenedNetwork implements Network {
       throw wrongRows("weights", rows, goal.weights.length);
     }
     const unknown = parameters?.find((name) => !this.parameters.includes(name));
-    if (unknown !== undefined) {
-      throw new MergewrightError("the network has no such parameter", {
-        kind: "request",
-        code: "runtime/tensor",
-        where: { tensor: unknown },
-        expected: "a name of the network's list of parameters",
-      });
-    }
+    if (unknown !== undefined) throw notThere("parameter", unknown);
     const wanted = parameters === undefined ? "all" : new Set(parameters);
     return this.#inTurn(() => this.#gradients(batch, goal, targets, wanted));
+  }
+
+  activations(batch: Batch, layers: readonly string[], goal?: Loss): Promise<ReadonlyMap<string, Rows>> {
+    return this.#taps(batch, { layers, form: "rows" }, goal, (found) => {
+      const values = new Float32Array(found.reduce((sum, { length }) => sum + length, 0));
+      let at = 0;
+      for (const part of found) {
+        values.set(part, at);
+        at += part.length;
+      }
+      return values;
+    });
+  }
+
+  grams(batch: Batch, layers: readonly string[], goal?: Loss): Promise<ReadonlyMap<string, Grams>> {
+    return this.#taps(batch, { layers, form: "grams" }, goal, (found) => {
+      const sums = new Float64Array(found[0]!.length);
+      for (const part of found) {
+        for (let index = 0; index < sums.length; index++) sums[index]! += part[index]!;
+      }
+      return sums;
+    });
+  }
+
+  /** @param join what all parts hand out of one thing, to one. */
+  async #taps<T>(
+    batch: Batch,
+    taps: NonNullable<Goal["taps"]>,
+    goal: Loss | undefined,
+    join: (parts: readonly Float32Array[]) => T,
+  ): Promise<ReadonlyMap<string, { rows: number; inputs: T; outputGradients: T | null }>> {
+    const unknown = taps.layers.find((name) => !this.layers.some((layer) => layer.name === name));
+    if (unknown !== undefined) throw notThere("linear layer", unknown);
+    const targets = goal?.kind === "cross-entropy" ? goal.targets : null;
+    if (targets !== null) this.#checkTargets(batch, targets);
+    const weights = goal === undefined ? null : rowWeights(this.#rowsOf(batch), targets, goal.weights);
+    const content = { ...(weights !== null && { weights }), ...(targets !== null && { targets }) };
+    const wanted = goal === undefined ? null : new Set<string>();
+    return this.#inTurn(async () => {
+      const { parts } = await this.#run(batch, { loss: goal?.kind ?? null, wanted, taps }, content);
+      const all = (name: string) => parts.map((planned) => this.#read(planned, name));
+      return new Map(
+        taps.layers.map((name) => {
+          const handed = parts.map(({ program }) => program.outputs.find((output) => output.name === `x ${name}`)!);
+          const rows = handed.reduce((sum, output) => sum + output.rows, 0);
+          const outputGradients = goal === undefined ? null : join(all(`g ${name}`));
+          return [name, { rows, inputs: join(all(`x ${name}`)), outputGradients }] as const;
+        }),
+      );
+    });
   }
 
   async #gradients(
@@ -246,19 +315,23 @@ class OpenedNetwork implements Network {
     return { rows: cut.reduce((sum, { rows }) => sum + rows, 0), parts, sums };
   }
 
-  #program(part: BatchPart, { loss: kind, wanted }: Goal): Program {
+  #program(part: BatchPart, { loss: kind, wanted, taps }: Goal): Program {
     const names = wanted === null || wanted === "all" ? wanted : [...wanted].join(" ");
-    const key = `${partKey(part)} | ${kind} | ${names}`;
+    const key = `${partKey(part)} | ${kind} | ${names} | ${taps?.form} ${taps?.layers.join(" ")}`;
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
     const tape = new Tape(this.#table, wanted);
-    const logits = this.#definition.build({ tape, linear }, partTensors(tape, part));
-    if (kind === null) tape.handOut("logits", logits);
-    else {
+    const passed: Passed[] = [];
+    const rule = taps === undefined ? this.#rule : watching(this.#rule, new Set(taps.layers), passed);
+    const logits = this.#definition.build({ tape, linear: rule }, partTensors(tape, part));
+    if (kind === null) {
+      if (taps === undefined) tape.handOut("logits", logits);
+    } else {
       const targets = kind === "cross-entropy" ? tape.input("targets", part.rows, 1) : null;
       const weights = wanted === null ? null : tape.input("weights", part.rows, 1);
       loss(tape, kind, logits, targets, weights);
     }
+    if (taps !== undefined) handOutPassed(tape, passed, taps.form);
     const program = compile(tape, this.#places);
     if (this.#programs.size >= PROGRAMS_KEPT) this.#programs.delete(this.#programs.keys().next().value!);
     this.#programs.set(key, program);
@@ -346,6 +419,24 @@ class OpenedNetwork implements Network {
   }
 }
 
+/** Hands out what passed linear layers, `x name` and `g name`, as it is or as its sums of products. */
+function handOutPassed(tape: Tape, passed: readonly Passed[], form: "rows" | "grams"): void {
+  const handOut = (name: string, rows: Tensor) => {
+    if (form === "rows") {
+      tape.handOut(name, rows);
+      return;
+    }
+    const { rows: depth, columns } = rows;
+    const gram = tape.output(name, columns, columns, depth);
+    tape.call("gemm", columns, columns, depth, rows, columns, 1, rows, columns, 0, gram, columns, 1, null, 0);
+  };
+  for (const { layer, x, y } of passed) {
+    handOut(`x ${layer.name}`, x);
+    const gradient = tape.gradient(y);
+    if (gradient !== undefined) handOut(`g ${layer.name}`, gradient);
+  }
+}
+
 /** Programs of different part sizes and goals that are kept. */
 const PROGRAMS_KEPT = 32;
 
@@ -365,6 +456,15 @@ function rowWeights(rows: number, targets: Int32Array | null, given: Float32Arra
   const counts = (row: number) => targets === null || targets[row] !== IGNORED;
   const counting = Array.from({ length: rows }, (_, row) => row).filter(counts).length;
   return Float32Array.from({ length: rows }, (_, row) => (counts(row) ? (given?.[row] ?? 1 / counting) : 0));
+}
+
+function notThere(what: "parameter" | "linear layer", name: string): MergewrightError {
+  return new MergewrightError(`the network has no such ${what}`, {
+    kind: "request",
+    code: "runtime/tensor",
+    where: { tensor: name },
+    expected: "a name of the network's own list",
+  });
 }
 
 function wrongRows(what: string, expected: number, found: number): MergewrightError {

@@ -39,6 +39,8 @@ export interface Call {
 export interface Handed {
   readonly name: string;
   readonly entries: number;
+  /** Rows that it has, or that it is a sum over. */
+  readonly rows: number;
   readonly content: Float32Array | Int32Array | null;
 }
 
@@ -128,14 +130,22 @@ export class Tape {
     return view;
   }
 
+  /** The same tensor, whose gradient is wanted though no parameter's may be. */
+  watched(tensor: Tensor): Tensor {
+    const view = { ...tensor, active: this.#wanted !== null };
+    this.record([view], ([dy]) => this.contribute(tensor, dy!));
+    return view;
+  }
+
   /** Entries that come with the batch, or constants where `content` is given; indices are i32. */
   input(name: string, rows: number, columns: number, content: Float32Array | Int32Array | null = null): Tensor {
-    this.inputs.push({ name, entries: rows * columns, content });
+    this.inputs.push({ name, entries: rows * columns, rows, content });
     return { area: "inputs", storage: this.inputs.length - 1, rows, columns, active: false };
   }
 
-  output(name: string, rows: number, columns: number): Tensor {
-    this.outputs.push({ name, entries: rows * columns, content: null });
+  /** @param summed rows that it is a sum over, where they are not its own. */
+  output(name: string, rows: number, columns: number, summed = rows): Tensor {
+    this.outputs.push({ name, entries: rows * columns, rows: summed, content: null });
     return { area: "outputs", storage: this.outputs.length - 1, rows, columns, active: false };
   }
 

@@ -4,7 +4,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../../src/node.js";
 import { openNetwork } from "../../src/platform/node/network.js";
-import type { ImageBatch, Network, WeightSource } from "../../src/runtime/network.js";
+import type { ImageBatch, TappedNetwork, WeightSource } from "../../src/runtime/network.js";
 import { weightsOf } from "../../src/runtime/weights.js";
 
 const zoo = fileURLToPath(new URL("../../../zoo", import.meta.url));
@@ -55,7 +55,7 @@ export async function zooWeights(name: string): Promise<WeightSource> {
   return { ...weights, names: [...tensors.keys()], tensor: (tensor) => Promise.resolve(tensors.get(tensor)!) };
 }
 
-export async function zooNetwork(name: string, threads = 1): Promise<Network> {
+export async function zooNetwork(name: string, threads = 1): Promise<TappedNetwork> {
   return openNetwork(await zooWeights(name), { threads });
 }
 

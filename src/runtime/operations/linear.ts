@@ -48,3 +48,21 @@ export function linear(tape: Tape, layer: LinearLayer, x: Tensor): Tensor {
   });
   return y;
 }
+
+/** What passed a linear layer. */
+export interface Passed {
+  readonly layer: LinearLayer;
+  readonly x: Tensor;
+  readonly y: Tensor;
+}
+
+/** Runs linear layers by another rule and remembers what passes those of these names; all where `null`. */
+export function watching(rule: LinearRule, names: ReadonlySet<string> | null, passed: Passed[]): LinearRule {
+  return (tape, layer, x) => {
+    const y = rule(tape, layer, x);
+    if (names !== null && !names.has(layer.name)) return y;
+    const watched = tape.watched(y);
+    passed.push({ layer, x, y: watched });
+    return watched;
+  };
+}
