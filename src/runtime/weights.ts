@@ -59,21 +59,19 @@ export function tensorsOf(weights: WeightSource): Tensors {
   };
 }
 
-/** A tensor as a network needs it. @throws MergewrightError where it is missing or of another shape. */
-export async function readTensor(weights: WeightSource, name: string, shape: Shape): Promise<Float32Array> {
+/** @throws MergewrightError where a tensor that a network needs is missing or of another shape. */
+export function checkTensor(weights: WeightSource, name: string, shape: Shape): void {
   const found = weights.shape(name);
   if (found === undefined) throw missing(weights.label, name);
-  if (found.join() !== shape.join()) {
-    throw new MergewrightError("a tensor has not the shape that the config says", {
-      kind: "request",
-      code: "runtime/tensor",
-      where: { file: weights.label, tensor: name },
-      expected: `[${shape.join(", ")}]`,
-      found: `[${found.join(", ")}]`,
-      advice: "config.json and weights must be of the same model",
-    });
-  }
-  return weights.tensor(name);
+  if (found.join() === shape.join()) return;
+  throw new MergewrightError("a tensor has not the shape that the config says", {
+    kind: "request",
+    code: "runtime/tensor",
+    where: { file: weights.label, tensor: name },
+    expected: `[${shape.join(", ")}]`,
+    found: `[${found.join(", ")}]`,
+    advice: "config.json and weights must be of the same model",
+  });
 }
 
 function missing(label: string, name: string): MergewrightError {
