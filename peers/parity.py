@@ -30,6 +30,7 @@ FRENCH = "zoo/language/french"
 GERMAN = "zoo/language/german"
 
 TIES_ORDER = "equal magnitudes at the threshold: mergekit keeps those that an unstable sort leaves first, we the lowest indices"
+FEW_EQUAL = "a pair of magnitudes at the threshold is equal after all"
 KL_NOISE = "float32 row divergences of mergekit are rounding noise around the threshold; ours are computed in float64"
 REDUCTIONS = "mergekit sums norms and inner products in float32; ours are float64 (the exact answer lies within one unit of ours)"
 BF16_STEPS = "mergekit rounds every step to bfloat16; ours rounds once"
@@ -139,7 +140,7 @@ def cases():
         ("breadcrumbs_ties", recipe("breadcrumbs_ties", [entry("FINE/french", weight=0.6, density=0.7, gamma=0.02), entry("FINE/german", weight=0.6, density=0.5, gamma=0.1)], BASE)),
         ("sce select_topk 0.4", recipe("sce", [entry("FINE/french"), entry("FINE/german")], BASE, parameters={"select_topk": 0.4})),
     ]:
-        add(f"all different: {name}", body)
+        add(f"all different: {name}", body, FEW_EQUAL)
 
     # Slices.
     add("slices, stacked", {"merge_method": "passthrough", "dtype": "float32", "slices": [
@@ -276,6 +277,8 @@ def main(words):
             explained = why is not None
             # In float32 both tools round differently on the way; the documented bound is a handful of units.
             bound = 1 if body.get("out_dtype", body.get("dtype")) in ("bfloat16", "float16") else 4
+            if why == FEW_EQUAL and result["beyond"] > 4:
+                explained = False
             wrong = bool(result["missing"] or result["shapes"]) or ((result["units"] > bound or result["formats"] > 0) and not explained)
             if wrong:
                 failures.append(name)
