@@ -1,9 +1,10 @@
 // The main job on real input: eight fine-tunes of one ViT become one backbone, three ways; each result is written as a
-// Hugging Face folder, read back and verified.
+// Hugging Face folder, read back, verified, and scored on the eight tasks beside the base and the fine-tunes themselves.
 import { spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
+import { parse, stringify } from "yaml";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const recipes = ["vision-average", "vision-task-arithmetic", "vision-ties"];
@@ -50,6 +51,38 @@ for (const name of recipes) {
   ]);
 }
 process.stdout.write(`${table.toString()}
+
+Accuracy on 600 test images of each task, with the task's own head (about ten seconds a row; known ones are remembered):
+
+`);
+
+const tasksFile = "examples/vision-tasks.yaml";
+const { tasks } = parse(readFileSync(`${root}/${tasksFile}`, "utf8"));
+const scores = new Table({
+  head: ["model", ...tasks.map(({ name }) => name), "mean"],
+  style: process.stdout.isTTY ? {} : { head: [], border: [] },
+});
+
+/** Each task's own fine-tune, on its task alone. */
+function individual() {
+  return tasks.map((task) => {
+    const file = `out/demo/${task.name}.tasks.yaml`;
+    writeFileSync(`${root}/${file}`, stringify({ tasks: [task] }));
+    return mergewright("eval", task.head, "--tasks", file).tasks[0].value;
+  });
+}
+
+const shared = (model) => mergewright("eval", model, "--tasks", tasksFile).tasks.map(({ value }) => value);
+const rows = [
+  ["base", shared("zoo/vision/base")],
+  ...recipes.map((name) => [name.replace("vision-", ""), shared(`out/demo/${name}`)]),
+  ["individual", individual()],
+];
+for (const [name, values] of rows) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  scores.push([name, ...[...values, mean].map((value) => (100 * value).toFixed(2))]);
+}
+process.stdout.write(`${scores.toString()}
 
 Written to out/demo/: each a Hugging Face folder with config, weights, model card and provenance, and each task's own head
 under heads/. Look further:
