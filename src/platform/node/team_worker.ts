@@ -36,6 +36,8 @@ const known = new Map<number, Pick<Program, "steps">>();
 parentPort!.on("message", ({ forget, programs, lanes, weights, arenas }: TeamMessage) => {
   if (forget) known.clear();
   for (const { number, steps } of programs) known.set(number, { steps });
+  // A thread that starts while another grows the memory may not hear of it; growing by nothing makes this one look.
+  memory.grow(0);
   const arena = arenas[thread]!;
   for (let lane = Atomics.add(taken, 0, 1); lane < lanes.length; lane = Atomics.add(taken, 0, 1)) {
     for (const { program, ...bases } of lanes[lane]!) {
