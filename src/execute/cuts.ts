@@ -20,15 +20,15 @@ export function endsInside({ lowLeft, highLeft }: NonNullable<BlockCut["band"]>)
   return [lowLeft, highLeft].some((left) => left > 0 && left < ALL);
 }
 
-/** Gives tied tensors the cuts of what they are tied to. */
-export function withTied(
-  cuts: Map<number, readonly BlockCuts[]>,
+/** Gives tied tensors what is known, by tensor, of those that they are tied to. */
+export function withTied<T>(
+  known: Map<number, T>,
   tensors: readonly { readonly name: string; readonly tiedTo: string | null }[],
 ): void {
   const primaries = new Map(tensors.map(({ name }, index) => [name, index]));
   for (const [index, { tiedTo }] of tensors.entries()) {
-    const blocks = tiedTo === null ? undefined : cuts.get(primaries.get(tiedTo)!);
-    if (blocks !== undefined) cuts.set(index, blocks);
+    const own = tiedTo === null ? undefined : known.get(primaries.get(tiedTo)!);
+    if (own !== undefined) known.set(index, own);
   }
 }
 

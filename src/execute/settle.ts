@@ -73,15 +73,8 @@ async function settleOne(
       await crew.close();
     }
   }
-  const counted = new Map(groups.flatMap((group) => [...journal.settled.get(keyOf(group))!.quotas]));
-  const primaries = new Map(plan.tensors.map(({ name }, index) => [name, index]));
-  const quotas = new Map(
-    plan.tensors.flatMap(({ tiedTo }, index) => {
-      // A tied copy keeps what the tensor keeps that it is tied to.
-      const quota = counted.get(tiedTo === null ? index : primaries.get(tiedTo)!);
-      return quota === undefined ? [] : [[index, quota] as const];
-    }),
-  );
+  const quotas = new Map(groups.flatMap((group) => [...journal.settled.get(keyOf(group))!.quotas]));
+  withTied(quotas, plan.tensors);
   const knownOf = new Map(
     groups.flatMap((group) => group.merged.map((tensor) => [tensor, journal.settled.get(keyOf(group))!.known])),
   );

@@ -1,34 +1,9 @@
 import assert from "node:assert/strict";
-import { after, describe, it } from "node:test";
-import { Folder, merge, tensor } from "../../test/laws/support/family.js";
+import { describe, it } from "node:test";
+import { runPruned, V } from "../../test/laws/support/pruned.js";
 
-const V = [5, -4, 3, -2, 1];
-const W = [-1, 40, -20, 10, 10];
-const folder = new Folder();
-after(() => folder.remove());
-
-const write = (name: string, by: number) =>
-  folder.write(
-    name,
-    [V, W, [1]].map((values, index) =>
-      tensor(
-        "vws"[index]!,
-        values.map((x) => by * x),
-      ),
-    ),
-  );
-
-/** One model with these changes from zeros and, where `second` is given, another with so many times them. */
-async function run(parameters: object, second: number | null = null, dialect = "paper") {
-  const models = [write("one", 1), ...(second === null ? [] : [write("two", second)])];
-  const merged = await merge(
-    { method: "della_linear", dialect, parameters, base: write("base", 0), models },
-    { out: folder.fresh() },
-  );
-  // Adding zero makes of minus zero what the base made of it.
-  const values = (name: string) => [...merged.values(name)].map((x) => x + 0);
-  return { v: values("v"), w: values("w"), s: values("s") };
-}
+const run = (parameters: object, second: number | null = null, dialect = "paper") =>
+  runPruned("della_linear", parameters, second, dialect);
 
 describe("della_linear", () => {
   it("every entry is dropped or divided by its own probability", async () => {
