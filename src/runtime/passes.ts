@@ -80,7 +80,7 @@ export class Passes {
     const tape = new Tape(this.#table, null);
     const passed: Passed[] = [];
     const part = batchPart(definition.rows, smallestBatch(definition), { from: 0, to: 1 });
-    definition.build({ tape, linear: watching(rule, null, passed) }, partTensors(tape, part));
+    definition.build({ tape, linear: watching(rule, null, passed), whole: true }, partTensors(tape, part));
     this.layers = passed.map(({ layer: { name, inputs, outputs } }) => ({ name, inputs, outputs }));
     const places: number[] = [];
     let entries = 0;
@@ -179,7 +179,7 @@ export class Passes {
     const tape = new Tape(this.#table, wanted);
     const passed: Passed[] = [];
     const linear = taps === undefined ? this.#rule : watching(this.#rule, new Set(taps.layers), passed);
-    const logits = this.#definition.build({ tape, linear }, partTensors(tape, part));
+    const logits = this.#definition.build({ tape, linear, whole: taps !== undefined }, partTensors(tape, part));
     if (kind !== null) {
       const targets = kind === "cross-entropy" ? tape.input("targets", part.rows, 1) : null;
       const weights = wanted === null ? null : tape.input("weights", part.rows, 1);

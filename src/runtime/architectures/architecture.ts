@@ -8,6 +8,8 @@ import type { Tape, Tensor } from "../tape.js";
 export interface Interpreter {
   readonly tape: Tape;
   readonly linear: LinearRule;
+  /** Every row of every layer is wanted, as where a layer is looked into; else rows that no logit depends on may be left out. */
+  readonly whole: boolean;
 }
 
 export interface ImageTensors {

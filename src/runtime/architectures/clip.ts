@@ -44,6 +44,7 @@ export const clip: Architecture = {
         const pieces = patches(tape, pixels, { count, channels, height: image, width: image }, patch);
         const shape = [width, channels, patch, patch];
         const embedded = linearsOf(net, root)("embeddings.patch_embedding", width, pieces, { bias: false, shape });
+        const first = firstRows(tape, count, length);
         const token = tape.parameter(`${root}embeddings.class_embedding`, [width]);
         const places = tape.parameter(`${root}embeddings.position_embedding.weight`, [length, width]);
         const placed = addRows(tape, prepend(tape, token, embedded, count), places, length);
@@ -52,19 +53,21 @@ export const clip: Architecture = {
           const at = `${root}encoder.layers.${layer}.`;
           const project = linearsOf(net, at);
           const before = layerNorm(tape, `${at}layer_norm1`, x, eps);
+          // Behind the last layer's keys and values only the class token is read.
+          const lone = layer === layers - 1 && !net.whole;
           const states = {
-            q: project("self_attn.q_proj", width, before),
+            q: project("self_attn.q_proj", width, lone ? take(tape, first, before) : before),
             k: project("self_attn.k_proj", width, before),
             v: project("self_attn.v_proj", width, before),
           };
-          const sizes = { batch: count, heads, keyHeads: heads, queries: length, keys: length, size };
+          const queries = lone ? 1 : length;
+          const sizes = { batch: count, heads, keyHeads: heads, queries, keys: length, size };
           const context = attention(tape, sizes, states, 1 / Math.sqrt(size), OPEN);
-          x = add(tape, x, project("self_attn.out_proj", width, context));
+          x = add(tape, lone ? take(tape, first, x) : x, project("self_attn.out_proj", width, context));
           const after = layerNorm(tape, `${at}layer_norm2`, x, eps);
           x = add(tape, x, project("mlp.fc2", width, activate(tape, kind, project("mlp.fc1", inner, after))));
         }
-        const first = take(tape, firstRows(tape, count, length), x);
-        const state = layerNorm(tape, `${root}post_layernorm`, first, eps);
+        const state = layerNorm(tape, `${root}post_layernorm`, net.whole ? take(tape, first, x) : x, eps);
         const head = linearsOf(net, "");
         const embedding = head("visual_projection", projection, state, { bias: false });
         if (!zeroShot) return embedding;

@@ -48,24 +48,28 @@ export const vit: Architecture = {
         const pieces = patches(tape, pixels, { count, channels, height: image, width: image }, patch);
         const token = tape.parameter("vit.embeddings.cls_token", [1, 1, width]);
         const places = tape.parameter("vit.embeddings.position_embeddings", [1, length, width]);
+        const first = firstRows(tape, count, length);
         let x = addRows(tape, prepend(tape, token, linear(tape, embedding, pieces), count), places, length);
         for (let layer = 0; layer < layers; layer++) {
           const at = `vit.encoder.layer.${layer}`;
           const project = linearsOf(net, `${at}.`);
           const before = layerNorm(tape, `${at}.layernorm_before`, x, eps);
-          const shape = { batch: count, heads, keyHeads: heads, queries: length, keys: length, size };
+          // Behind the last layer's keys and values only the class token is read.
+          const lone = layer === layers - 1 && !net.whole;
+          const queries = lone ? 1 : length;
+          const shape = { batch: count, heads, keyHeads: heads, queries, keys: length, size };
           const qkv = {
-            q: project("attention.attention.query", width, before, { bias }),
+            q: project("attention.attention.query", width, lone ? take(tape, first, before) : before, { bias }),
             k: project("attention.attention.key", width, before, { bias }),
             v: project("attention.attention.value", width, before, { bias }),
           };
           const context = attention(tape, shape, qkv, 1 / Math.sqrt(size), OPEN);
-          x = add(tape, x, project("attention.output.dense", width, context));
+          x = add(tape, lone ? take(tape, first, x) : x, project("attention.output.dense", width, context));
           const after = layerNorm(tape, `${at}.layernorm_after`, x, eps);
           const wide = activate(tape, kind, project("intermediate.dense", inner, after));
           x = add(tape, x, project("output.dense", width, wide));
         }
-        const state = layerNorm(tape, "vit.layernorm", take(tape, firstRows(tape, count, length), x), eps);
+        const state = layerNorm(tape, "vit.layernorm", net.whole ? take(tape, first, x) : x, eps);
         return linear(tape, { name: "classifier", inputs: width, outputs: classes, bias: true }, state);
       },
     };
