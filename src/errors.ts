@@ -68,6 +68,9 @@ export type ErrorCode =
   | "runtime/tensor"
   | "runtime/batch"
   | "runtime/memory"
+  | "algebra/shape"
+  | "algebra/memory"
+  | "algebra/no-convergence"
   | "engine/worker"
   | "interrupted"
   | "usage";

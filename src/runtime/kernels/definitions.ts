@@ -3,7 +3,7 @@
 import * as activation from "./activation.js";
 import * as elementwise from "./elementwise.js";
 import * as gather from "./gather.js";
-import { gemm } from "./gemm.js";
+import { gemm } from "../../algebra/kernels/gemm.js";
 import * as heads from "./heads.js";
 import * as loss from "./loss.js";
 import type { Machine } from "./machine.js";

@@ -3,7 +3,7 @@
  * Groups of heads / keyHeads heads share a key head. Scores are `[batch, heads, queries, keys]` with `stride` entries per
  * row. Row strides of queries, keys, values and contexts count entries.
  */
-import { gemm } from "./gemm.as";
+import { gemm } from "../../algebra/kernels/gemm.as";
 
 /** scores = alpha Q K^T. */
 export function heads_scores(

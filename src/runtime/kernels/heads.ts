@@ -1,4 +1,4 @@
-import { gemm } from "./gemm.js";
+import { gemm } from "../../algebra/kernels/gemm.js";
 import type { Machine } from "./machine.js";
 
 /** scores = alpha Q K^T, head by head; `[batch, heads, queries, keys]`, rows `stride` apart. */

@@ -1,13 +1,18 @@
-import type { Machine } from "./machine.js";
+/** What the definition computes on: entries, and the rounding after every operation. */
+export interface ProductMachine {
+  readonly f: Float32Array | Float64Array;
+  readonly round: (value: number) => number;
+}
 
 const BLOCK_K = 256;
 
 /**
- * C = alpha op(A) op(B), plus C where `accumulate`, else plus `bias` (one entry per column). op(A) is `[m, k]`, op(B)
- * `[k, n]`; transposed inputs lie as `[k, m]` and `[n, k]`. Sums run along k in blocks of 256, each block from zero.
+ * C = alpha op(A) op(B), plus C where `accumulate`, else plus `bias` (one entry per column; 0 for none). op(A) is
+ * `[m, k]`, op(B) `[k, n]`; transposed inputs lie as `[k, m]` and `[n, k]`. Addresses and strides count entries. Sums run
+ * along k in blocks of 256, each block from zero.
  */
 export function gemm(
-  machine: Machine,
+  machine: ProductMachine,
   m: number,
   n: number,
   k: number,
