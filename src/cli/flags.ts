@@ -210,6 +210,24 @@ export const artifactBase: Flag = {
   group: "Run",
 };
 
+export const to: Flag = {
+  spelling: "--to <layout>",
+  text: "peft (a folder) or kohya (one file, which ComfyUI reads too)",
+  group: "Output",
+};
+
+export const prefix: Flag = {
+  spelling: "--prefix <name>",
+  text: "of kohya's module names: lora_unet (the default), lora_te, …",
+  group: "Output",
+};
+
+export const adapterBase: Flag = {
+  spelling: "--base <model>",
+  text: "the base, to find the modules in whose paths are joined with underscores",
+  group: "Run",
+};
+
 export const tasks: Flag = {
   spelling: "--tasks <file>",
   text: "what to score, in YAML; docs/tasks.md has the grammar",

@@ -5,7 +5,7 @@ import { VERSION } from "../version.js";
 import { nameOf, noColor } from "./flags.js";
 import type { Flag } from "./flags.js";
 import type { Terminal } from "./terminal.js";
-import { verbs } from "./verbs.js";
+import { groups, verbs } from "./verbs.js";
 import type { FlagValues, Given, Verb } from "./verbs.js";
 
 const EPILOGUE = `
@@ -51,9 +51,12 @@ function makeProgram({ out, error }: Terminal, chosen: Chosen): Command {
     .showSuggestionAfterError(false)
     .exitOverride((error) => refuse(error, null))
     .addHelpText("after", EPILOGUE);
+  const parents = new Map<string, Command>();
   for (const verb of verbs) {
-    const command = program
-      .command(verb.name)
+    const words = verb.name.split(" ");
+    const parent = words.length === 1 ? program : parentOf(program, parents, words[0]!);
+    const command = parent
+      .command(words.at(-1)!)
       .summary(verb.summary)
       .description(paragraphs(capital(verb.summary), verb.details))
       .argument(verb.argument.spelling, verb.argument.text)
@@ -67,6 +70,22 @@ function makeProgram({ out, error }: Terminal, chosen: Chosen): Command {
     for (const flag of [...verb.flags, noColor]) command.addOption(optionOf(flag));
   }
   return program;
+}
+
+/** The command under which verbs of two words stand. */
+function parentOf(program: Command, parents: Map<string, Command>, name: string): Command {
+  let parent = parents.get(name);
+  if (parent === undefined) {
+    parent = program
+      .command(name)
+      .summary(groups[name]!)
+      .description(capital(groups[name]!))
+      .usage("VERB ...")
+      .addHelpOption(optionOf(HELP))
+      .exitOverride((error) => refuse(error, null));
+    parents.set(name, parent);
+  }
+  return parent;
 }
 
 function optionOf({ spelling, text, group, repeatable, read }: Flag): Option {

@@ -42,6 +42,8 @@ export interface FlagValues {
   readonly allowTest?: boolean;
   readonly ledger?: string;
   readonly all?: boolean;
+  readonly to?: string;
+  readonly prefix?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -65,6 +67,7 @@ export interface Outcome {
 export type Run = (given: Given) => Promise<Outcome>;
 
 export interface Verb {
+  /** One word, or two where verbs belong together (`groups`). */
   readonly name: string;
   /** As in the usage line: `<model>`, `[inputs...]`. */
   readonly argument: { readonly spelling: string; readonly text: string };
@@ -85,6 +88,11 @@ const RECIPE_ARGUMENT = {
 const RECIPE_DETAILS =
   "Give a recipe file, or describe the merge with flags, or both: a flag replaces what the file says at its place, and " +
   "models named after the file replace its models. Paths in a recipe start at the current folder.";
+
+/** Verbs in two words: what the first one is about. */
+export const groups: Readonly<Record<string, string>> = {
+  adapter: "read, convert and apply adapters: LoRA, DoRA, (IA)3",
+};
 
 export const verbs: readonly Verb[] = [
   {
@@ -238,6 +246,35 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/search.js")).search,
+  },
+  {
+    name: "adapter inspect",
+    argument: {
+      spelling: "<adapter>",
+      text: "a folder of PEFT's, a .safetensors file of kohya's layout, or an address",
+    },
+    summary: "show what an adapter changes: kinds, ranks, scalings, norms",
+    details: "Norms are those of scaling * B A, computed from the factors; the base is not needed.",
+    examples: ["mergewright adapter inspect french", "mergewright adapter inspect style.safetensors --json"],
+    flags: [flags.json],
+    load: async () => (await import("./verbs/adapter_inspect.js")).inspect,
+  },
+  {
+    name: "adapter convert",
+    argument: {
+      spelling: "<adapter>",
+      text: "a folder of PEFT's, a .safetensors file of kohya's layout, or an address",
+    },
+    summary: "write an adapter in another layout, without changing a value",
+    details:
+      "What the other layout cannot hold is refused with the reason. kohya's files join paths with underscores: the way " +
+      "back needs --base, unless the file was written here.",
+    examples: [
+      "mergewright adapter convert french --to kohya -o french-kohya",
+      "mergewright adapter convert style.safetensors --to peft --base unet -o style",
+    ],
+    flags: [{ ...flags.to, required: true }, flags.adapterBase, flags.prefix, flags.out, flags.force, flags.json],
+    load: async () => (await import("./verbs/adapter_convert.js")).convert,
   },
   {
     name: "verify",
