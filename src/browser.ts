@@ -13,6 +13,7 @@ import type { MergeOptions, MergeResult } from "./merge.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
 import type { ModelFiles } from "./platform/memory/platform.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
+import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -42,4 +43,30 @@ export async function merge(
     threads: 1,
   });
   return { ...result, files: platform.output };
+}
+
+/** How `evaluate` is called in the browser. */
+export interface EvaluateInMemory extends Omit<EvaluateOptions, "threads"> {
+  /** As in docs/tasks.md: a plain object, or YAML. */
+  readonly tasks: string | { readonly tasks: readonly Readonly<Record<string, unknown>>[] };
+  /** Files of data by the paths that the tasks have; addresses need no entry. */
+  readonly data: Readonly<Record<string, Uint8Array | Blob>>;
+}
+
+/**
+ * Scores a model on tasks, in the calling thread.
+ * @param model a label of `models`, or an address.
+ * @param models files by name, under the labels that the call and the tasks' heads use.
+ * @throws MergewrightError naming the task and what is wrong with it.
+ */
+export async function evaluate(
+  model: string,
+  models: Readonly<Record<string, ModelFiles>>,
+  { tasks, data, ...options }: EvaluateInMemory,
+): Promise<Evaluation> {
+  const { evaluateModel } = await import("./evaluate/evaluate.js");
+  const { parseTasks } = await import("./evaluate/read_tasks.js");
+  const { memoryEvaluation } = await import("./platform/memory/evaluate.js");
+  const read = parseTasks(typeof tasks === "string" ? tasks : JSON.stringify(tasks));
+  return evaluateModel(model, read, memoryEvaluation(models, data), { ...options, threads: 1 });
 }

@@ -20,6 +20,8 @@ export interface Encoder {
   idOf(token: string): number | undefined;
   /** The text of the token that begins documents, as tokenizer_config.json says. */
   readonly beginToken: string | null;
+  /** The same of the token that ends them. */
+  readonly endToken: string | null;
 }
 
 /** Keys that older files leave out. */
@@ -48,7 +50,7 @@ export async function openEncoder(task: Task, model: Checkpoint): Promise<Encode
       cause,
     });
   }
-  const begin = config?.["bos_token"];
+  const textOf = (token: unknown) => (typeof token === "string" ? token : null);
   return {
     fingerprint: await sha256(jsonText([json, config])),
     encode: (text) => library.encode(text, { add_special_tokens: false }).ids,
@@ -62,24 +64,43 @@ export async function openEncoder(task: Task, model: Checkpoint): Promise<Encode
         ? ""
         : library.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
     idOf: (token) => library.token_to_id(token),
-    beginToken: typeof begin === "string" ? begin : null,
+    beginToken: textOf(config?.["bos_token"]),
+    endToken: textOf(config?.["eos_token"]),
   };
 }
 
 /** The token before a text, or `null` for none. */
 export function beginOf(task: Task, begin: Begin, encoder: Encoder, model: Checkpoint): number | null {
-  if (begin.kind === "none") return null;
-  if (begin.kind === "model") {
-    const id = model.config?.["bos_token_id"];
+  return tokenOf(task, "begin", begin, encoder, model);
+}
+
+/** The token behind a text, or `null` for none. */
+export function endOf(task: Task, end: Begin, encoder: Encoder, model: Checkpoint): number | null {
+  return tokenOf(task, "end", end, encoder, model);
+}
+
+function tokenOf(
+  task: Task,
+  place: "begin" | "end",
+  wanted: Begin,
+  encoder: Encoder,
+  { config, label }: Checkpoint,
+): number | null {
+  if (wanted.kind === "none") return null;
+  if (wanted.kind === "model") {
+    const written = config?.[place === "begin" ? "bos_token_id" : "eos_token_id"];
+    // Models with several ends name the usual one first.
+    const id: unknown = Array.isArray(written) ? written[0] : written;
     if (typeof id === "number") return id;
-    return encoder.beginToken === null ? null : (encoder.idOf(encoder.beginToken) ?? null);
+    const token = place === "begin" ? encoder.beginToken : encoder.endToken;
+    return token === null ? null : (encoder.idOf(token) ?? null);
   }
-  const id = encoder.idOf(begin.text);
+  const id = encoder.idOf(wanted.text);
   if (id !== undefined) return id;
-  throw taskDefect(task, "tasks/model", "the token that a text is to begin with is not in the vocabulary", {
-    where: { file: model.label },
+  throw taskDefect(task, "tasks/model", `the token that a text is to ${place} with is not in the vocabulary`, {
+    where: { file: label },
     expected: "the text of a token, or none",
-    found: printable(begin.text),
-    advice: "change begin: in the task",
+    found: printable(wanted.text),
+    advice: `change ${place}: in the task`,
   });
 }

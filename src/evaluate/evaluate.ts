@@ -153,8 +153,9 @@ class Run {
     const [platform, options] = [this.#platform, this.#options];
     const named = options.heads?.[task.name] ?? ("head" in task ? task.head : null);
     const head = named === null ? null : await platform.openModel(named);
+    let prepared: Prepared | null = null;
     try {
-      const prepared = await prepare(task, { model, head, split: options.split ?? "test", platform });
+      prepared = await prepare(task, { model, head, split: options.split ?? "test", platform });
       this.#sizes.set(task.name, prepared.examples);
       const headWeights = head === null ? null : weightsOf(head);
       const key = await keyOf(prepared, fingerprint, headWeights);
@@ -165,6 +166,7 @@ class Run {
       const seconds = (performance.now() - started) / 1000;
       return { outcomes, notes: prepared.notes, head: named, cached: stored !== null, seconds };
     } finally {
+      await prepared?.close?.();
       await head?.close();
     }
   }

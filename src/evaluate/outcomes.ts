@@ -6,7 +6,7 @@ export type Outcomes = Answers | Windows | Printed;
 
 export interface Answers {
   readonly kind: "answers";
-  readonly metric: "accuracy";
+  readonly metric: "accuracy" | "exact_match";
   /** Right answers, in the order of the data. */
   readonly labels: readonly number[];
   /** The model's; −1 where its logits are not finite. */

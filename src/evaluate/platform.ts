@@ -1,5 +1,6 @@
 import type { OpenModel } from "../inputs.js";
 import type { OpenNetwork } from "../runtime/network.js";
+import type { DecodeJpeg } from "./images/jpeg.js";
 import type { ByteSource } from "../sources/source.js";
 
 /** What a platform supplies to score models. */
@@ -8,6 +9,10 @@ export interface EvaluatePlatform {
   readonly openNetwork: OpenNetwork;
   /** Opens a file of data; one that is not there is an error that names it. */
   readonly openFile: (path: string) => ByteSource | Promise<ByteSource>;
+  /** Paths of all files below a folder, relative to it, in order; `null` where there is no such folder. */
+  readonly listFolder: (path: string) => readonly string[] | null | Promise<readonly string[] | null>;
+  /** The JPEG decoder, loaded when the first such picture is met. */
+  readonly jpegDecoder: () => Promise<DecodeJpeg>;
   /** Runs a scorer from outside; `null` where there are no programs to run. */
   readonly runCommand: RunCommand | null;
 }

@@ -16,7 +16,7 @@ import {
   wrongType,
 } from "../recipe/values.js";
 import { readYaml } from "../recipe/yaml.js";
-import type { Begin, Better, Likelihood, Normalisation, Task } from "./task.js";
+import type { Begin, Better, DataTask, Likelihood, Normalisation, Task } from "./task.js";
 
 /** Tokens of a window of a task that does not say. */
 const WINDOW = 256;
@@ -75,10 +75,11 @@ interface Fields {
 }
 
 const KEYS = {
-  "image-classification": ["data", "head", "classes", "normalise"],
-  "language-modelling": ["data", "window", "stride", "begin"],
-  "multiple-choice": ["data", "likelihood", "begin"],
-  "sequence-classification": ["data", "head", "classes", "longest"],
+  "image-classification": ["data", "columns", "head", "classes", "normalise"],
+  "language-modelling": ["data", "columns", "window", "stride", "begin"],
+  "multiple-choice": ["data", "columns", "likelihood", "begin"],
+  "sequence-classification": ["data", "columns", "head", "classes", "longest"],
+  "text-to-text": ["data", "columns", "begin", "end"],
   command: ["command", "timeout", "metric", "better"],
 } as const satisfies Readonly<Record<Task["type"], readonly string[]>>;
 
@@ -97,36 +98,51 @@ function readTask(reading: Reading, node: Node, path: string): Task | undefined 
   return name === undefined || rest === undefined ? undefined : ({ name, type, ...rest } as Task);
 }
 
+/** What examples of a type have, which `columns:` may rename. */
+const COLUMNS = {
+  "image-classification": ["image", "label"],
+  "language-modelling": ["text"],
+  "multiple-choice": ["question", "choices", "answer"],
+  "sequence-classification": ["text", "pair", "label"],
+  "text-to-text": ["input", "target"],
+} as const satisfies Readonly<Record<DataTask["type"], readonly string[]>>;
+
 type Rest<T extends Task> = Omit<T, "name" | "type">;
 
 const READERS: { readonly [T in Task["type"]]: (fields: Fields) => Rest<Task & { type: T }> | undefined } = {
   "image-classification"(fields) {
-    const data = readPath(fields, "data");
-    const normalise = readNormalisation(fields);
+    const data = readData(fields, "image-classification");
     const common = { head: readOptional(fields, "head", readLocation), classes: readCount(fields, "classes") };
-    return data === undefined ? undefined : { data, ...common, normalise };
+    const normalise = readNormalisation(fields);
+    return data && { ...data, ...common, normalise };
   },
   "language-modelling"(fields) {
-    const data = readPath(fields, "data");
+    const data = readData(fields, "language-modelling");
     const window = readCount(fields, "window", { ...COUNT, min: 2 }) ?? WINDOW;
     const stride = readCount(fields, "stride", { ...COUNT, max: window }) ?? window;
-    const begin = readBegin(fields);
-    return data === undefined ? undefined : { data, window, stride, begin };
+    const begin = readToken(fields, "begin");
+    return data && { ...data, window, stride, begin };
   },
   "multiple-choice"(fields) {
-    const data = readPath(fields, "data");
+    const data = readData(fields, "multiple-choice");
     const likelihood =
       readOptional(fields, "likelihood", (reading, node, path) =>
         readChoice<Likelihood>(reading, ["sum", "per-token", "per-byte"], node, path),
       ) ?? "sum";
-    const begin = readBegin(fields);
-    return data === undefined ? undefined : { data, likelihood, begin };
+    const begin = readToken(fields, "begin");
+    return data && { ...data, likelihood, begin };
   },
   "sequence-classification"(fields) {
-    const data = readPath(fields, "data");
+    const data = readData(fields, "sequence-classification");
     const common = { head: readOptional(fields, "head", readLocation), classes: readCount(fields, "classes") };
     const longest = readCount(fields, "longest");
-    return data === undefined ? undefined : { data, ...common, longest };
+    return data && { ...data, ...common, longest };
+  },
+  "text-to-text"(fields) {
+    const data = readData(fields, "text-to-text");
+    const begin = readToken(fields, "begin");
+    const end = readToken(fields, "end");
+    return data && { ...data, begin, end };
   },
   command(fields) {
     const command = readCommand(fields);
@@ -152,10 +168,23 @@ function readOptional<T>(
   return entry === undefined || isNothing(entry.node) ? null : (read(reading, entry.node, join(path, key)) ?? null);
 }
 
-function readPath(fields: Fields, key: string): string | undefined {
-  const entry = fields.entries.get(key);
-  if (entry === undefined) return missing(fields.reading, fields.node, key, fields.path, "a path");
-  return readLocation(fields.reading, entry.node, join(fields.path, key));
+function readData(fields: Fields, type: DataTask["type"]): Pick<DataTask, "data" | "columns"> | undefined {
+  const { reading, node, path, entries } = fields;
+  const columns = readOptional(fields, "columns", (_, value, place) =>
+    readColumns(reading, value, place, COLUMNS[type]),
+  );
+  const entry = entries.get("data");
+  if (entry === undefined) return missing(reading, node, "data", path, "a path");
+  const data = readLocation(reading, entry.node, join(path, "data"));
+  return data === undefined ? undefined : { data, columns };
+}
+
+function readColumns(reading: Reading, node: Node, path: string, known: readonly string[]) {
+  const entries = readEntries(reading, node, path, { known });
+  if (entries === null) return undefined;
+  const named = [...entries].map(([key, entry]) => [key, readText(reading, entry.node, join(path, key))] as const);
+  const right = named.filter((pair): pair is readonly [string, string] => pair[1] !== undefined);
+  return Object.fromEntries(right);
 }
 
 function readName(fields: Fields): string | undefined {
@@ -177,8 +206,8 @@ function readCount(fields: Fields, key: string, range = COUNT): number | null {
 }
 
 /** A token's text; `none`; nothing at all. */
-function readBegin(fields: Fields): Begin {
-  const text = readOptional(fields, "begin", readText);
+function readToken(fields: Fields, key: "begin" | "end"): Begin {
+  const text = readOptional(fields, key, readText);
   if (text === null) return { kind: "model" };
   return text === "none" ? { kind: "none" } : { kind: "token", text };
 }

@@ -23,6 +23,8 @@ export interface Prepared {
   readonly examples: number;
   /** Things about the data worth telling. */
   readonly notes: readonly string[];
+  /** Called when the data are not needed any more. */
+  close?(): void | Promise<void>;
   run(open: OpenTaskNetwork, done: (examples: number) => void): Promise<Outcomes>;
 }
 

@@ -18,13 +18,13 @@ interface Labelled {
 }
 
 export const sequenceClassification: Scorer<SequenceTask> = async (task, { model, head, split, platform }) => {
-  const { examples, others } = await readExamples(task, split, platform, labelledOf, EXPECTED);
+  const { examples, others, classes: named } = await readExamples(task, split, platform, labelledOf, EXPECTED);
   const encoder = await openEncoder(task, model);
   const longest = task.longest ?? longestOf(model);
   const texts = examples.map((example) => shorten(task, encoder.wrap(example.text, example.pair), longest, example));
   const cut = texts.filter(({ isCut }) => isCut).length;
   const labels = examples.map(({ label }) => label);
-  const classes = 1 + [...examples, ...others].reduce((most, { label }) => Math.max(most, label), 0);
+  const classes = named ?? 1 + [...examples, ...others].reduce((most, { label }) => Math.max(most, label), 0);
   return {
     content: JSON.stringify([task.type, longest, encoder.fingerprint, await sha256(JSON.stringify(examples))]),
     examples: examples.length,

@@ -9,7 +9,7 @@ const schema = v.variant("kind", [
   v.pipe(
     v.strictObject({
       kind: v.literal("answers"),
-      metric: v.literal("accuracy"),
+      metric: v.picklist(["accuracy", "exact_match"]),
       labels: numbers,
       answers: numbers,
     }),

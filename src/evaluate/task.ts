@@ -3,18 +3,26 @@
 /** Where the data of a task are divided; any other word works if the data have it. */
 export type Split = string;
 
-export type Task = ImageTask | LanguageTask | ChoiceTask | SequenceTask | CommandTask;
+export type Task = DataTask | CommandTask;
+
+/** Those whose examples are read here. */
+export type DataTask = ImageTask | LanguageTask | ChoiceTask | SequenceTask | TextToTextTask;
 
 interface Named {
   /** Unique in its file. */
   readonly name: string;
 }
 
-/** Which of some classes an image belongs to; the metric is accuracy. */
-export interface ImageTask extends Named {
-  readonly type: "image-classification";
-  /** A safetensors file with `SPLIT.images` and `SPLIT.labels`. */
+interface WithData extends Named {
+  /** A file with all splits; a path with `{split}` in it; a folder. Which forms there are depends on the type. */
   readonly data: string;
+  /** Names in the data by those used here, where they differ, e.g. `{"text": "sentence"}`; `null`: none does. */
+  readonly columns: Readonly<Record<string, string>> | null;
+}
+
+/** Which of some classes an image belongs to; the metric is accuracy. Examples have `image` and `label`. */
+export interface ImageTask extends WithData {
+  readonly type: "image-classification";
   /** A model whose head is attached; `null`: the evaluated model's own. */
   readonly head: string | null;
   /** How many classes there are, where the labels do not show it. */
@@ -31,11 +39,9 @@ export interface Normalisation {
   readonly std: readonly number[];
 }
 
-/** How well text is predicted; the metric is bits per UTF-8 byte. */
-export interface LanguageTask extends Named {
+/** How well text is predicted; the metric is bits per UTF-8 byte. Examples are texts or have `text`. */
+export interface LanguageTask extends WithData {
   readonly type: "language-modelling";
-  /** A JSON file: lists of documents by split. */
-  readonly data: string;
   /** Tokens that a prediction may look at, and is one of. */
   readonly window: number;
   /** Tokens from one window's start to the next one's; windows overlap where it is smaller than `window`. */
@@ -43,14 +49,15 @@ export interface LanguageTask extends Named {
   readonly begin: Begin;
 }
 
-/** What stands before a text: what the model's files say, nothing, or the token with this text. */
+/** What stands before or behind a text: what the model's files say, nothing, or the token with this text. */
 export type Begin = { readonly kind: "model" } | { readonly kind: "none" } | { readonly kind: "token"; text: string };
 
-/** Which of some continuations a language model finds most likely; the metric is accuracy. */
-export interface ChoiceTask extends Named {
+/**
+ * Which of some continuations a language model finds most likely; the metric is accuracy. Examples have `question`,
+ * `choices` and `answer`.
+ */
+export interface ChoiceTask extends WithData {
   readonly type: "multiple-choice";
-  /** A JSON file: lists of `{question, choices, answer}` by split. */
-  readonly data: string;
   /** The log-likelihood of a choice as a sum, or divided by its tokens or its UTF-8 bytes. */
   readonly likelihood: Likelihood;
   readonly begin: Begin;
@@ -58,15 +65,24 @@ export interface ChoiceTask extends Named {
 
 export type Likelihood = "sum" | "per-token" | "per-byte";
 
-/** Which of some classes a text belongs to; the metric is accuracy. */
-export interface SequenceTask extends Named {
+/** Which of some classes a text belongs to; the metric is accuracy. Examples have `text`, `pair` and `label`. */
+export interface SequenceTask extends WithData {
   readonly type: "sequence-classification";
-  /** A JSON file: lists of `{text, pair, label}` by split. */
-  readonly data: string;
   readonly head: string | null;
   readonly classes: number | null;
   /** Tokens of a text that are looked at; `null`: as many as the model takes. */
   readonly longest: number | null;
+}
+
+/**
+ * Whether a model, always choosing its most likely next token, writes exactly the target; the metric is exact match.
+ * Examples have `input` and `target`.
+ */
+export interface TextToTextTask extends WithData {
+  readonly type: "text-to-text";
+  readonly begin: Begin;
+  /** The token that ends a text, which the model must write, too. */
+  readonly end: Begin;
 }
 
 /** What a program prints about the model's files. */

@@ -54,7 +54,7 @@ function nameOf(metric: string): string {
 
 /** Shares in percent. */
 export function valueText(metric: string, value: number): string {
-  if (metric === "accuracy") return `${(100 * value).toFixed(2)} %`;
+  if (metric === "accuracy" || metric === "exact_match") return `${(100 * value).toFixed(2)} %`;
   return metric === "bits_per_byte" ? value.toFixed(4) : numberText(value);
 }
 

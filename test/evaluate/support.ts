@@ -4,6 +4,7 @@ import type { EvaluatePlatform, ResultStore } from "../../src/evaluate/platform.
 import { layoutHeader } from "../../src/formats/safetensors/layout.js";
 import { openCheckpoint } from "../../src/models/checkpoint.js";
 import { memoryFolder } from "../../src/models/folder.js";
+import { listBelow } from "../../src/platform/memory/evaluate.js";
 import { type Dtype, DTYPE_BYTES, entriesOf } from "../../src/numbers/dtypes.js";
 import { IGNORED, type Network, type OpenNetwork } from "../../src/runtime/network.js";
 
@@ -63,7 +64,9 @@ export function memoryEvaluation(
   const platform: EvaluatePlatform = {
     openModel: async (label) => ({ ...(await openCheckpoint(label, memoryFolder(models[label]!))), label }),
     openFile: (path) => memorySource(files[path]!, path),
+    listFolder: (folder) => listBelow(Object.keys(files), folder),
     openNetwork,
+    jpegDecoder: () => Promise.reject(new RangeError("not asked for here")),
     runCommand: null,
     ...others,
   };

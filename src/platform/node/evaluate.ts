@@ -1,9 +1,11 @@
 /** What evaluation needs of Node: models, data, programs, and a folder of known outcomes. */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import { MergewrightError } from "../../errors.js";
+import { type DecodeJpeg, openJpegDecoder } from "../../evaluate/images/jpeg.js";
 import type { EvaluatePlatform, ResultStore } from "../../evaluate/platform.js";
 import { httpSource } from "../../sources/http.js";
 import { runCommand } from "./command.js";
@@ -25,8 +27,24 @@ export const evaluatePlatform: EvaluatePlatform = {
       advice: "check data: in the tasks file; paths start at the current folder",
     });
   },
+  listFolder(label) {
+    if (/^https?:\/\//.test(label) || !existsSync(label) || !statSync(label).isDirectory()) return null;
+    const entries = readdirSync(label, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(label, path.join(entry.parentPath, entry.name)).replaceAll(path.sep, "/"))
+      .sort();
+  },
+  jpegDecoder: () => (jpeg ??= openJpeg()),
   runCommand,
 };
+
+let jpeg: Promise<DecodeJpeg> | undefined;
+
+async function openJpeg(): Promise<DecodeJpeg> {
+  const file = createRequire(import.meta.url).resolve("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm");
+  return openJpegDecoder(await WebAssembly.compile(readFileSync(file)));
+}
 
 /** Where outcomes are kept unless another folder is named: MERGEWRIGHT_CACHE, or the user's cache folder. */
 export function defaultStoreFolder(): string {

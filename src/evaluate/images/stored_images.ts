@@ -1,40 +1,20 @@
 /** Images and labels of a split, from a safetensors file. */
 
-import { readHeader } from "../formats/safetensors/header.js";
-import { readTensor } from "../formats/safetensors/read.js";
-import { someOf } from "../formats/safetensors/text.js";
-import type { SafetensorsHeader, TensorEntry } from "../formats/safetensors/types.js";
-import { widen } from "../numbers/convert.js";
-import { type Dtype, DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
-import type { ByteSource } from "../sources/source.js";
-import { taskDefect } from "./defect.js";
-import type { EvaluatePlatform } from "./platform.js";
-import type { ImageTask, Normalisation, Split } from "./task.js";
-
-export interface ImageData {
-  readonly count: number;
-  readonly channels: number;
-  readonly height: number;
-  readonly width: number;
-  readonly labels: readonly number[];
-  /** One more than the highest label of any split. */
-  readonly classes: number;
-  /** Bytes of the images as stored, and what they are, for a fingerprint. */
-  readonly raw: Uint8Array;
-  readonly form: string;
-  /** Normalised images `first` to `first + count`, f32 `[count, channels, height, width]`. */
-  readonly pixels: (first: number, count: number, how: Normalisation) => Float32Array;
-}
-
-/** What the network wants, where its config says so; helps to read `[n, h, w, c]` and to refuse other sizes. */
-export interface WantedImages {
-  readonly channels: number | null;
-  readonly height: number | null;
-  readonly width: number | null;
-}
+import { readHeader } from "../../formats/safetensors/header.js";
+import { readTensor } from "../../formats/safetensors/read.js";
+import { someOf } from "../../formats/safetensors/text.js";
+import type { SafetensorsHeader, TensorEntry } from "../../formats/safetensors/types.js";
+import { widen } from "../../numbers/convert.js";
+import { type Dtype, DTYPE_BYTES, isFloat } from "../../numbers/dtypes.js";
+import type { ByteSource } from "../../sources/source.js";
+import { taskDefect } from "../defect.js";
+import { sha256 } from "../fingerprint.js";
+import type { EvaluatePlatform } from "../platform.js";
+import type { ImageTask, Split } from "../task.js";
+import { type ImageData, normalised, type WantedImages } from "./image_data.js";
 
 /** @throws tasks/data */
-export async function readImages(
+export async function openStoredImages(
   task: ImageTask,
   split: Split,
   wanted: WantedImages,
@@ -55,8 +35,16 @@ export async function readImages(
       for (const label of await readLabels(task, source, other)) classes = Math.max(classes, label + 1);
     }
     const raw = await readTensor(source, images);
-    const { pixels, form } = pixelsOf(task, images, raw, layout);
-    return { ...layout, labels: await readLabels(task, source, labels), classes, raw, form, pixels };
+    const { interleaved } = layout;
+    return {
+      ...layout,
+      labels: await readLabels(task, source, labels),
+      classes,
+      content: `${images.dtype} ${shapeText(images)}${interleaved ? " interleaved" : ""} ${await sha256(raw)}`,
+      notes: [],
+      pixels: pixelsOf(task, images, raw, layout),
+      close: () => {},
+    };
   } finally {
     await source.close();
   }
@@ -111,40 +99,19 @@ function layoutOf(task: ImageTask, images: TensorEntry, wanted: WantedImages): L
     where: { file: task.data, tensor: images.name },
     expected: size,
     found: `images of shape ${shapeText(images)}`,
-    advice: "resize the images as the model's preprocessor does; nothing is resized here",
+    advice: "store them in that size, or give them as picture files, which are resized as the preprocessor says",
   });
 }
 
-function pixelsOf(
-  task: ImageTask,
-  images: TensorEntry,
-  raw: Uint8Array,
-  layout: Layout,
-): Pick<ImageData, "form" | "pixels"> {
+function pixelsOf(task: ImageTask, images: TensorEntry, raw: Uint8Array, layout: Layout): ImageData["pixels"] {
   const { channels, height, width, interleaved } = layout;
-  const area = height * width;
-  const per = channels * area;
-  const { dtype } = images;
-  const read = entryReader(dtype, raw);
-  if (read === null) throw wrong(task, images, "images hold no pixels", "U8, or a floating-point format", dtype);
-  return {
-    form: `${dtype} ${shapeText(images)}${interleaved ? " interleaved" : ""}`,
-    pixels: (first, count, { scale, mean, std }) => {
-      const out = new Float32Array(count * per);
-      const entries = read(first * per, count * per);
-      // What is no integer is taken to be scaled already.
-      const factor = isFloat(dtype) ? 1 : scale;
-      for (let image = 0; image < count; image++) {
-        for (let channel = 0; channel < channels; channel++) {
-          const [middle, spread] = [mean[channel % mean.length]!, std[channel % std.length]!];
-          const to = image * per + channel * area;
-          const from = interleaved ? image * per + channel : to;
-          const step = interleaved ? channels : 1;
-          for (let i = 0; i < area; i++) out[to + i] = (entries[from + i * step]! * factor - middle) / spread;
-        }
-      }
-      return out;
-    },
+  const per = channels * height * width;
+  const read = entryReader(images.dtype, raw);
+  if (read === null) throw wrong(task, images, "images hold no pixels", "U8, or a floating-point format", images.dtype);
+  return (first, count, how) => {
+    // What is no integer is taken to be scaled already.
+    const factor = isFloat(images.dtype) ? 1 : how.scale;
+    return normalised(read(first * per, count * per), layout, interleaved, factor, how);
   };
 }
 

@@ -1,30 +1,31 @@
 /** Which class a network finds most likely for each image, with the task's own head. */
 
-import type { Checkpoint } from "../models/model.js";
-import { isObject, readObject } from "../tokenizers/json.js";
-import { taskDefect } from "./defect.js";
-import { sha256 } from "./fingerprint.js";
-import { answersOf, checkClasses } from "./heads.js";
-import { readImages, type WantedImages } from "./image_data.js";
-import type { Scorer } from "./scorer.js";
-import type { ImageTask, Normalisation } from "./task.js";
+import type { Checkpoint } from "../../models/model.js";
+import { isObject } from "../../tokenizers/json.js";
+import { taskDefect } from "../defect.js";
+import { answersOf, checkClasses } from "../heads.js";
+import type { Scorer } from "../scorer.js";
+import type { ImageTask, Normalisation } from "../task.js";
+import type { WantedImages } from "./image_data.js";
+import { openImages } from "./open_images.js";
+import { readPreprocessing, usualPreprocessing } from "./preprocess.js";
 
-const PREPROCESSOR = "preprocessor_config.json";
-/** What transformers' ViT processor does where nothing is written. */
-const USUAL: Normalisation = { scale: 1 / 255, mean: [0.5], std: [0.5] };
 /** Entries of one batch's pixels, which bounds the memory of a pass. */
 const BATCH_PIXELS = 1 << 20;
 const LARGEST_BATCH = 64;
 
 export const imageClassification: Scorer<ImageTask> = async (task, { model, head, split, platform }) => {
   const wanted = wantedOf(model.config);
-  const data = await readImages(task, split, wanted, platform);
-  const how = task.normalise ?? (await readNormalisation(model)) ?? (head && (await readNormalisation(head))) ?? USUAL;
+  const written = (await readPreprocessing(model)) ?? (head && (await readPreprocessing(head)));
+  const preprocessing = written ?? usualPreprocessing(wanted);
+  const data = await openImages(task, split, wanted, preprocessing, (head ?? model).config?.["label2id"], platform);
+  const how = task.normalise ?? preprocessing.normalise;
   checkChannels(task, how, data.channels);
   return {
-    content: JSON.stringify([task.type, how, data.form, await sha256(data.raw), data.labels]),
+    content: JSON.stringify([task.type, how, data.content, data.labels]),
     examples: data.count,
-    notes: [],
+    notes: data.notes,
+    close: () => data.close(),
     async run(open, done) {
       const network = await open();
       checkClasses(task, network, data.classes, (head ?? model).label);
@@ -33,7 +34,7 @@ export const imageClassification: Scorer<ImageTask> = async (task, { model, head
       const answers: number[] = [];
       for (let first = 0; first < data.count; first += step) {
         const count = Math.min(step, data.count - first);
-        const pixels = data.pixels(first, count, how);
+        const pixels = await data.pixels(first, count, how);
         const { values, rows, classes } = await network.logits({
           kind: "images",
           count,
@@ -59,26 +60,6 @@ function wantedOf(config: Checkpoint["config"]): WantedImages {
 
 function countOf(value: unknown): number | null {
   return typeof value === "number" && Number.isInteger(value) && value > 0 ? value : null;
-}
-
-/** @returns `null` where the model's files do not say. */
-async function readNormalisation({ sideFiles, label }: Checkpoint): Promise<Normalisation | null> {
-  const file = sideFiles.find(({ name }) => name === PREPROCESSOR);
-  if (file === undefined) return null;
-  const written = await readObject(file, label);
-  const flag = (key: string) => written[key] !== false;
-  const numbers = (key: string, fallback: readonly number[]): readonly number[] => {
-    const value = written[key];
-    const list = Array.isArray(value) ? (value as unknown[]) : [value];
-    const valid = list.length > 0 && list.every((entry): entry is number => typeof entry === "number");
-    return valid ? list : fallback;
-  };
-  const factor = written["rescale_factor"];
-  return {
-    scale: flag("do_rescale") ? (typeof factor === "number" ? factor : USUAL.scale) : 1,
-    mean: flag("do_normalize") ? numbers("image_mean", USUAL.mean) : [0],
-    std: flag("do_normalize") ? numbers("image_std", USUAL.std) : [1],
-  };
 }
 
 function checkChannels(task: ImageTask, { mean, std }: Normalisation, channels: number): void {
