@@ -1,5 +1,6 @@
 // Compiles the AssemblyScript kernels to WebAssembly and embeds each module in a binary.ts beside its sources: those of
-// merging and those of the runtime, so that a merge does not load the latter. Skipped where no source is newer.
+// merging, those of linear algebra and those of the runtime, so that a merge loads the first alone. Skipped where no source
+// is newer.
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import path from "node:path";
@@ -36,12 +37,16 @@ async function compile(entry, generated, shared) {
   return Buffer.from(binary);
 }
 
-for (const name of ["src/kernels", "src/runtime/kernels"]) {
+/** Sources outside a folder that its kernels import. */
+const imported = { "src/runtime/kernels": ["src/algebra/kernels/gemm.as.ts"] };
+
+for (const name of ["src/kernels", "src/algebra/kernels", "src/runtime/kernels"]) {
   const folder = path.join(root, name);
   const target = path.join(folder, "binary.ts");
   // Kernels written out by a program beside them: X.mjs exports the source of X.as.ts.
   const generators = within(folder, ".mjs");
-  const inputs = [...within(folder, ".as.ts"), ...generators, fileURLToPath(import.meta.url)];
+  const others = (imported[name] ?? []).map((file) => path.join(root, file));
+  const inputs = [...within(folder, ".as.ts"), ...others, ...generators, fileURLToPath(import.meta.url)];
   const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
   if (existsSync(target) && statSync(target).mtimeMs >= newest && !process.argv.includes("--force")) continue;
   const generated = new Map();

@@ -12,6 +12,7 @@
 import { cholesky, solveCholesky } from "./cholesky.js";
 import { eigenSymmetric } from "./eigen.js";
 import { definedKernels } from "./kernels/kernels.js";
+import { loadAlgebra, SCRATCH_BYTES } from "./kernels/load.js";
 import type { Matrix, Matrix64 } from "./matrix.js";
 import { multiply, multiply64 } from "./multiply.js";
 import type { Transposition } from "./multiply.js";
@@ -86,5 +87,5 @@ export function openPlainAlgebra(): Algebra {
 
 /** An algebra for the calling thread. */
 export function openAlgebra(): Algebra {
-  return openPlainAlgebra();
+  return algebraOver(new Space(loadAlgebra, SCRATCH_BYTES));
 }

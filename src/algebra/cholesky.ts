@@ -61,7 +61,7 @@ function changeRest({ kernels }: Space, l: Placed, first: number, count: number)
     const width = Math.min(STRIP, l.rows - column);
     const [rows, from] = [l.rows - column, entryOf(l, column, first)];
     const to = entryOf(l, column, column);
-    kernels.gemm64(rows, width, count, from, l.stride, 0, from, l.stride, 1, to, l.stride, -1, 0, 1);
+    kernels.gemm64(rows, width, count, from, l.stride, 0, from, l.stride, 1, to, l.stride, -1, 1);
   }
 }
 
@@ -80,14 +80,14 @@ export function solveCholesky(space: Space, lower: Matrix64, b: Matrix64): Matri
       const [end, at] = [first + count, entryOf(x, first, 0)];
       kernels.solve_lower(count, x.columns, entryOf(l, first, first), l.stride, at, x.stride);
       const [rows, below, to] = [n - end, entryOf(l, end, first), entryOf(x, end, 0)];
-      kernels.gemm64(rows, x.columns, count, below, l.stride, 0, at, x.stride, 0, to, x.stride, -1, 0, 1);
+      kernels.gemm64(rows, x.columns, count, below, l.stride, 0, at, x.stride, 0, to, x.stride, -1, 1);
     }
     for (let first = Math.floor((n - 1) / BLOCK) * BLOCK; first >= 0; first -= BLOCK) {
       const count = Math.min(BLOCK, n - first);
       const at = entryOf(x, first, 0);
       kernels.solve_lower_transposed(count, x.columns, entryOf(l, first, first), l.stride, at, x.stride);
       const left = entryOf(l, first, 0);
-      kernels.gemm64(first, x.columns, count, left, l.stride, 1, at, x.stride, 0, x.at, x.stride, -1, 0, 1);
+      kernels.gemm64(first, x.columns, count, left, l.stride, 1, at, x.stride, 0, x.at, x.stride, -1, 1);
     }
     return space.take(x);
   });

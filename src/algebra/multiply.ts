@@ -51,7 +51,7 @@ export function multiply64(space: Space, a: Matrix64, b: Matrix64, how: Transpos
     space.f64.set(a.data, pa / 8);
     space.f64.set(b.data, pb / 8);
     const [ta, tb] = [how.transposeA === true ? 1 : 0, how.transposeB === true ? 1 : 0];
-    space.kernels.gemm64(m, n, k, pa, a.columns, ta, pb, b.columns, tb, pc, n, 1, 0, 0);
+    space.kernels.gemm64(m, n, k, pa, a.columns, ta, pb, b.columns, tb, pc, n, 1, 0);
     result.data.set(space.f64.subarray(pc / 8, pc / 8 + m * n));
     return result;
   });

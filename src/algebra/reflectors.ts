@@ -69,10 +69,10 @@ function applyBlock(
     const w = space.matrix(x.rows, count);
     const wt = space.matrix(x.rows, count);
     const target = x.at + 8 * from;
-    kernels.gemm64(x.rows, count, length, target, x.stride, 0, v, vectors.stride, 1, w.at, w.stride, 1, 0, 0);
+    kernels.gemm64(x.rows, count, length, target, x.stride, 0, v, vectors.stride, 1, w.at, w.stride, 1, 0);
     const flag = transposed ? 1 : 0;
-    kernels.gemm64(x.rows, count, count, w.at, w.stride, 0, t.at, t.stride, flag, wt.at, wt.stride, 1, 0, 0);
-    kernels.gemm64(x.rows, length, count, wt.at, wt.stride, 0, v, vectors.stride, 0, target, x.stride, -1, 0, 1);
+    kernels.gemm64(x.rows, count, count, w.at, w.stride, 0, t.at, t.stride, flag, wt.at, wt.stride, 1, 0);
+    kernels.gemm64(x.rows, length, count, wt.at, wt.stride, 0, v, vectors.stride, 0, target, x.stride, -1, 1);
   });
 }
 
@@ -87,7 +87,7 @@ function blockFactor(
 ): Placed {
   const t = space.matrix(count, count);
   const products = space.matrix(count, count);
-  space.kernels.gemm64(count, count, length, v, stride, 0, v, stride, 1, products.at, products.stride, 1, 0, 0);
+  space.kernels.gemm64(count, count, length, v, stride, 0, v, stride, 1, products.at, products.stride, 1, 0);
   const f = space.f64;
   const [to, from] = [t.at / 8, products.at / 8];
   for (let j = 0; j < count; j++) {

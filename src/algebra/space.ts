@@ -25,13 +25,14 @@ export class Space {
   #f64: Float64Array;
   #f32: Float32Array;
 
-  /** @param reserved bytes at the beginning that are not this stack's. */
-  constructor(kernelsOf: (memory: WebAssembly.Memory) => AlgebraKernels, reserved = PAGE_BYTES) {
-    this.#memory = createMemory(reserved, false);
-    this.#top = reserved;
+  /** @param scratch bytes that the kernels keep for themselves: they are told where. */
+  constructor(kernelsOf: (memory: WebAssembly.Memory, scratch: number) => AlgebraKernels, scratch = 0) {
+    // The first page is the kernels' own data.
+    this.#top = PAGE_BYTES + scratch;
+    this.#memory = createMemory(this.#top, false);
     this.#f64 = new Float64Array(this.#memory.buffer);
     this.#f32 = new Float32Array(this.#memory.buffer);
-    this.kernels = kernelsOf(this.#memory);
+    this.kernels = kernelsOf(this.#memory, PAGE_BYTES);
   }
 
   /** The whole memory; entry i lies at byte 8 i. */

@@ -92,22 +92,7 @@ function projected(space: Space, a: Matrix, q: Matrix64): { u: Matrix64; s: Floa
       const rows = Math.min(STRIP, a.rows - first);
       placeRows(space, a, first, rows, pa.at, pa.stride);
       const from = pq.at + 8 * first * pq.stride;
-      space.kernels.gemm64(
-        width,
-        a.columns,
-        rows,
-        from,
-        pq.stride,
-        1,
-        pa.at,
-        pa.stride,
-        0,
-        sum.at,
-        sum.stride,
-        1,
-        0,
-        1,
-      );
+      space.kernels.gemm64(width, a.columns, rows, from, pq.stride, 1, pa.at, pa.stride, 0, sum.at, sum.stride, 1, 1);
     }
     projection.data.set(space.take(sum).data);
   });
@@ -159,7 +144,6 @@ function relativeError(space: Space, a: Matrix, { u, s, vt }: Omit<TruncatedSvd,
         rest.at,
         rest.stride,
         -1,
-        0,
         1,
       );
       apart += squares(rows);

@@ -22,8 +22,22 @@ export interface AlgebraKernels {
     bias: number,
     accumulate: number,
   ): void;
-  /** `gemm` over f64. */
-  gemm64: AlgebraKernels["gemm"];
+  /** `gemm` over f64, without bias. */
+  gemm64(
+    m: number,
+    n: number,
+    k: number,
+    a: number,
+    aStride: number,
+    aTransposed: number,
+    b: number,
+    bStride: number,
+    bTransposed: number,
+    c: number,
+    cStride: number,
+    alpha: number,
+    accumulate: number,
+  ): void;
   dot(n: number, x: number, y: number): number;
   axpy(n: number, alpha: number, x: number, y: number): void;
   multiply_vector(rows: number, columns: number, a: number, stride: number, x: number, y: number): void;
@@ -66,8 +80,8 @@ export function definedKernels(memory: WebAssembly.Memory): AlgebraKernels {
       const machine = { f: f32, round: Math.fround };
       gemm(machine, m, n, k, a / 4, as, at, b / 4, bs, bt, c / 4, cs, alpha, bias / 4, accumulate);
     },
-    gemm64(m, n, k, a, as, at, b, bs, bt, c, cs, alpha, bias, accumulate) {
-      gemm({ f: f(), round: asIs }, m, n, k, a / 8, as, at, b / 8, bs, bt, c / 8, cs, alpha, bias / 8, accumulate);
+    gemm64(m, n, k, a, as, at, b, bs, bt, c, cs, alpha, accumulate) {
+      gemm({ f: f(), round: asIs }, m, n, k, a / 8, as, at, b / 8, bs, bt, c / 8, cs, alpha, 0, accumulate);
     },
     dot: (n, x, y) => vectors.dot(f(), n, x / 8, y / 8),
     axpy: (n, alpha, x, y) => vectors.axpy(f(), n, alpha, x / 8, y / 8),
