@@ -1,4 +1,5 @@
 import type { Checkpoint } from "./models/model.js";
+import { openCoefficients } from "./plan/coefficients.js";
 import { mergedCheckpoint, mergeKey, planIntermediate } from "./plan/intermediate.js";
 import { withOwnHeads } from "./models/untied.js";
 import type { OpenInputs, OpenMerge } from "./plan/types.js";
@@ -56,7 +57,9 @@ async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string,
     if (recipe.method.parameters[name]?.type === "checkpoint" && value !== null)
       extra[name] = await openOne(String(value));
   }
-  return withVocabulary(recipe, { base, models, extra, merges: [...merges] }, openOne);
+  const coefficients =
+    recipe.coefficients === null ? null : await openCoefficients(recipe, { base, models }, openStored);
+  return withVocabulary(recipe, { base, models, extra, merges: [...merges], coefficients }, openOne);
 }
 
 async function openMerge(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenMerge> {

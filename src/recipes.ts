@@ -10,6 +10,7 @@ export interface RecipeObject {
   readonly base?: string | { readonly merge: RecipeObject };
   readonly models: readonly (string | Readonly<Record<string, unknown>>)[];
   readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly coefficients?: string;
   readonly prune?: Readonly<Record<string, unknown>>;
   readonly dare?: Readonly<Record<string, unknown>>;
   readonly lines?: Readonly<Record<string, unknown>>;

@@ -46,6 +46,18 @@ export const languageModelling: Scorer<LanguageTask> = async (task, { model, spl
     ]),
     examples: windows.length,
     notes: [],
+    labelled: {
+      count: windows.length,
+      classes: null,
+      length: () => task.window,
+      batch: (some) =>
+        Promise.resolve(
+          batchOf(
+            some.map((example) => windows[example]!),
+            task.window,
+          ),
+        ),
+    },
     async run(open, done) {
       const network = await open();
       const nats: number[] = [];
@@ -76,6 +88,12 @@ function cut(stream: readonly number[], { window, stride }: LanguageTask): Windo
 
 /** −log p of each window's predicted tokens, summed. */
 async function natsOf(network: Network, windows: readonly Window[], length: number): Promise<number[]> {
+  const { batch, targets } = batchOf(windows, length);
+  const losses = await network.losses(batch, targets);
+  return windows.map((_, index) => losses.subarray(index * length, (index + 1) * length).reduce((a, b) => a + b, 0));
+}
+
+function batchOf(windows: readonly Window[], length: number) {
   const count = windows.length;
   const ids = Int32Array.from(windows.flatMap((window) => window.ids));
   const lengths = new Int32Array(count).fill(length);
@@ -83,8 +101,7 @@ async function natsOf(network: Network, windows: readonly Window[], length: numb
   for (const [index, window] of windows.entries()) {
     for (let at = window.first; at < length; at++) targets[index * length + at - 1] = window.ids[at]!;
   }
-  const losses = await network.losses({ kind: "text", count, length, ids, lengths }, targets);
-  return windows.map((_, index) => losses.subarray(index * length, (index + 1) * length).reduce((a, b) => a + b, 0));
+  return { batch: { kind: "text", count, length, ids, lengths } as const, targets };
 }
 
 function documentOf(value: unknown): string | undefined {

@@ -1,5 +1,5 @@
 import type { Checkpoint } from "../models/model.js";
-import type { Network } from "../runtime/network.js";
+import type { Batch, Network } from "../runtime/network.js";
 import type { Outcomes } from "./outcomes.js";
 import type { EvaluatePlatform } from "./platform.js";
 import type { Split, Task } from "./task.js";
@@ -12,6 +12,8 @@ export interface ScoreContext {
   /** The model whose head is attached; `null`: the model's own. */
   readonly head: Checkpoint | null;
   readonly split: Split;
+  /** `unused`: examples without labels will do, and predict nothing. Default: needed. */
+  readonly labels?: "needed" | "unused";
   readonly platform: EvaluatePlatform;
 }
 
@@ -25,7 +27,23 @@ export interface Prepared {
   readonly notes: readonly string[];
   /** Called when the data are not needed any more. */
   close?(): void | Promise<void>;
+  /** The same examples for what learns from them or measures on them; absent where a network has no classes to name. */
+  readonly labelled?: LabelledExamples;
   run(open: OpenTaskNetwork, done: (examples: number) => void): Promise<Outcomes>;
+}
+
+/** Examples of a task with what is to be predicted, to be batched at will. */
+export interface LabelledExamples {
+  readonly count: number;
+  /** One more than the highest class among the labels of any split; `null` where classes are tokens. */
+  readonly classes: number | null;
+  /** Positions that an example takes in a network; examples of one length can be batched without padding. */
+  length(example: number): number;
+  /**
+   * Some examples as a batch, padded to the longest.
+   * @returns targets: a class for each row of the batch's logits, `IGNORED` where nothing is predicted.
+   */
+  batch(examples: readonly number[]): Promise<{ readonly batch: Batch; readonly targets: Int32Array }>;
 }
 
 /** Opens the task's network; the caller closes it. */

@@ -1,6 +1,7 @@
 /** Which class a network finds most likely for each text or pair of texts. */
 
 import type { Checkpoint } from "../models/model.js";
+import { IGNORED } from "../runtime/network.js";
 import { isObject } from "../tokenizers/json.js";
 import { taskDefect } from "./defect.js";
 import { type Encoder, openEncoder } from "./encoder.js";
@@ -17,8 +18,12 @@ interface Labelled {
   readonly label: number;
 }
 
-export const sequenceClassification: Scorer<SequenceTask> = async (task, { model, head, split, platform }) => {
-  const { examples, others, classes: named } = await readExamples(task, split, platform, labelledOf, EXPECTED);
+export const sequenceClassification: Scorer<SequenceTask> = async (
+  task,
+  { model, head, split, platform, labels: need },
+) => {
+  const read = need === "unused" ? exampleOf : labelledOf;
+  const { examples, others, classes: named } = await readExamples(task, split, platform, read, EXPECTED);
   const encoder = await openEncoder(task, model);
   const longest = task.longest ?? longestOf(model);
   const texts = examples.map((example) => shorten(task, encoder.wrap(example.text, example.pair), longest, example));
@@ -29,6 +34,16 @@ export const sequenceClassification: Scorer<SequenceTask> = async (task, { model
     content: JSON.stringify([task.type, longest, encoder.fingerprint, await sha256(JSON.stringify(examples))]),
     examples: examples.length,
     notes: cut === 0 ? [] : [`${cut} of ${examples.length} texts were cut to ${longest} tokens`],
+    labelled: {
+      count: texts.length,
+      classes,
+      length: (example) => texts[example]!.ids.length,
+      batch: (some) =>
+        Promise.resolve({
+          batch: batchOf(some.map((example) => texts[example]!)),
+          targets: Int32Array.from(some, (example) => labels[example]!),
+        }),
+    },
     async run(open, done) {
       const network = await open();
       checkClasses(task, network, classes, (head ?? model).label);
@@ -51,6 +66,13 @@ function labelledOf(value: unknown): Labelled | undefined {
   if (typeof text !== "string" || !(pair === null || typeof pair === "string")) return undefined;
   const isClass = typeof label === "number" && Number.isInteger(label) && label >= 0 && label < 1e9;
   return isClass ? { text, pair, label } : undefined;
+}
+
+/** The same, where a label may be missing. */
+function exampleOf(value: unknown): Labelled | undefined {
+  if (!isObject(value) || value["label"] !== undefined) return labelledOf(value);
+  const found = labelledOf({ ...value, label: 0 });
+  return found && { ...found, label: IGNORED };
 }
 
 interface Encoded {

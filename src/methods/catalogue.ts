@@ -1,5 +1,6 @@
 // Written by scripts/catalogue.mjs from the files beside it; not to be edited.
 import type { Method } from "./method.js";
+import { adamerging } from "./adamerging.js";
 import { addDifference } from "./add_difference.js";
 import { arceeFusion } from "./arcee_fusion.js";
 import { average } from "./average.js";
@@ -34,6 +35,7 @@ import { trainDifference } from "./train_difference.js";
 
 /** Every merge method, sorted by file name. */
 export const methods: readonly Method[] = [
+  adamerging,
   addDifference,
   arceeFusion,
   average,

@@ -362,6 +362,8 @@ export interface MethodDeclaration {
   readonly masking?: Masking;
   /** For a tile method whose result is an artifact of sparse changes, one per model. */
   readonly packing?: Packing;
+  /** For a tile method whose result is theta_0 plus one number per model times a part of its change. */
+  readonly weighing?: Weighing;
 }
 
 /** What makes a tile of the result out of tiles of the inputs. */
@@ -460,6 +462,28 @@ export interface MaskSums {
   readonly change: number;
   /** Sum of the magnitudes of the shared change, as stored, under the mask. */
   readonly shared: number;
+}
+
+/**
+ * What makes a method's coefficients learnable, and readable from a table of one per tensor and model: the result is
+ * theta_0 + c_1 x_1 + … + c_n x_n, summed in recipe order.
+ */
+export interface Weighing {
+  /** The parameter, a number per model, that is c_i. */
+  readonly coefficient: string;
+  /** Values that other parameters must have for this to be the result. */
+  readonly fixed: Values;
+  /** c_i as a model's values have it without a table: where learning begins. */
+  readonly start: (values: Values) => number;
+  /**
+   * The definition of x_1 … x_n from changes; counts columns as `combine` does.
+   * @param parts one per model, of `count` entries.
+   */
+  readonly parts: (
+    tile: Pick<Tile, "count" | "inputs" | "counters">,
+    args: Arguments,
+    parts: readonly Float32Array[],
+  ) => void;
 }
 
 /**

@@ -45,6 +45,15 @@ With \`normalize\` the sum is divided by the sum of the weights. Weights that su
   grain: "tile",
   counters: {},
 
+  weighing: {
+    coefficient: "weight",
+    fixed: { lambda: 1, normalize: false },
+    start: ({ lambda, weight }) => Number(lambda) * Number(weight),
+    parts({ count, inputs }, _, parts) {
+      for (const [i, part] of parts.entries()) part.set(inputs[i]!.subarray(0, count));
+    },
+  },
+
   needs: () => null,
 
   sumMultiple({ global, models }) {

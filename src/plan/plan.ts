@@ -96,6 +96,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, k
     warnings: [
       ...recipe.notes,
       ...(open.notes ?? []),
+      ...warnOfCoefficients(open, merged),
       ...unmatched,
       ...warnOfInputs(recipe, open),
       ...accounted.warnings,
@@ -311,6 +312,17 @@ function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: Op
   const { settings } = tensors.find(({ action }) => action === "merge")!;
   const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;
   return (estimate.readBytes / estimate.passes) * (estimate.passes - 1 + votes);
+}
+
+function warnOfCoefficients({ coefficients }: OpenInputs, merged: readonly Unplaced[]): readonly string[] {
+  if (coefficients === undefined || coefficients === null) return [];
+  const names = new Set(merged.map(({ name }) => name));
+  const unused = [...coefficients.values.keys()].filter((name) => !names.has(name));
+  const found =
+    unused.length === 0
+      ? []
+      : [`${coefficients.label} has coefficients for ${unused.length} tensors that are not merged`];
+  return [...coefficients.notes, ...found];
 }
 
 function warnOfInputs(recipe: Recipe, { base, models }: OpenInputs): string[] {

@@ -6,6 +6,7 @@ import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import { isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { type CoefficientTable, withCoefficients } from "./coefficients.js";
 import { layerScale, scaleLambda } from "./lines.js";
 import type { LayerScale } from "./lines.js";
 import { cutsOf } from "./prune.js";
@@ -34,6 +35,7 @@ interface Context {
   readonly models: readonly Checkpoint[];
   /** Checkpoints named by parameters, by role. */
   readonly extra: Readonly<Record<string, Checkpoint>>;
+  readonly coefficients?: CoefficientTable | null;
   readonly streamOf: StreamOf;
   /** False for a merge that is only an input; see PlanOptions. */
   readonly isWritten: boolean;
@@ -169,7 +171,8 @@ class Accounting {
     if (lacking.length > 0) this.warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);
     const place = { ...wanted, members: places };
     const tiedTo = this.#ties.primaryOf.get(name) ?? null;
-    const settings = scaleLambda(settingsFor(recipe, place), this.#scaleOf(tiedTo ?? name));
+    const given = scaleLambda(settingsFor(recipe, place), this.#scaleOf(tiedTo ?? name));
+    const settings = this.#withCoefficients(given, tiedTo ?? name, places);
     this.#check(settings, name);
     const reasons = [
       ...(lacking.length > 0 ? [`not in ${lacking.join(", ")} (missing: skip)`] : []),
@@ -190,6 +193,12 @@ class Accounting {
       prune: cutsOf(recipe, place, reference.tensor.shape, settings),
       tiedTo,
     };
+  }
+
+  #withCoefficients(settings: Settings, name: string, places: readonly PlaceMember[]): Settings {
+    const { coefficients, recipe } = this.#context;
+    if (coefficients === undefined || coefficients === null) return settings;
+    return withCoefficients(coefficients, recipe, settings, { name, models: places.map(({ model }) => model) });
   }
 
   #dtypeOf({ tensor }: Found, all: readonly Found[]): Dtype {

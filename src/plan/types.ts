@@ -4,6 +4,7 @@ import type { Settings } from "../methods/method.js";
 import type { Checkpoint } from "../models/model.js";
 import type { Cut } from "../methods/method.js";
 import type { Recipe } from "../recipe/recipe.js";
+import type { CoefficientTable } from "./coefficients.js";
 
 /** The checkpoints that a recipe names, opened. */
 export interface OpenInputs {
@@ -14,6 +15,8 @@ export interface OpenInputs {
   readonly extra: Readonly<Record<string, Checkpoint>>;
   /** The merges among the inputs and among the inputs of those, each once and after those that it reads. */
   readonly merges: readonly OpenMerge[];
+  /** The recipe's table of coefficients, read. */
+  readonly coefficients?: CoefficientTable | null;
   /** What was found out about them together, worth telling. */
   readonly notes?: readonly string[];
 }

@@ -4,6 +4,7 @@ import type { Where } from "../errors.js";
 import type { Method, Parameter } from "../methods/method.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import { Issues, nearest, oneOf, quote, within } from "./issues.js";
+import { readCoefficients, withFixed } from "./coefficients.js";
 import { readLayout } from "./layout.js";
 import { readLines } from "./lines.js";
 import { readMergekit } from "./mergekit/read.js";
@@ -48,6 +49,8 @@ export interface RecipeContext {
   readonly methods: readonly Method[];
   /** Seed of a recipe that names none; 0 if absent. */
   readonly seedDefault?: number;
+  /** For what learns coefficients: a table that the recipe names need not be there, and is not looked at. */
+  readonly withoutCoefficients?: boolean;
   /** How a recipe of mergekit that does not say is read; `mergekit` if absent. */
   readonly compat?: "mergekit" | "strict";
 }
@@ -60,6 +63,7 @@ const KEYS = [
   "slices",
   "modules",
   "parameters",
+  "coefficients",
   "prune",
   "dare",
   "lines",
@@ -219,9 +223,14 @@ function readRecipe(
     seed: read("seed", ({ node }) => readNumber(reading, { min: 0, integer: true }, node, "seed")),
     prune: readPruning(reading, entries, pruning, { method, models, hasBase: base !== null }),
     lines: read("lines", ({ node, where: at }) => readLines(reading, node, placed(at, "lines"), method)) ?? null,
+    coefficients:
+      context.withoutCoefficients === true
+        ? null
+        : (read("coefficients", (entry) => readCoefficients(reading, entry, context.methods, method)) ?? null),
   };
   if (method === null) return null;
-  const settings = readParameters(reading, parameters, method, dialect, context.methods);
+  const given = readParameters(reading, parameters, method, dialect, context.methods);
+  const settings = rest.coefficients === null ? given : withFixed(reading, given, method);
   return {
     method: named!,
     dialect,

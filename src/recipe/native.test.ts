@@ -53,6 +53,7 @@ describe("a recipe", () => {
       chatTemplate: null,
       merges: {},
       mergekit: null,
+      coefficients: null,
       notes: [],
     });
     assert.deepEqual(positions.models, { file: "recipe.yaml", line: 3, column: 1, key: "models" });

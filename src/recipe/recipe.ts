@@ -17,6 +17,8 @@ export interface Recipe {
   readonly parameters: Readonly<Record<string, Setting>>;
   /** Pruning of every change before a task-vector method, or `null`. */
   readonly prune: PruneSettings | null;
+  /** A table of learnt coefficients, one per tensor and model, that takes the place of a parameter; or `null`. */
+  readonly coefficients: string | null;
   /** LiNeS after a method with a lambda, or `null`. */
   readonly lines: LinesSettings | null;
   readonly exclude: readonly string[];

@@ -191,6 +191,7 @@ function recipeOf(
       fc.constantFrom("auto", "chatml", "{% for message in messages %}\n  {{ message }}\n{% endfor %}"),
     ),
     mergekit: fc.constant(null),
+    coefficients: fc.constant(null),
     notes: fc.constant([]),
     merges: fc.constant({}),
     positions: fc.constant({}),

@@ -40,6 +40,7 @@ function recipeNode(recipe: Recipe, isWritten: boolean): YAMLMap {
       : layoutEntry(recipe, layout),
     ...(layout === null && hasDuplicates(models) ? [["allow_duplicates", true] as const] : []),
     ["parameters", parametersNode(recipe)],
+    ...(recipe.coefficients === null ? [] : [["coefficients", recipe.coefficients] as const]),
     [
       "prune",
       prune === null
@@ -81,10 +82,12 @@ function originNode(label: string, merges: Recipe["merges"]): unknown {
   return Object.hasOwn(merges, label) ? map([["merge", recipeNode(merges[label]!, false)]]) : label;
 }
 
-/** Parameters that name checkpoints may name merges. */
-function parametersNode({ parameters, method, merges }: Recipe): YAMLMap {
+/** Parameters that name checkpoints may name merges; what a table gives is not written. */
+function parametersNode({ parameters, method, merges, coefficients }: Recipe): YAMLMap {
+  const ofTable = coefficients === null ? undefined : method.weighing?.coefficient;
+  const written = Object.entries(parameters).filter(([name]) => name !== ofTable);
   return map(
-    Object.entries(parameters).map(([name, setting]) => {
+    written.map(([name, setting]) => {
       if (method.parameters[name]?.type !== "checkpoint") return [name, settingNode(setting)];
       return [name, typeof setting.value === "string" ? originNode(setting.value, merges) : null];
     }),

@@ -1,6 +1,7 @@
 /** Which class a network finds most likely for each image, with the task's own head. */
 
 import type { Checkpoint } from "../../models/model.js";
+import { IGNORED } from "../../runtime/network.js";
 import { isObject } from "../../tokenizers/json.js";
 import { taskDefect } from "../defect.js";
 import { answersOf, checkClasses } from "../heads.js";
@@ -14,11 +15,12 @@ import { readPreprocessing, usualPreprocessing } from "./preprocess.js";
 const BATCH_PIXELS = 1 << 20;
 const LARGEST_BATCH = 64;
 
-export const imageClassification: Scorer<ImageTask> = async (task, { model, head, split, platform }) => {
+export const imageClassification: Scorer<ImageTask> = async (task, { model, head, split, platform, labels }) => {
   const wanted = wantedOf(model.config);
   const written = (await readPreprocessing(model)) ?? (head && (await readPreprocessing(head)));
   const preprocessing = written ?? usualPreprocessing(wanted);
-  const data = await openImages(task, split, wanted, preprocessing, (head ?? model).config?.["label2id"], platform);
+  const label2id = (head ?? model).config?.["label2id"];
+  const data = await openImages(task, split, wanted, { preprocessing, label2id, labels }, platform);
   const how = task.normalise ?? preprocessing.normalise;
   checkChannels(task, how, data.channels);
   return {
@@ -26,6 +28,22 @@ export const imageClassification: Scorer<ImageTask> = async (task, { model, head
     examples: data.count,
     notes: data.notes,
     close: () => data.close(),
+    labelled: {
+      count: data.count,
+      classes: data.classes,
+      length: () => 1,
+      async batch(examples) {
+        const { channels, height, width } = data;
+        const pixels = new Float32Array(examples.length * channels * height * width);
+        for (const [row, example] of examples.entries()) {
+          pixels.set(await data.pixels(example, 1, how), row * channels * height * width);
+        }
+        return {
+          batch: { kind: "images", count: examples.length, channels, height, width, pixels },
+          targets: Int32Array.from(examples, (example) => data.labels[example] ?? IGNORED),
+        };
+      },
+    },
     async run(open, done) {
       const network = await open();
       checkClasses(task, network, data.classes, (head ?? model).label);

@@ -7,6 +7,7 @@ export interface ImageData {
   readonly channels: number;
   readonly height: number;
   readonly width: number;
+  /** Empty where there are none and none are needed. */
   readonly labels: readonly number[];
   /** One more than the highest label that the data have a place for. */
   readonly classes: number;

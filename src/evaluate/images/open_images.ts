@@ -10,22 +10,26 @@ import { fingerprintOf, openFolder, openPictureTable, type Pictures } from "./pi
 import { preprocess, type Preprocessing } from "./preprocess.js";
 import { openStoredImages } from "./stored_images.js";
 
-/**
- * @param label2id of the head's config: numbers of classes by name.
- * @throws tasks/data
- */
+export interface ImagesHow {
+  readonly preprocessing: Preprocessing;
+  /** Of the head's config: numbers of classes by name. */
+  readonly label2id: unknown;
+  /** `unused`: a safetensors file without labels will do. */
+  readonly labels?: "needed" | "unused" | undefined;
+}
+
+/** @throws tasks/data */
 export async function openImages(
   task: ImageTask,
   split: Split,
   wanted: WantedImages,
-  how: Preprocessing,
-  label2id: unknown,
+  { preprocessing: how, label2id, labels }: ImagesHow,
   platform: EvaluatePlatform,
 ): Promise<ImageData> {
   const data = await findData(task, split, platform);
   switch (data.kind) {
     case "file":
-      return openStoredImages(task, split, wanted, platform);
+      return openStoredImages(task, split, wanted, platform, labels);
     case "folder":
       return decoded(task, wanted, how, await openFolder(task, split, data.files, label2id, platform), platform);
     case "split":

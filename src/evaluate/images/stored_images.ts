@@ -19,15 +19,17 @@ export async function openStoredImages(
   split: Split,
   wanted: WantedImages,
   platform: EvaluatePlatform,
+  need: "needed" | "unused" = "needed",
 ): Promise<ImageData> {
   const source = await platform.openFile(task.data);
   try {
     const header = await readHeader(source);
     const images = find(header, task, split, "images");
-    const labels = find(header, task, split, "labels");
+    const isLabelled = need === "needed" || header.tensors.some(({ name }) => name === `${split}.labels`);
+    const labels = isLabelled ? find(header, task, split, "labels") : null;
     const layout = layoutOf(task, images, wanted);
     if (layout.count === 0) throw empty(task, split);
-    if (labels.shape.length !== 1 || labels.shape[0] !== layout.count) {
+    if (labels !== null && (labels.shape.length !== 1 || labels.shape[0] !== layout.count)) {
       throw wrong(task, labels, "images and labels are not equally many", `[${layout.count}]`, shapeText(labels));
     }
     let classes = 0;
@@ -38,7 +40,7 @@ export async function openStoredImages(
     const { interleaved } = layout;
     return {
       ...layout,
-      labels: await readLabels(task, source, labels),
+      labels: labels === null ? [] : await readLabels(task, source, labels),
       classes,
       content: `${images.dtype} ${shapeText(images)}${interleaved ? " interleaved" : ""} ${await sha256(raw)}`,
       notes: [],

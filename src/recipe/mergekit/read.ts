@@ -139,6 +139,7 @@ class MergekitReading {
       chatTemplate: this.#template(entries.get("chat_template")),
       merges: Object.fromEntries(merges),
       mergekit: null,
+      coefficients: null,
       notes: this.#notes,
       positions: Object.fromEntries(this.#reading.positions),
     };
