@@ -4,9 +4,11 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
-import { parse, stringify } from "yaml";
+import { parse } from "yaml";
+import { drawChart, openEvaluation } from "../dist/src/node.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
+process.chdir(root);
 const recipes = ["vision-average", "vision-task-arithmetic", "vision-ties"];
 
 function mergewright(...args) {
@@ -52,7 +54,7 @@ for (const name of recipes) {
 }
 process.stdout.write(`${table.toString()}
 
-Accuracy on 600 test images of each task, with the task's own head (about ten seconds a row; known ones are remembered):
+Accuracy on 600 test images of each task, with the task's own head (some ten seconds a row; known ones are remembered):
 
 `);
 
@@ -63,29 +65,57 @@ const scores = new Table({
   style: process.stdout.isTTY ? {} : { head: [], border: [] },
 });
 
-/** Each task's own fine-tune, on its task alone. */
-function individual() {
-  return tasks.map((task) => {
-    const file = `out/demo/${task.name}.tasks.yaml`;
-    writeFileSync(`${root}/${file}`, stringify({ tasks: [task] }));
-    return mergewright("eval", task.head, "--tasks", file).tasks[0].value;
-  });
+const names = tasks.map(({ name }) => name);
+const models = [
+  ["base", "zoo/vision/base"],
+  ...recipes.map((name) => [name.replace("vision-", "").replace("-", " "), `out/demo/${name}`]),
+];
+const steps = (models.length + 1) * names.length;
+const started = performance.now();
+let done = 0;
+
+/** One line that changes, in a terminal. */
+function tell(model, task) {
+  if (!process.stderr.isTTY) return;
+  const left = Math.ceil(((performance.now() - started) / 1000 / Math.max(done, 1)) * (steps - done));
+  process.stderr.write(`\r\u001b[K${model}, ${task}${done > 0 ? `, ${left} s left` : ""}`);
 }
 
-const shared = (model) => mergewright("eval", model, "--tasks", tasksFile).tasks.map(({ value }) => value);
-const rows = [
-  ["base", shared("zoo/vision/base")],
-  ...recipes.map((name) => [name.replace("vision-", ""), shared(`out/demo/${name}`)]),
-  ["individual", individual()],
-];
-for (const [name, values] of rows) {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  scores.push([name, ...[...values, mean].map((value) => (100 * value).toFixed(2))]);
+const evaluation = await openEvaluation({ tasks: tasksFile, cache: "out/demo/evaluations" });
+/** A model's score on some tasks, one after the other. */
+async function score(name, modelOf) {
+  const values = [];
+  for (const task of tasks) {
+    tell(name, task.name);
+    values.push((await evaluation.score(modelOf(task), { tasks: [task.name] })).tasks[0].value);
+    done++;
+  }
+  return { name, values: [...values, values.reduce((sum, value) => sum + value, 0) / values.length] };
 }
+const rows = [];
+for (const [name, model] of models) rows.push(await score(name, () => model));
+rows.push(await score("individual", (task) => task.head));
+await evaluation.close();
+if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
+for (const { name, values } of rows) scores.push([name, ...values.map((value) => (100 * value).toFixed(2))]);
+
+const chart = {
+  kind: "bars",
+  title: "Eight fine-tunes of one ViT, merged into one backbone",
+  description: `Accuracy on 600 test images of each task: ${rows
+    .map(({ name, values }) => `${name} ${percent(values.at(-1))}`)
+    .join(", ")} in the mean.`,
+  y: { label: "accuracy", form: "percent", from: 0, to: 1 },
+  groups: [...names, "mean"],
+  series: rows,
+};
+const picture = "out/demo/accuracy.svg";
+writeFileSync(picture, await drawChart(chart));
+writeFileSync(picture.replace(".svg", ".json"), `${JSON.stringify(chart, null, 2)}\n`);
 process.stdout.write(`${scores.toString()}
 
 Written to out/demo/: each a Hugging Face folder with config, weights, model card and provenance, and each task's own head
-under heads/. Look further:
+under heads/. The table as a picture: ${picture}. Look further:
 
   node bin/mergewright.js compare --base zoo/vision/base zoo/vision/mnist zoo/vision/fashion zoo/vision/latin --exclude 'classifier.*'
   node bin/mergewright.js inspect out/demo/vision-ties --norms

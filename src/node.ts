@@ -24,8 +24,10 @@ import { inspectModel } from "./analyse/inspect.js";
 import type { Inspection, InspectOptions } from "./analyse/inspect.js";
 import { verifyOutput } from "./analyse/verify.js";
 import type { Verification, VerifyOptions } from "./analyse/verify.js";
-import { evaluateModel } from "./evaluate/evaluate.js";
+import { evaluateIn, evaluateModel } from "./evaluate/evaluate.js";
 import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
+import { EvaluationSeries } from "./evaluate/series.js";
+import type { SeriesOptions } from "./evaluate/series.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
 import type { Task } from "./evaluate/task.js";
 import { methods } from "./methods/catalogue.js";
@@ -41,6 +43,7 @@ import type { Method } from "./methods/method.js";
 import { nodeMachine } from "./platform/node/machine.js";
 import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
+import type { Chart } from "./plots/chart.js";
 import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
@@ -55,6 +58,7 @@ export { readRecipe };
 export type {
   Artifact,
   ArtifactInspection,
+  Chart,
   Comparison,
   Inspection,
   Materialized,
@@ -142,6 +146,39 @@ export async function evaluate(
   return evaluateModel(model, await tasksOf(tasks), evaluatePlatform, threaded<EvaluateOptions>({ ...options, store }));
 }
 
+/** How `openEvaluation` is called. */
+export type OpenEvaluationOptions = Omit<EvaluateModelOptions, "against" | "progress">;
+
+/** Many models on the same tasks; data are read and networks opened once. */
+export interface OpenedEvaluation {
+  /** @param options `tasks`: the names of those to score; all by default. */
+  score(
+    model: string | Checkpoint,
+    options?: { readonly tasks?: readonly string[]; readonly progress?: EvaluateOptions["progress"] },
+  ): Promise<Evaluation>;
+  close(): Promise<void>;
+}
+
+/** Scores one model after the other, faster than `evaluate` does each. */
+export async function openEvaluation({
+  tasks: given,
+  cache,
+  ...options
+}: OpenEvaluationOptions): Promise<OpenedEvaluation> {
+  const { evaluatePlatform, folderStore } = await import("./platform/node/evaluate.js");
+  const tasks = await tasksOf(given);
+  const store = cache === undefined ? null : folderStore(cache);
+  const { split = "test" } = options;
+  const series = new EvaluationSeries(evaluatePlatform, { ...threaded<SeriesOptions>({ ...options, split }), store });
+  return {
+    score(model, { tasks: names, progress } = {}) {
+      const chosen = names === undefined ? tasks : tasks.filter(({ name }) => names.includes(name));
+      return evaluateIn(series, model, chosen, evaluatePlatform, { split, progress });
+    },
+    close: () => series.close(),
+  };
+}
+
 /** How `search` is called. */
 export interface SearchRecipeOptions extends Omit<Threaded<SearchOptions>, "store" | "ledger">, UseOptions {
   readonly tasks: EvaluateModelOptions["tasks"];
@@ -179,6 +216,9 @@ async function tasksOf(tasks: EvaluateModelOptions["tasks"]): Promise<Task[]> {
     ? parseTasks(await readFile(tasks, "utf8"), tasks)
     : parseTasks(JSON.stringify(tasks));
 }
+
+/** A chart as an SVG file's text. */
+export const drawChart = async (chart: Chart): Promise<string> => (await import("./plots/draw.js")).drawChart(chart);
 
 /** Task vectors beside each other: norms, cosines, sign conflicts. */
 export function compare(

@@ -1,17 +1,10 @@
 /** A model's score on every task, from outcomes that are computed once for the same weights and data. */
 
 import type { Checkpoint } from "../models/model.js";
-import type { Network, WeightSource } from "../runtime/network.js";
-import { VERSION } from "../version.js";
-import { taskDefect } from "./defect.js";
-import { sha256, weightsFingerprint } from "./fingerprint.js";
 import { type Comparison, comparePaired, type Interval, intervalOf } from "./intervals.js";
 import { betterOf, correctOf, type Outcomes, sum, valueOf } from "./outcomes.js";
 import type { EvaluatePlatform, ResultStore } from "./platform.js";
-import { prepare } from "./scorers.js";
-import type { Prepared } from "./scorer.js";
-import { readOutcomes } from "./stored.js";
-import { weightsOf } from "../runtime/weights.js";
+import { EvaluationSeries, type Measured, type SeriesWatcher } from "./series.js";
 import type { Better, Split, Task } from "./task.js";
 
 export interface EvaluateOptions {
@@ -80,11 +73,43 @@ export async function evaluateModel(
   platform: EvaluatePlatform,
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const started = performance.now();
   const { split = "test", against } = options;
-  const run = new Run(tasks, platform, options);
-  const measured = await run.scoreAll(model);
-  const others = against === undefined ? null : await run.scoreAll(against);
+  const series = new EvaluationSeries(platform, { ...options, split });
+  try {
+    return await evaluateIn(series, model, tasks, platform, { split, against, progress: options.progress });
+  } finally {
+    await series.close();
+  }
+}
+
+/** The same with data and networks that are open already. */
+export async function evaluateIn(
+  series: EvaluationSeries,
+  model: string | Checkpoint,
+  tasks: readonly Task[],
+  platform: Pick<EvaluatePlatform, "openModel">,
+  {
+    split,
+    against,
+    progress,
+  }: {
+    readonly split: Split;
+    readonly against?: string | Checkpoint | undefined;
+    readonly progress?: EvaluateOptions["progress"];
+  },
+): Promise<Evaluation> {
+  const started = performance.now();
+  const watcher = watch(tasks.length * (against === undefined ? 1 : 2), progress);
+  const scoreAll = async (one: string | Checkpoint) => {
+    const checkpoint = typeof one === "string" ? await platform.openModel(one) : one;
+    try {
+      return { label: checkpoint.label, tasks: await series.score(checkpoint, tasks, watcher) };
+    } finally {
+      if (typeof one === "string") await checkpoint.close();
+    }
+  };
+  const measured = await scoreAll(model);
+  const others = against === undefined ? null : await scoreAll(against);
   const results = tasks.map((task, index) =>
     resultOf(task, measured.tasks[index]!, others?.tasks[index]?.outcomes ?? null),
   );
@@ -102,115 +127,20 @@ export async function evaluateModel(
   };
 }
 
-interface Measured {
-  readonly outcomes: Outcomes;
-  readonly notes: readonly string[];
-  readonly head: string | null;
-  readonly cached: boolean;
-  readonly seconds: number;
-}
-
-/** The evaluation of one model or two on the same tasks. */
-class Run {
-  readonly #tasks: readonly Task[];
-  readonly #platform: EvaluatePlatform;
-  readonly #options: EvaluateOptions;
-  readonly #models: number;
+/** @param rounds times that a task is run. */
+function watch(rounds: number, progress: EvaluateOptions["progress"]): SeriesWatcher {
   /** Examples by task, once its data are read. */
-  readonly #sizes = new Map<string, number>();
-  #done = 0;
-
-  constructor(tasks: readonly Task[], platform: EvaluatePlatform, options: EvaluateOptions) {
-    this.#tasks = tasks;
-    this.#platform = platform;
-    this.#options = options;
-    this.#models = options.against === undefined ? 1 : 2;
-  }
-
-  #advance(task: string, examples: number): void {
-    this.#done += examples;
-    // Tasks whose data are not read yet are taken to be as large as the others.
-    const mean = sum([...this.#sizes.values()]) / this.#sizes.size;
-    const total = Math.max(this.#done, Math.round(mean * this.#tasks.length * this.#models));
-    this.#options.progress?.({ task, done: this.#done, total });
-  }
-
-  async scoreAll(model: string | Checkpoint): Promise<{ label: string; tasks: Measured[] }> {
-    const checkpoint = typeof model === "string" ? await this.#platform.openModel(model) : model;
-    try {
-      const weights = weightsOf(checkpoint);
-      const fingerprint = this.#options.store ? await weightsFingerprint(weights) : null;
-      const measured: Measured[] = [];
-      for (const task of this.#tasks) measured.push(await this.#scoreOne(task, checkpoint, weights, fingerprint));
-      return { label: checkpoint.label, tasks: measured };
-    } finally {
-      if (typeof model === "string") await checkpoint.close();
-    }
-  }
-
-  async #scoreOne(task: Task, model: Checkpoint, weights: WeightSource, fingerprint: string | null): Promise<Measured> {
-    const started = performance.now();
-    const [platform, options] = [this.#platform, this.#options];
-    const named = options.heads?.[task.name] ?? ("head" in task ? task.head : null);
-    const head = named === null ? null : await platform.openModel(named);
-    let prepared: Prepared | null = null;
-    try {
-      prepared = await prepare(task, { model, head, split: options.split ?? "test", platform });
-      this.#sizes.set(task.name, prepared.examples);
-      const headWeights = head === null ? null : weightsOf(head);
-      const key = await keyOf(prepared, fingerprint, headWeights);
-      const stored = key === null ? null : readOutcomes(await options.store!.get(key));
-      const outcomes = stored ?? (await this.#run(task, prepared, weights, headWeights));
-      if (stored !== null) this.#advance(task.name, prepared.examples);
-      else if (key !== null) await options.store!.put(key, JSON.stringify(outcomes));
-      const seconds = (performance.now() - started) / 1000;
-      return { outcomes, notes: prepared.notes, head: named, cached: stored !== null, seconds };
-    } finally {
-      await prepared?.close?.();
-      await head?.close();
-    }
-  }
-
-  async #run(task: Task, prepared: Prepared, weights: WeightSource, head: WeightSource | null): Promise<Outcomes> {
-    const opened: Network[] = [];
-    try {
-      const outcomes = await prepared.run(
-        async () => {
-          const network = await this.#platform.openNetwork(weights, {
-            threads: this.#options.threads,
-            ...(head !== null && { head }),
-          });
-          opened.push(network);
-          return network;
-        },
-        (examples) => this.#advance(task.name, examples),
-      );
-      checkFinite(task, outcomes);
-      return outcomes;
-    } finally {
-      for (const network of opened) await network.close();
-    }
-  }
-}
-
-/** Of all that outcomes depend on; `null` where nothing is kept. */
-async function keyOf(
-  { content }: Prepared,
-  fingerprint: string | null,
-  head: WeightSource | null,
-): Promise<string | null> {
-  if (content === null || fingerprint === null) return null;
-  const headKey = head === null ? null : await weightsFingerprint(head);
-  return sha256(JSON.stringify([VERSION, fingerprint, headKey, content]));
-}
-
-function checkFinite(task: Task, outcomes: Outcomes): void {
-  if (Number.isFinite(valueOf(outcomes))) return;
-  throw taskDefect(task, "tasks/model", "the model's predictions are not finite", {
-    expected: "a finite score",
-    found: String(valueOf(outcomes)),
-    advice: "look for NaN or infinity in its weights: mergewright inspect MODEL --norms",
-  });
+  const sizes = new Map<string, number>();
+  let done = 0;
+  return {
+    sized: ({ name }, examples) => void sizes.set(name, examples),
+    advanced({ name }, examples) {
+      done += examples;
+      // Tasks whose data are not read yet are taken to be as large as the others.
+      const mean = sum([...sizes.values()]) / sizes.size;
+      progress?.({ task: name, done, total: Math.max(done, Math.round(mean * rounds)) });
+    },
+  };
 }
 
 function resultOf(task: Task, measured: Measured, other: Outcomes | null): TaskResult {

@@ -81,7 +81,7 @@ export const linearNetwork: OpenNetwork = async (weights, { head }) => {
   const source = head ?? weights;
   const [name] = [...source.names];
   const shape = source.shape(name!)!;
-  const values = await source.tensor(name!);
+  let values = await source.tensor(name!);
   const classes = shape[0]!;
   const unused = () => Promise.reject(new RangeError("not asked for here"));
   const network: Network = {
@@ -111,7 +111,9 @@ export const linearNetwork: OpenNetwork = async (weights, { head }) => {
       return Float32Array.from(targets, (id) => (id === IGNORED ? 0 : Math.log(total) - values[id]!));
     },
     gradients: unused,
-    load: unused,
+    async load(others) {
+      if (head === undefined) values = await others.tensor(name!);
+    },
     close: async () => {},
   };
   return network;
