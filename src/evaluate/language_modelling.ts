@@ -49,7 +49,7 @@ export const languageModelling: Scorer<LanguageTask> = async (task, { model, spl
     labelled: {
       count: windows.length,
       classes: null,
-      length: () => task.window,
+      shape: () => "",
       batch: (some) =>
         Promise.resolve(
           batchOf(

@@ -37,8 +37,8 @@ export interface LabelledExamples {
   readonly count: number;
   /** One more than the highest class among the labels of any split; `null` where classes are tokens. */
   readonly classes: number | null;
-  /** Positions that an example takes in a network; examples of one length can be batched without padding. */
-  length(example: number): number;
+  /** Equal for examples that can be batched without padding. */
+  shape(example: number): string;
   /**
    * Some examples as a batch, padded to the longest.
    * @returns targets: a class for each row of the batch's logits, `IGNORED` where nothing is predicted.

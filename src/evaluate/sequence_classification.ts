@@ -37,7 +37,7 @@ export const sequenceClassification: Scorer<SequenceTask> = async (
     labelled: {
       count: texts.length,
       classes,
-      length: (example) => texts[example]!.ids.length,
+      shape: (example) => String(texts[example]!.ids.length),
       batch: (some) =>
         Promise.resolve({
           batch: batchOf(some.map((example) => texts[example]!)),

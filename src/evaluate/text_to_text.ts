@@ -9,7 +9,7 @@
  */
 
 import type { Checkpoint } from "../models/model.js";
-import type { Network, TextBatch } from "../runtime/network.js";
+import { IGNORED, type Network, type TextBatch } from "../runtime/network.js";
 import { isObject } from "../tokenizers/json.js";
 import { taskDefect } from "./defect.js";
 import { beginOf, type Encoder, endOf, openEncoder } from "./encoder.js";
@@ -59,6 +59,12 @@ export const textToText: Scorer<TextToTextTask> = async (task, { model, split, p
     content: JSON.stringify([task.type, begin, end, encoder.fingerprint, await sha256(JSON.stringify(examples))]),
     examples: examples.length,
     notes: [],
+    labelled: {
+      count: shown.length,
+      classes: null,
+      shape: (example) => `${shown[example]!.ids.length} ${shown[example]!.decoder?.length}`,
+      batch: (some) => Promise.resolve(labelledBatch(some.map((example) => shown[example]!))),
+    },
     async run(open, done) {
       const network = await open();
       const answers: number[] = [];
@@ -123,17 +129,28 @@ async function answersTo(network: Network, batch: readonly Shown[]): Promise<num
   });
 }
 
+/** Every place of what is said has a row of logits; those before the target and behind it predict nothing. */
+function labelledBatch(batch: readonly Shown[]): { batch: TextBatch; targets: Int32Array } {
+  const said = batch.map(({ ids, decoder }) => decoder ?? ids);
+  const length = Math.max(...said.map((ids) => ids.length));
+  const targets = new Int32Array(batch.length * length).fill(IGNORED);
+  for (const [row, one] of batch.entries()) targets.set(one.targets, row * length + one.first);
+  return { batch: batchOf(batch, length, said), targets };
+}
+
+/** @param positions those whose logits are wanted; all of them where absent. */
 function batchOf(
   batch: readonly Shown[],
   length: number,
   said: readonly (readonly number[])[],
-  positions: Int32Array,
+  positions?: Int32Array,
 ): TextBatch {
-  if (batch[0]!.decoder === null) return { ...padded(said, length), kind: "text", positions };
+  const chosen = positions === undefined ? {} : { positions };
+  if (batch[0]!.decoder === null) return { ...padded(said, length), kind: "text", ...chosen };
   const inputs = batch.map(({ ids }) => ids);
   const longest = Math.max(...inputs.map((ids) => ids.length));
   const { ids } = padded(said, length);
-  return { ...padded(inputs, longest), kind: "text", decoder: { length, ids }, positions };
+  return { ...padded(inputs, longest), kind: "text", decoder: { length, ids }, ...chosen };
 }
 
 function padded(rows: readonly (readonly number[])[], length: number) {

@@ -111,7 +111,7 @@ export async function combineInto(
   after: (tile: PreparedTile, target: number) => void = () => {},
 ): Promise<Combined> {
   const tensor = work.setup.tensors[block.tensor]!;
-  const combination = method.grain === "tile" ? method : weightedSum;
+  const combination = combinationOf(method);
   const changes = method.inputs === "changes";
   const { args, remaining } = spendQuota(given, block.quota);
   const kernel = combination.kernel(args);
@@ -152,6 +152,12 @@ export async function combineInto(
   // Only what is counted entry by entry can have become less.
   const quota = remaining === null ? block.quota : block.quota!.map((left, i) => remaining[i] ?? left);
   return { counters, nonFinite, nonFiniteInputs, quota };
+}
+
+/** What makes a tile: of a method of matrices, the rule for everything that is none. */
+function combinationOf(method: Method): Combination {
+  if (method.grain === "tile") return method;
+  return method.grain === "matrix" ? method.otherwise : weightedSum;
 }
 
 /**

@@ -55,6 +55,11 @@ export interface WrittenBlock {
   readonly masks?: readonly WrittenMask[];
   /** XXH64 of the base's block as it is stored, where masks are written. */
   readonly baseDigest?: string;
+  /** With the first block of a tensor that was solved as a matrix: what the method told. */
+  readonly solved?: {
+    readonly warnings: readonly string[];
+    readonly figures: Readonly<Record<string, readonly number[]>>;
+  };
 }
 
 /** A block of a mask; the numbers are those of `MaskSums`. */
@@ -207,6 +212,10 @@ export interface ColumnsBlock extends Block {
   readonly columns: number;
 }
 
+export interface MatrixArgs {
+  readonly settings: Settings;
+}
+
 export interface NormsBlock extends Block {
   /** Where the masks of the block's inputs go, one behind the other; `null`: nowhere. */
   readonly masks: number | null;
@@ -235,6 +244,8 @@ export interface Jobs {
   mixRows: { block: Block; args: MixArgs; part: WrittenBlock };
   mixColumns: { block: ColumnsBlock; args: ColumnsArgs; part: null };
   combineColumns: { block: Block; args: ColumnsArgs; part: WrittenBlock };
+  /** Blocks are whole tensors; the part holds what became of each of the tensor's blocks. */
+  solveMatrix: { block: Block; args: MatrixArgs; part: readonly WrittenBlock[] };
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };
   select: { block: SelectBlock; args: { readonly complete: boolean }; part: Selection };

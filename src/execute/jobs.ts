@@ -2,6 +2,7 @@ import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import { mask } from "./mask_jobs.js";
 import { digestBase, exceed, magnitudes, pack, rereadPacked } from "./packing_jobs.js";
+import { solveMatrix } from "./matrix_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
@@ -45,6 +46,7 @@ export const jobs: JobTable = {
   mixRows,
   mixColumns,
   combineColumns,
+  solveMatrix,
   reread,
   sample,
   select,

@@ -24,6 +24,7 @@ const PHASES: Readonly<Partial<Record<JobName, Phase>>> = {
   assume: "merge",
   mixRows: "merge",
   combineColumns: "merge",
+  solveMatrix: "merge",
   copy: "copy",
   reread: "check",
 };

@@ -342,7 +342,15 @@ class Writing {
         warnings.push(text);
       }
       const baseChecksum = action === "merge" ? this.#baseChecksums.get(name)! : null;
-      return { name, checksum: this.#checksums[index]!, nonFinite, nonFiniteInputs: null, masks: null, baseChecksum };
+      return {
+        name,
+        checksum: this.#checksums[index]!,
+        nonFinite,
+        nonFiniteInputs: null,
+        masks: null,
+        baseChecksum,
+        figures: null,
+      };
     });
     const kept = models.map((_, model) => {
       const own = [...this.known].filter(([index]) => this.plan.tensors[index]!.inputs[0]!.model === model);

@@ -1,10 +1,20 @@
 import { MergewrightError } from "../errors.js";
-import type { Known, MaskSums, Method, Scope, ScoresValue, Settings, TileMethod } from "../methods/method.js";
+import type {
+  Known,
+  MaskSums,
+  MatrixMethod,
+  Method,
+  Scope,
+  ScoresValue,
+  Settings,
+  TileMethod,
+} from "../methods/method.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import { sumOf } from "../numbers/sums.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block, BlockCuts } from "./blocks.js";
+import { isSolved } from "../plan/matrices.js";
 import { cutScope } from "../pruners/pruner.js";
 import { gatherCuts, mostMaskBytes, withCuts, withTied } from "./cuts.js";
 import type { MaskRoom } from "./cuts.js";
@@ -42,6 +52,8 @@ export interface TensorResult {
   readonly masks: readonly MaskSums[] | null;
   /** Checksum of the base's copy as it is stored, for a tensor with masks. */
   readonly baseChecksum: string | null;
+  /** What a method of whole matrices told of this one, by name: residuals, condition numbers. */
+  readonly figures: Readonly<Record<string, readonly number[]>> | null;
 }
 
 export interface RunResult {
@@ -106,6 +118,7 @@ export interface StatisticsLayout {
 }
 
 export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
+  if (method.grain === "matrix") return { scope: null, cutScope: null, lanes: 0, laneBytes: 0, maskBytes: 0 };
   if (method.grain === "mixture") {
     return {
       scope: null,
@@ -210,6 +223,10 @@ class Execution {
       await mergeMixtures({ plan, method, journal, crew, unwritten, write: (stage) => this.#write(stage) });
       return;
     }
+    if (method.grain === "matrix") {
+      await this.#solve(method);
+      return;
+    }
     const merged = this.plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
     const own = merged.filter((index) => this.plan.tensors[index]!.tiedTo === null);
     const { statistics } = this.crew;
@@ -246,6 +263,36 @@ class Execution {
     const cuts = await gatherCuts(this.crew, this.setup.tensors, own, this.models, address + LEAD_BYTES, masks);
     for (const [index, blocks] of cuts) this.#cuts.set(index, blocks);
     withTied(this.#cuts, this.plan.tensors);
+  }
+
+  /** Whole matrices, each by one thread; the largest first, so that none is left to the end. The rest tile by tile. */
+  async #solve(method: MatrixMethod): Promise<void> {
+    const { tensors } = this.plan;
+    const unwritten = tensors.flatMap(({ action, entries }, index) => {
+      const isDone = blocksOf(index, entries).every(({ tensor, start }) => this.journal.has(tensor, start));
+      return action === "merge" && !isDone ? [index] : [];
+    });
+    const isMatrix = (index: number) => isSolved(method, tensors[index]!);
+    const rest = stagesOf(
+      unwritten.filter((index) => !isMatrix(index)),
+      (index) => ({ args: method.otherwise.bind(tensors[index]!.settings!) }),
+    );
+    const matrices = unwritten.filter(isMatrix).sort((a, b) => tensors[b]!.entries - tensors[a]!.entries || a - b);
+    const solved = stagesOf(matrices, (index) => ({ settings: tensors[index]!.settings! }));
+    await Promise.all([
+      ...solved.map(({ args, tensors: same }) => {
+        const blocks = same.map((tensor) => ({ tensor, start: 0, count: tensors[tensor]!.entries }));
+        return this.crew.run({ job: "solveMatrix", blocks, args }, (parts) => {
+          for (const { index, part } of parts) {
+            const { tensor } = blocks[index]!;
+            this.journal.recordBlocks(part.map((written, at) => ({ tensor, start: at * BLOCK_ENTRIES, written })));
+          }
+        });
+      }),
+      ...rest.map(({ args, tensors: same }) =>
+        this.#write({ job: "combine", blocks: this.#unwritten(same, new Map()), args }),
+      ),
+    ]);
   }
 
   /** Asked only where `merge` found no mixture. */
@@ -465,11 +512,21 @@ class Execution {
         }
       }
       if (nonFinite > 0) warnings.push(this.#nonFiniteWarning(tensor, nonFinite, nonFiniteInputs, strict));
+      const told = parts[0]?.solved;
+      if (told !== undefined) warnings.push(...told.warnings.map((text) => `${tensor.name}: ${text}`));
       const checksum = blockTreeChecksum(parts.map(({ digest }) => digest));
       const masks = tensor.inputs.map((_, input) => maskSums(tensor.entries, parts, input));
       const isMasked = parts[0]?.masks !== undefined;
       const baseChecksum = isMasked ? blockTreeChecksum(parts.map((part) => part.baseDigest!)) : null;
-      return { name: tensor.name, checksum, nonFinite, nonFiniteInputs, masks: isMasked ? masks : null, baseChecksum };
+      return {
+        name: tensor.name,
+        checksum,
+        nonFinite,
+        nonFiniteInputs,
+        masks: isMasked ? masks : null,
+        baseChecksum,
+        figures: told?.figures ?? null,
+      };
     });
     return { resumed: this.journal.resumed, tensors, counters, warnings, ...this.#trimmed() };
   }
@@ -536,7 +593,7 @@ export function groupSettings(plan: Plan, tensors: readonly number[], models: nu
 
 function maskResult(name: string, parts: readonly WrittenBlock[], input: number): TensorResult {
   const checksum = blockTreeChecksum(parts.map(({ masks }) => masks![input]!.digest));
-  return { name, checksum, nonFinite: 0, nonFiniteInputs: null, masks: null, baseChecksum: null };
+  return { name, checksum, nonFinite: 0, nonFiniteInputs: null, masks: null, baseChecksum: null, figures: null };
 }
 
 /** Joined in block order. */

@@ -47,6 +47,12 @@ async function settleOne(
   { createCrew, findMethod, progress, tuning }: SettleOptions,
 ): Promise<Settled> {
   const method = findMethod(plan.method);
+  if (method.grain === "matrix") {
+    const args = plan.tensors.map(({ action, settings }) =>
+      action === "merge" ? { args: method.otherwise.bind(settings!) } : null,
+    );
+    return { args, quotas: new Map(), cuts: new Map() };
+  }
   if (method.grain === "mixture") {
     const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);
     const startCrew = async () => meterStatistics(await createCrew(setup, 0), setup, progress);

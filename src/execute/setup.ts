@@ -4,7 +4,7 @@ import type { StreamKey } from "../numbers/random.js";
 import { streamKey } from "../numbers/random.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { streamsOf } from "../plan/streams.js";
-import type { Plan, PlannedTensor, Stream } from "../plan/types.js";
+import type { Plan, PlannedStatistics, PlannedTensor, Stream } from "../plan/types.js";
 import { rowLength } from "../pruners/pruner.js";
 import type { Cut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
@@ -73,6 +73,8 @@ export interface WorkTensor {
   /** Per input: the stream and the index of the model it comes from. */
   readonly inputs: readonly { readonly model: number; readonly stream: Stream }[];
   readonly extra: Readonly<Record<string, Stream>>;
+  /** Of a tensor that is merged as a whole matrix. */
+  readonly statistics: PlannedStatistics | null;
   /** Per input what is cut from its change before anything else sees it; `null` for a tensor that is not pruned. */
   readonly prune: readonly (WorkCut | null)[] | null;
   /** Entries of a row. */
@@ -185,6 +187,7 @@ function workTensor(plan: Plan, tensor: PlannedTensor): WorkTensor {
   const isPruned = cuts?.some((cut) => cut !== null) ?? false;
   return {
     ...{ name, shape, entries, dtype, base, inputs, extra, file, offset },
+    statistics: tensor.statistics ?? null,
     prune: isPruned ? cuts! : null,
     row: rowLength(shape),
     ends: null,

@@ -4,6 +4,8 @@
  * generated from its declaration.
  */
 
+import type { Algebra, Matrix, Matrix64 } from "../algebra/algebra.js";
+
 /** A declared parameter: type, default, range, meaning. `per` says where a recipe may set it. */
 export type Parameter = NumberParameter | ChoiceParameter | FlagParameter | ReferenceParameter;
 
@@ -351,6 +353,8 @@ export interface MethodDeclaration {
   readonly inputs: "changes" | "weights";
   /** Names of the counts it makes, with their meaning for the report. */
   readonly counters: Readonly<Record<string, string>>;
+  /** What it must know of each model's data, from a file beside the model; absent: nothing. */
+  readonly statistics?: StatisticsWish;
   /** Of a method of one's own: the address of its module, from which threads load it, and XXH64 of that file. */
   readonly origin?: { readonly module: string; readonly hash: string };
   /**
@@ -365,6 +369,19 @@ export interface MethodDeclaration {
   /** For a tile method whose result is theta_0 plus one number per model times a part of its change. */
   readonly weighing?: Weighing;
 }
+
+/** Statistics that `mergewright collect` makes of a model and its data (docs/statistics.md). */
+export interface StatisticsWish {
+  /** The kinds of file that will do for these settings, best first. */
+  kinds(settings: Values): readonly StatisticsKind[];
+}
+
+/**
+ * `fisher`: sums of squared gradients, a tensor for each of the model's. `gram`: per linear layer the sum of x x^T over
+ * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs. `fisher-block`: per vector the
+ * sum of g g^T over its gradients.
+ */
+export type StatisticsKind = "fisher" | "gram" | "kfac" | "fisher-block";
 
 /** What makes a tile of the result out of tiles of the inputs. */
 export interface Combination {
@@ -509,4 +526,45 @@ export interface MixtureMethod extends MethodDeclaration {
 
 export type Vectors = "tensor" | "row" | "column";
 
-export type Method = TileMethod | MixtureMethod;
+/**
+ * A method that is given whole matrices: every model's copy of a tensor, its base's, and what statistics files know of
+ * each model's data there, with dense linear algebra. Tensors that it does not take are combined entry by entry.
+ */
+export interface MatrixMethod extends MethodDeclaration {
+  readonly grain: "matrix";
+  /** Whether it makes this tensor. With statistics only tensors that they know are asked about. */
+  takes(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): boolean;
+  /** How all other tensors are made; inputs are entries or changes as `inputs` says. */
+  readonly otherwise: Combination & { bind(settings: Settings): Arguments };
+  /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */
+  check?(settings: Settings): string | null;
+  /** The whole result for one tensor. Called once per tensor, on any thread; a function of its arguments alone. */
+  solve(task: MatrixTask, settings: Settings, algebra: Algebra): Promise<MatrixResult>;
+}
+
+/** One tensor, seen as a matrix with as many rows as its first axis has. What is asked for is read anew each time. */
+export interface MatrixTask {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Models that have the tensor; `settings.models` are theirs. */
+  readonly models: number;
+  /** `true` where rows are a linear layer's inputs and columns its outputs, as GPT-2 stores them; known by statistics. */
+  readonly transposed: boolean;
+  /** The base's entries; `null` without a base. */
+  base(): Promise<Matrix | null>;
+  /** A model's entries, or its changes (entry − base, rounded to f32), as `inputs` of the method says. */
+  model(index: number): Promise<Matrix>;
+  /** A sum over a model's data, and how many rows or examples it is over. `null`: its file has none for this tensor. */
+  statistic(index: number, role: string): Promise<{ readonly sum: Matrix64; readonly count: number } | null>;
+}
+
+export interface MatrixResult {
+  /** The merged entries, in the tensor's own layout. */
+  readonly merged: Matrix;
+  /** What a person should know, one sentence each; the tensor's name is put before it. */
+  readonly warnings?: readonly string[];
+  /** Numbers for the report, by name: residuals, condition numbers, iterations. */
+  readonly figures?: Readonly<Record<string, readonly number[]>>;
+}
+
+export type Method = TileMethod | MixtureMethod | MatrixMethod;

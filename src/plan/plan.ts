@@ -12,6 +12,7 @@ import { checkArtifact, folderOf, leftToBase, masksOver, packedParts, SHARED_FOL
 import type { KeptOf } from "./artifact.js";
 import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
+import { isSolved } from "./matrices.js";
 import { cutPasses, unevenCut } from "./prune.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
@@ -68,7 +69,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, k
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
-  if (!isWritten) refuseColumns(recipe, merged);
+  if (!isWritten) refuseWhole(recipe, merged);
   const side = planSideFiles(recipe, open, wanted);
   const placed = place(
     accounted,
@@ -212,6 +213,8 @@ function place(accounted: Accounted, recipe: Recipe, shardSize: number, keptOf: 
  */
 function checkNeeds(recipe: Recipe, merged: readonly Unplaced[]): number {
   const { method } = recipe;
+  // Tensors that are solved are read as often as their method asks for them, which it does once where memory allows.
+  if (method.grain === "matrix") return 1;
   if (method.grain === "mixture") return merged.every((tensor) => readsOnce(method, tensor)) ? 1 : 2;
   const own = merged.filter(({ tiedTo }) => tiedTo === null);
   const uneven = unevenCut(merged);
@@ -253,17 +256,25 @@ function scorePasses(method: TileMethod, settings: NonNullable<Unplaced["setting
   return passes;
 }
 
-/** Coefficients of columns follow from all of a tensor, and are too many to be handed on beside a merge. */
-function refuseColumns(recipe: Recipe, merged: readonly Unplaced[]): void {
+/**
+ * A matrix is solved as a whole, and coefficients of columns follow from all of a tensor: neither can be handed on run by
+ * run.
+ */
+function refuseWhole(recipe: Recipe, merged: readonly Unplaced[]): void {
   const { method } = recipe;
-  if (method.grain !== "mixture") return;
-  const wide = merged.find(({ settings, shape }) => vectorsOf(method, settings!, shape) === "column");
+  if (method.grain === "tile") return;
+  const wide = merged.find((tensor) =>
+    method.grain === "matrix"
+      ? isSolved(method, tensor)
+      : vectorsOf(method, tensor.settings!, tensor.shape) === "column",
+  );
   if (wide === undefined) return;
-  throw new MergewrightError(`${method.name} by columns cannot be an input of another merge`, {
+  const by = method.grain === "matrix" ? "" : " by columns";
+  throw new MergewrightError(`${method.name}${by} cannot be an input of another merge`, {
     kind: "request",
     code: "recipe/unsupported",
     where: { ...whereOf(recipe, "parameters"), tensor: wide.name },
-    expected: "vectors that are whole tensors or run along the last axis",
+    expected: "a method whose result follows entry by entry, row by row or from whole tensors' products",
     advice: "write this merge first and name its folder",
   });
 }
@@ -308,6 +319,7 @@ function readBytes(plan: Pick<Plan, "sources" | "merges">, tensors: readonly Pla
 /** Bytes read for what must be known of a merge before its entries can be handed on; a majority takes a pass. */
 function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: OpenMerge): number {
   // What a merge reads once to hand its entries on is not counted here, nor is the second look at its rows.
+  if (method.grain === "matrix") return 0;
   if (method.grain === "mixture") return (estimate.readBytes / estimate.passes) * (estimate.passes - 1);
   const { settings } = tensors.find(({ action }) => action === "merge")!;
   const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;

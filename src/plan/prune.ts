@@ -24,7 +24,7 @@ export function cutsOf(
   if (asked !== null && own?.some((cut) => cut !== null)) throw prunesItself(recipe, name);
   const cuts = asked ?? own ?? [];
   if (cuts.every((cut) => cut === null)) return null;
-  if (method.grain === "mixture" && cutScope(cuts) !== null) throw unknownToMixtures(recipe, name);
+  if (method.grain !== "tile" && cutScope(cuts) !== null) throw unknownToMixtures(recipe, name);
   if (cuts.some((cut) => cut?.kind === "rank") && rowLength(shape) > LONGEST_ROW) {
     throw new MergewrightError("a tensor has rows too long to be pruned by rank", {
       kind: "request",

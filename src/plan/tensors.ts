@@ -395,6 +395,7 @@ function adviseShape(wanted: StoredTensor, found: StoredTensor): string {
 }
 
 function needsBase(method: Method): boolean {
+  if (method.grain === "matrix") return method.base !== "unused";
   return method.inputs === "changes" || method.base === "member" || method.base === "required";
 }
 

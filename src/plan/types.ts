@@ -99,6 +99,20 @@ export interface Stream {
   readonly round?: FloatDtype;
 }
 
+/** What files know of a tensor, by role and per element of `inputs`; `null`: that file has none of the role. */
+export interface PlannedStatistics {
+  /** The tensor is stored `[inputs, outputs]`. */
+  readonly transposed: boolean;
+  readonly roles: Readonly<Record<string, readonly (PlannedStatistic | null)[]>>;
+}
+
+/** A sum in a statistics file, F32 or F64, and over how many rows or examples it runs. */
+export interface PlannedStatistic {
+  readonly stream: Stream;
+  readonly shape: readonly number[];
+  readonly count: number;
+}
+
 export interface PlannedTensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -115,6 +129,8 @@ export interface PlannedTensor {
   readonly inputs: readonly { readonly model: number; readonly stream: Stream }[];
   /** Extra streams by role. */
   readonly extra: Readonly<Record<string, Stream>>;
+  /** For a merge of whole matrices with statistics; absent for a tensor that they do not know. */
+  readonly statistics?: PlannedStatistics;
   /** For a merge: parameter values; `models` has one entry per element of `inputs`. */
   readonly settings: Settings | null;
   /** Per element of `inputs` what is cut from its change before the method sees it, or `null`: nothing anywhere. */

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
@@ -137,19 +147,36 @@ describe("scripts/new-method.mjs", () => {
   it("makes a method and a test that compile and pass", (context) => {
     const folder = mkdtempSync(path.join(os.tmpdir(), "new-method-"));
     context.after(() => rmSync(folder, { recursive: true }));
-    assert.equal(run("sum_of_two", "--folder", folder).status, 0);
-    cpSync(path.join(root, "src", "methods", "method.ts"), path.join(folder, "method.ts"));
+    const methodsFolder = path.join(folder, "methods");
+    mkdirSync(methodsFolder);
+    assert.equal(run("sum_of_two", "--folder", methodsFolder).status, 0);
+    cpSync(path.join(root, "src", "methods", "method.ts"), path.join(methodsFolder, "method.ts"));
+    // The contract names the types of linear algebra.
+    for (const name of ["algebra", "errors.ts", "kernels", "numbers"]) {
+      symlinkSync(path.join(root, "src", name), path.join(folder, name));
+    }
     const options = JSON.parse(readFileSync(path.join(root, "tsconfig.json"), "utf8")).compilerOptions;
-    Object.assign(options, { rootDir: ".", outDir: "out", typeRoots: [path.join(root, "node_modules", "@types")] });
-    writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["*.ts"] }));
+    Object.assign(options, {
+      rootDir: ".",
+      outDir: "out",
+      preserveSymlinks: true,
+      typeRoots: [path.join(root, "node_modules", "@types")],
+    });
+    writeFileSync(
+      path.join(folder, "tsconfig.json"),
+      JSON.stringify({ compilerOptions: options, include: ["methods/*.ts"] }),
+    );
     writeFileSync(path.join(folder, "package.json"), '{"type": "module"}');
     execFileSync(process.execPath, [path.join(root, "node_modules", "typescript", "bin", "tsc"), "-p", folder]);
     // Without this variable the inner test reports in words, as when a person runs it.
     const { NODE_TEST_CONTEXT: _context, ...env } = process.env;
-    const test = path.join(folder, "out", "sum_of_two.test.js");
+    const test = path.join(folder, "out", "methods", "sum_of_two.test.js");
     assert.match(execFileSync(process.execPath, [test], { encoding: "utf8", env }), /pass 2\n/);
-    assert.match(readFileSync(path.join(folder, "sum_of_two.ts"), "utf8"), /^export const sumOfTwo: TileMethod = /m);
-    assert.match(run("sum_of_two", "--folder", folder).stderr, /exists already/);
+    assert.match(
+      readFileSync(path.join(methodsFolder, "sum_of_two.ts"), "utf8"),
+      /^export const sumOfTwo: TileMethod = /m,
+    );
+    assert.match(run("sum_of_two", "--folder", methodsFolder).stderr, /exists already/);
   });
 
   it("refuses names that are none", () => {

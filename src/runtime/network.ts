@@ -69,6 +69,12 @@ export interface LayerInfo {
   readonly name: string;
   readonly inputs: number;
   readonly outputs: number;
+  /** Its weight's tensor; several layers may share one. */
+  readonly weight: string;
+  /** The weight's shape as stored: `[outputs, inputs]`, turned round, or a convolution's. */
+  readonly shape: Shape;
+  /** The weight is stored `[inputs, outputs]`. */
+  readonly transposed: boolean;
 }
 
 /** What passes a linear layer, row by row: positions of an example one after the other. */
@@ -126,12 +132,27 @@ export interface Network {
   close(): Promise<void>;
 }
 
+/**
+ * Whose gradients are squared: of log p of the targets of each example (summed over its rows), or of log p of every class,
+ * weighted with its probability. The latter is for classifiers.
+ */
+export type Squared = { readonly kind: "targets"; readonly targets: Int32Array } | { readonly kind: "expectation" };
+
 /** A network whose linear layers can be looked into. */
 export interface TappedNetwork extends Network {
   /** Its linear layers in the order in which they run. */
   readonly layers: readonly LayerInfo[];
   /** What passes some linear layers; with a loss also its gradients by their outputs. */
   activations(batch: Batch, layers: readonly string[], loss?: Loss): Promise<ReadonlyMap<string, Rows>>;
+  /**
+   * Per parameter the sum over the batch's examples of the squared gradients of log p, f32, in the tensor's own shape and
+   * order. Every example runs backward by itself; a tied tensor's uses are added before they are squared.
+   */
+  squaredGradients(
+    batch: Batch,
+    of: Squared,
+    parameters?: readonly string[],
+  ): Promise<ReadonlyMap<string, Float32Array>>;
   /** The same as sums of products, of bounded size. */
   grams(batch: Batch, layers: readonly string[], loss?: Loss): Promise<ReadonlyMap<string, Grams>>;
 }

@@ -12,13 +12,14 @@ import type {
   Loss,
   NetworkOptions,
   Rows,
+  Squared,
   TappedNetwork,
   WeightSource,
 } from "./network.js";
 import { linear } from "./operations/linear.js";
 import { lossOf } from "./operations/loss.js";
 import { Passes } from "./passes.js";
-import type { Goal } from "./passes.js";
+import type { Goal, RunBatch } from "./passes.js";
 import type { Team } from "./team.js";
 import { tensorsOf, withHead } from "./weights.js";
 
@@ -122,6 +123,29 @@ class OpenedNetwork implements TappedNetwork {
     if (unknown !== undefined) throw notThere("parameter", unknown);
     const wanted = parameters === undefined ? "all" : new Set(parameters);
     return this.#inTurn(() => this.#gradients(batch, goal, targets, wanted));
+  }
+
+  async squaredGradients(batch: Batch, of: Squared, parameters?: readonly string[]) {
+    const rows = this.#rowsOf(batch);
+    if (of.kind === "targets") this.#checkTargets(batch, of.targets);
+    else if (this.#rowsAre !== "examples") throw noExpectation(this.architecture);
+    const unknown = parameters?.find((name) => !this.parameters.includes(name));
+    if (unknown !== undefined) throw notThere("parameter", unknown);
+    const wanted = parameters === undefined ? ("all" as const) : new Set(parameters);
+    return this.#inTurn(async () => {
+      const names = this.parameters.filter((name) => wanted === "all" || wanted.has(name));
+      const collect = async (run: Promise<RunBatch>) => {
+        const { gradient } = await run;
+        return new Map(names.map((name) => [name, gradient(name)] as const));
+      };
+      if (of.kind === "expectation") {
+        return collect(this.#passes.run(batch, { loss: null, squares: "expectation", wanted }, {}));
+      }
+      const { targets } = of;
+      const weights = Float32Array.from({ length: rows }, (_, row) => (targets[row] === IGNORED ? 0 : 1));
+      const goal = { loss: "cross-entropy", squares: "loss", wanted } as const;
+      return collect(this.#passes.run(batch, goal, { weights, targets }));
+    });
   }
 
   activations(batch: Batch, layers: readonly string[], goal?: Loss): Promise<ReadonlyMap<string, Rows>> {
@@ -252,6 +276,16 @@ function rowWeights(rows: number, targets: Int32Array | null, given: Float32Arra
   const counts = (row: number) => targets === null || targets[row] !== IGNORED;
   const counting = Array.from({ length: rows }, (_, row) => row).filter(counts).length;
   return Float32Array.from({ length: rows }, (_, row) => (counts(row) ? (given?.[row] ?? 1 / counting) : 0));
+}
+
+function noExpectation(architecture: string): MergewrightError {
+  return new MergewrightError("the expectation over all classes is for classifiers", {
+    kind: "request",
+    code: "runtime/batch",
+    expected: "a row of logits per example",
+    found: `${architecture}, which has one per position`,
+    advice: "use the labels themselves, or labels drawn from the model",
+  });
 }
 
 function notThere(what: "parameter" | "linear layer", name: string): MergewrightError {

@@ -9,9 +9,9 @@ import type { Definition } from "./architectures/architecture.js";
 import { batchPart, checkBatch, partContent, partKey, partTensors, rowsPerExample } from "./batch.js";
 import type { BatchPart } from "./batch.js";
 import type { Batch, LayerInfo, WeightSource } from "./network.js";
-import { watching } from "./operations/linear.js";
+import { shapeOf, watching, weightOf } from "./operations/linear.js";
 import type { LinearRule, Passed } from "./operations/linear.js";
-import { loss } from "./operations/loss.js";
+import { expectation, loss } from "./operations/loss.js";
 import type { LossKind } from "./operations/loss.js";
 import { cutBatch, gradientLanes } from "./parts.js";
 import { compile } from "./program.js";
@@ -25,6 +25,11 @@ import { checkTensor } from "./weights.js";
 export interface Goal {
   /** `null`: the logits, or nothing but what is tapped. */
   readonly loss: LossKind | null;
+  /**
+   * Gradients are squared before they are summed: those of each example's loss, or of log p of every class of each
+   * example, weighted with p (`expectation`; then there is no loss).
+   */
+  readonly squares?: "loss" | "expectation";
   /** Parameters whose gradients are wanted; `null` where nothing runs backward. */
   readonly wanted: ReadonlySet<string> | "all" | null;
   /** Layers of which something is handed out. */
@@ -81,7 +86,10 @@ export class Passes {
     const passed: Passed[] = [];
     const part = batchPart(definition.rows, smallestBatch(definition), { from: 0, to: 1 });
     definition.build({ tape, linear: watching(rule, null, passed), whole: true }, partTensors(tape, part));
-    this.layers = passed.map(({ layer: { name, inputs, outputs } }) => ({ name, inputs, outputs }));
+    this.layers = passed.map(({ layer }) => {
+      const { name, inputs, outputs, transposed = false } = layer;
+      return { name, inputs, outputs, weight: weightOf(layer), shape: shapeOf(layer), transposed };
+    });
     const places: number[] = [];
     let entries = 0;
     for (const parameter of this.#table.list) {
@@ -115,14 +123,19 @@ export class Passes {
     const { rows: kind, classes, tokens } = this.#definition;
     checkBatch(this.#definition, batch);
     const length = batch.kind === "text" ? batch.length + (batch.decoder?.length ?? 0) : 0;
-    const cut = cutBatch(batch.count, tokens(length), classes * rowsPerExample(kind, batch));
+    const cut =
+      goal.squares === undefined
+        ? cutBatch(batch.count, tokens(length), classes * rowsPerExample(kind, batch))
+        : Array.from({ length: batch.count }, (_, from) => ({ from, to: from + 1 }));
     const all = cut.map((part) => batchPart(kind, batch, part));
     const used = all.filter(({ rows }) => rows > 0);
 
     const programs = used.map((part) => this.#program(part, goal));
     const lanes = goal.wanted === null ? 0 : gradientLanes(used.length, this.#parameterEntries);
     const sums = team.free + this.#parameterEntries;
-    const arenas = sums + lanes * this.#parameterEntries;
+    // Behind its sums of gradients a lane has its sums of squares.
+    const laneEntries = this.#parameterEntries * (goal.squares === undefined ? 1 : 2);
+    const arenas = sums + lanes * laneEntries;
     const arenaEntries = Math.max(...programs.map(({ sizes }) => sizes.arena));
     let next = arenas + team.threads * arenaEntries;
     const parts = used.map((part, index): PlannedPart => {
@@ -134,18 +147,19 @@ export class Passes {
     });
     this.#reserve(next);
     for (const planned of parts) this.#write(planned, content);
-    if (lanes > 0) team.kernels.fill(4 * sums, lanes * this.#parameterEntries, 0);
+    if (lanes > 0) team.kernels.fill(4 * sums, lanes * laneEntries, 0);
 
     const beginnings = Array.from({ length: team.threads }, (_, thread) => arenas + thread * arenaEntries);
-    await team.run(this.#lanes(parts, lanes, sums), team.free, beginnings);
+    await team.run(this.#lanes(parts, lanes, sums, laneEntries), team.free, beginnings);
+    const result = sums + laneEntries - this.#parameterEntries;
     for (let lane = 1; lane < lanes; lane++) {
-      const other = sums + lane * this.#parameterEntries;
-      team.kernels.add(4 * sums, 4 * other, 4 * sums, this.#parameterEntries);
+      const other = result + lane * laneEntries;
+      team.kernels.add(4 * result, 4 * other, 4 * result, this.#parameterEntries);
     }
     return {
       rows: all.reduce((sum, { rows }) => sum + rows, 0),
       parts: parts.map((planned) => this.#runPart(planned)),
-      gradient: (name) => this.#floats(sums + this.#places[this.#numberOf(name)]!, this.entriesOf(name)).slice(),
+      gradient: (name) => this.#floats(result + this.#places[this.#numberOf(name)]!, this.entriesOf(name)).slice(),
     };
   }
 
@@ -154,33 +168,42 @@ export class Passes {
   }
 
   /** Forward every part is on its own; backward part i adds to the sums of lane i modulo their number. */
-  #lanes(parts: readonly PlannedPart[], lanes: number, sums: number): readonly Lane[] {
+  #lanes(parts: readonly PlannedPart[], lanes: number, sums: number, laneEntries: number): readonly Lane[] {
     const tasks = parts.map(({ program, inputs, outputs }, index): Task => {
       const lane = lanes === 0 ? 0 : index % lanes;
-      return { program, inputs, outputs, gradients: sums + lane * this.#parameterEntries };
+      return { program, inputs, outputs, gradients: sums + lane * laneEntries };
     });
     if (lanes === 0) return tasks.map((task) => [task]);
     return Array.from({ length: lanes }, (_, lane) => tasks.filter((_task, index) => index % lanes === lane));
   }
 
   #program(part: BatchPart, goal: Goal): Program {
-    const { loss: kind, wanted, taps } = goal;
+    const { loss: kind, wanted, taps, squares } = goal;
     const names = wanted === null || wanted === "all" ? wanted : [...wanted].join(" ");
-    const key = `${partKey(part)} | ${kind} | ${names} | ${taps?.form} ${taps?.layers.join(" ")}`;
+    const key = `${partKey(part)} | ${kind} ${squares} | ${names} | ${taps?.form} ${taps?.layers.join(" ")}`;
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
-    const program = compile(this.#tape(part, goal), this.#places);
+    const compiled = compile(this.#tape(part, goal), this.#places);
+    const program = squares === undefined ? compiled : this.#squaring(compiled);
     if (this.#programs.size >= PROGRAMS_KEPT) this.#programs.delete(this.#programs.keys().next().value!);
     this.#programs.set(key, program);
     return program;
   }
 
-  #tape(part: BatchPart, { loss: kind, wanted, taps }: Goal): Tape {
+  /** The program with a last step that squares what the lane's sums of gradients hold by then, and empties them. */
+  #squaring(program: Program): Program {
+    const count = this.#parameterEntries;
+    const args = [{ area: "gradients", at: 0 } as const, { area: "gradients", at: count } as const, count];
+    return { ...program, steps: [...program.steps, { kernel: "square_sum", args }] };
+  }
+
+  #tape(part: BatchPart, { loss: kind, squares, wanted, taps }: Goal): Tape {
     const tape = new Tape(this.#table, wanted);
     const passed: Passed[] = [];
     const linear = taps === undefined ? this.#rule : watching(this.#rule, new Set(taps.layers), passed);
     const logits = this.#definition.build({ tape, linear, whole: taps !== undefined }, partTensors(tape, part));
-    if (kind !== null) {
+    if (squares === "expectation") expectation(tape, logits);
+    else if (kind !== null) {
       const targets = kind === "cross-entropy" ? tape.input("targets", part.rows, 1) : null;
       const weights = wanted === null ? null : tape.input("weights", part.rows, 1);
       loss(tape, kind, logits, targets, weights);

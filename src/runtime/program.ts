@@ -5,7 +5,7 @@
 
 import type { KernelName } from "./kernels/definitions.js";
 import { padded } from "./tape.js";
-import type { Area, Call, Handed, Operand, Tape } from "./tape.js";
+import type { Area, Handed, Operand, Tape } from "./tape.js";
 
 /** An address: entries from the beginning of an area. */
 export interface Place {
@@ -25,6 +25,8 @@ export interface HandedAt extends Handed {
 
 export interface Program {
   readonly steps: readonly Step[];
+  /** The step from which all are run once more, so many times in all; `null`: once. */
+  readonly again: Tape["again"];
   readonly inputs: readonly HandedAt[];
   readonly outputs: readonly HandedAt[];
   /** Entries of each area that belongs to one run. */
@@ -33,7 +35,7 @@ export interface Program {
 
 /** @param parameters the place of each parameter, in entries, by number. */
 export function compile(tape: Tape, parameters: readonly number[]): Program {
-  const arena = planArena(tape.calls, tape.storages);
+  const arena = planArena(tape);
   const inputs = placed(tape.inputs);
   const outputs = placed(tape.outputs);
   const starts: Readonly<Record<Area, (storage: number) => number>> = {
@@ -51,6 +53,7 @@ export function compile(tape: Tape, parameters: readonly number[]): Program {
   };
   return {
     steps: tape.calls.map(({ kernel, operands }) => ({ kernel, args: operands.map(resolve) })),
+    again: tape.again,
     inputs: inputs.list,
     outputs: outputs.list,
     sizes: { arena: arena.entries, inputs: inputs.entries, outputs: outputs.entries },
@@ -68,7 +71,10 @@ function placed(handed: readonly Handed[]): { list: HandedAt[]; entries: number 
 }
 
 /** Gives every storage the lowest free run that is long enough, in the order in which they are first written. */
-function planArena(calls: readonly Call[], storages: readonly number[]): { places: number[]; entries: number } {
+function planArena({ calls, storages, again }: Pick<Tape, "calls" | "storages" | "again">): {
+  places: number[];
+  entries: number;
+} {
   const first = new Map<number, number>();
   const last = new Map<number, number>();
   const used = calls.map(({ operands }) => {
@@ -82,6 +88,12 @@ function planArena(calls: readonly Call[], storages: readonly number[]): { place
     for (const storage of found) {
       if (!first.has(storage)) first.set(storage, step);
       last.set(storage, step);
+    }
+  }
+  // What is written before a repetition and read in it must outlive the whole of it.
+  if (again !== null) {
+    for (const [storage, step] of last) {
+      if (step >= again.from && first.get(storage)! < again.from) last.set(storage, calls.length);
     }
   }
   const places = storages.map(() => 0);

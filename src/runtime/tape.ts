@@ -77,6 +77,8 @@ export class Tape {
   readonly calls: Call[] = [];
   readonly inputs: Handed[] = [];
   readonly outputs: Handed[] = [];
+  /** The call from which everything is run once more, so many times in all; what comes before it is kept. */
+  again: { readonly from: number; readonly times: number } | null = null;
   /** Entries of each storage in the arena. */
   readonly storages: number[] = [];
   readonly #parameters: ParameterTable;
@@ -152,6 +154,11 @@ export class Tape {
   /** Hands a tensor out under a name. */
   handOut(name: string, x: Tensor): void {
     this.call("copy_columns", x, x.columns, this.output(name, x.rows, x.columns), x.columns, x.rows, x.columns);
+  }
+
+  /** Everything that is called from here on is run `times` times. */
+  repeat(times: number): void {
+    this.again = { from: this.calls.length, times };
   }
 
   call(kernel: KernelName, ...operands: readonly Operand[]): void {

@@ -36,8 +36,12 @@ describe("a linear layer", () => {
       name: "vit.embeddings.patch_embeddings.projection",
       inputs: 16,
       outputs: 128,
+      weight: "vit.embeddings.patch_embeddings.projection.weight",
+      shape: [128, 1, 4, 4],
+      transposed: false,
     });
-    assert.deepEqual(network.layers.at(-1), { name: "classifier", inputs: 128, outputs: 37 });
+    const head = { weight: "classifier.weight", shape: [37, 128], transposed: false };
+    assert.deepEqual(network.layers.at(-1), { name: "classifier", inputs: 128, outputs: 37, ...head });
   });
 
   it("shows inputs and output gradients whose product is the weight's gradient", async () => {

@@ -31,7 +31,7 @@ export const imageClassification: Scorer<ImageTask> = async (task, { model, head
     labelled: {
       count: data.count,
       classes: data.classes,
-      length: () => 1,
+      shape: () => "",
       async batch(examples) {
         const { channels, height, width } = data;
         const pixels = new Float32Array(examples.length * channels * height * width);

@@ -3,6 +3,7 @@ import { MergewrightError } from "../../errors.js";
 import { createMemory } from "../../kernels/load.js";
 import { compileRuntime, loadRuntime } from "../../runtime/kernels/load.js";
 import type { Program } from "../../runtime/program.js";
+import type { Steps } from "../../runtime/run.js";
 import { scratchPlaces } from "../../runtime/team.js";
 import type { Lane, Team } from "../../runtime/team.js";
 import type { TeamMessage, TeamStart, TeamTask } from "./team_worker.js";
@@ -73,11 +74,12 @@ class ThreadTeam implements Team {
 
   /** Numbers programs; those that are new are sent along, without what only the main thread writes. */
   #learn(programs: readonly Program[]): TeamMessage["programs"] {
-    const fresh: { number: number; steps: Program["steps"] }[] = [];
+    const fresh: { number: number; program: Steps }[] = [];
     for (const program of programs) {
       if (this.#known.has(program)) continue;
       this.#known.set(program, this.#nextProgram);
-      fresh.push({ number: this.#nextProgram++, steps: program.steps });
+      const { steps, again } = program;
+      fresh.push({ number: this.#nextProgram++, program: { steps, again } });
     }
     return fresh;
   }

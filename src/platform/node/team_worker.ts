@@ -1,8 +1,8 @@
 /** One thread of a team: takes lanes of the run at hand until none is left. */
 import { parentPort, workerData } from "node:worker_threads";
 import { loadRuntime } from "../../runtime/kernels/load.js";
-import type { Program } from "../../runtime/program.js";
 import { runProgram } from "../../runtime/run.js";
+import type { Steps } from "../../runtime/run.js";
 import type { Task } from "../../runtime/team.js";
 
 export interface TeamStart {
@@ -23,7 +23,7 @@ export interface TeamMessage {
   /** Whether all earlier programs are forgotten. */
   readonly forget: boolean;
   /** Those that the threads do not know yet. */
-  readonly programs: readonly { readonly number: number; readonly steps: Program["steps"] }[];
+  readonly programs: readonly { readonly number: number; readonly program: Steps }[];
   readonly lanes: readonly (readonly TeamTask[])[];
   readonly weights: number;
   readonly arenas: readonly number[];
@@ -31,11 +31,11 @@ export interface TeamMessage {
 
 const { memory, module, scratch, thread, taken } = workerData as TeamStart;
 const kernels = loadRuntime(memory, scratch, module);
-const known = new Map<number, Pick<Program, "steps">>();
+const known = new Map<number, Steps>();
 
 parentPort!.on("message", ({ forget, programs, lanes, weights, arenas }: TeamMessage) => {
   if (forget) known.clear();
-  for (const { number, steps } of programs) known.set(number, { steps });
+  for (const { number, program } of programs) known.set(number, program);
   // A thread that starts while another grows the memory may not hear of it; growing by nothing makes this one look.
   memory.grow(0);
   const arena = arenas[thread]!;

@@ -9,6 +9,7 @@ import * as loss from "./loss.js";
 import type { Machine } from "./machine.js";
 import * as norm from "./norm.js";
 import { rope } from "./rope.js";
+import * as squares from "./squares.js";
 import * as softmaxes from "./softmax.js";
 
 const { activate, activate_vjp } = activation;
@@ -24,6 +25,7 @@ export const definitions = {
   ...loss,
   ...norm,
   ...softmaxes,
+  ...squares,
 } as const;
 
 export type KernelName = keyof typeof definitions;

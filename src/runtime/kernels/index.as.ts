@@ -8,3 +8,4 @@ export * from "./elementwise.as";
 export * from "./gather.as";
 export * from "./rope.as";
 export * from "./loss.as";
+export * from "./squares.as";

@@ -171,6 +171,7 @@ describe("rows and entries", () => {
     same("add", [at(A), at(B), at(A), 1000]);
     same("multiply", [at(A), at(B), at(C), 1000]);
     same("fill", [at(A), 1000, 0.1]);
+    same("square_sum", [at(A), at(B), 1000]);
   });
   for (const columns of [8, 6, 3]) {
     it(`rows of ${columns}`, () => {
@@ -208,6 +209,11 @@ describe("losses", () => {
       same("row_stats", [at(A), at(D), at(B), 5, classes], prepare);
       same("row_stats", [at(A), 0, at(B), 5, classes]);
       same("cross_entropy_vjp", [at(A), at(B), at(D), at(E), at(C), 5, classes], prepare);
+      const turn = (f: Float32Array, i: Int32Array) => {
+        prepare(f, i);
+        i[E] = 2;
+      };
+      same("expected_vjp", [at(A), at(B), at(E), at(C), 5, classes], turn);
       same("entropy_vjp", [at(A), at(B), at(E), at(C), 5, classes], prepare);
     });
   }

@@ -17,14 +17,23 @@ export interface LinearLayer {
   readonly scale?: number;
 }
 
+/** Name of a layer's weight. */
+export function weightOf({ name, weight }: LinearLayer): string {
+  return weight ?? `${name}.weight`;
+}
+
+/** The weight's shape as stored. */
+export function shapeOf({ inputs, outputs, shape, transposed }: LinearLayer): readonly number[] {
+  return shape ?? (transposed === true ? [inputs, outputs] : [outputs, inputs]);
+}
+
 /** How a linear layer is run. */
 export type LinearRule = (tape: Tape, layer: LinearLayer, x: Tensor) => Tensor;
 
 /** y = scale x W^T + b. */
 export function linear(tape: Tape, layer: LinearLayer, x: Tensor): Tensor {
   const { name, inputs, outputs, scale = 1, transposed = false } = layer;
-  const shape = layer.shape ?? (transposed ? [inputs, outputs] : [outputs, inputs]);
-  const weight = tape.parameter(layer.weight ?? `${name}.weight`, shape);
+  const weight = tape.parameter(weightOf(layer), shapeOf(layer));
   const bias = layer.bias ? tape.parameter(`${name}.bias`, [outputs]) : null;
   const { rows } = x;
   const stride = transposed ? outputs : inputs;

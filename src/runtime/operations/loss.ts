@@ -22,6 +22,22 @@ export function loss(tape: Tape, kind: LossKind, logits: Tensor, targets: Tensor
   tape.backward(logits, { tensor: dlogits, owned: true });
 }
 
+/**
+ * The gradients of log p of every class in turn, each times the root of its probability, one after the other into the
+ * sums of gradients; what comes behind them on the tape belongs to each turn.
+ */
+export function expectation(tape: Tape, logits: Tensor): void {
+  const { rows, columns } = logits;
+  const stats = tape.value(rows, 4);
+  tape.call("row_stats", logits, null, stats, rows, columns);
+  const turn = tape.value(1, 4);
+  tape.call("fill", turn, 4, 0);
+  tape.repeat(columns);
+  const dlogits = tape.value(rows, columns);
+  tape.call("expected_vjp", logits, stats, turn, dlogits, rows, columns);
+  tape.backward(logits, { tensor: dlogits, owned: true });
+}
+
 /** A row's loss in nats, from its four numbers. */
 export function lossOf(kind: LossKind, stats: ArrayLike<number>, row: number): number {
   const sum = Math.log(stats[4 * row + 1]!);
