@@ -61,7 +61,7 @@ function guessProver(work: Workbench, block: Block, guessed: AssumeArgs["guesses
       proof.setPointer(row, address);
       proof.setColumnBits(row, 0, guesses[row]!);
     }
-    proof.setTile(padded, 0, subtract, 0);
+    proof.setTile(padded, 0, subtract, 0, work.scratch);
     work.kernels.get(`count_${format}`)(proof.address);
     for (const [row, bits] of guesses.entries()) {
       above[row]! += proof.rowCounter(row, 0);
@@ -176,7 +176,7 @@ function spendQuota(args: Arguments, quota: Quota): { args: Arguments; remaining
  * equal to it, or none. @returns false, with nothing spent, where some input keeps only the first of them.
  */
 function spendInTile(work: Workbench, tile: PreparedTile, args: Arguments, remaining: (number | null)[]): boolean {
-  const { proof, context, kernels } = work;
+  const { proof, context, kernels, scratch } = work;
   const thresholds = args.columns.threshold!;
   const column = Object.keys(args.columns).indexOf("threshold");
   proof.setRows(remaining.length);
@@ -185,7 +185,7 @@ function spendInTile(work: Workbench, tile: PreparedTile, args: Arguments, remai
     proof.setPointer(row, address);
     proof.setColumn(row, 0, thresholds[row]!);
   }
-  proof.setTile(tile.padded, 0, tile.subtract, 0);
+  proof.setTile(tile.padded, 0, tile.subtract, 0, scratch);
   kernels.get(`count_${tile.format}`)(proof.address);
   const padding = tile.padded - tile.count;
   const equal = thresholds.map(

@@ -69,7 +69,7 @@ export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs
   let padding = 0;
   await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
     for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
-    context.setTile(tile.padded, 0, tile.subtract, 0);
+    context.setTile(tile.padded, 0, tile.subtract, 0, work.scratch);
     work.kernels.get(`${kernel}_${tile.format}`)(context.address);
     padding += tile.padded - tile.count;
   });

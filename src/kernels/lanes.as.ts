@@ -50,6 +50,26 @@
   return v128.load(p, 16);
 }
 
+/**
+ * Constants that loops need often, read from memory: one in the code is made anew, by way of a number register, wherever
+ * it is used.
+ */
+const CONSTANTS: usize = memory.data<u32>([0x7fffffff, 0xffff0000]);
+// @ts-ignore: decorator
+@inline export function magnitudeBits(): v128 {
+  return v128.load32_splat(CONSTANTS);
+}
+// @ts-ignore: decorator
+@inline export function upperBits(): v128 {
+  return v128.load32_splat(CONSTANTS, 4);
+}
+
+/** As `second`, given `upperBits`. */
+// @ts-ignore: decorator
+@inline export function secondBy<T, O>(v: v128, p: usize, upper: v128): v128 {
+  return isBf16<T>() && isBf16<O>() ? v128.and(v, upper) : second<T, O>(v, p);
+}
+
 /** Magnitudes at and above this become infinite (or are not a number) in format O. */
 // @ts-ignore: decorator
 @inline export function overflow<O>(): v128 {

@@ -25,7 +25,7 @@ for (let row = 0; row < MODELS; row++) {
   context.setPointer(row, address(row));
   [HIGH, GUESS, LOW, BINS + row * BIN_BYTES, 0, 0].forEach((bits, column) => context.setColumnBits(row, column, bits));
 }
-context.setTile(TILE, 0, address(MODELS), 0);
+context.setTile(TILE, 0, address(MODELS), 0, CONTEXT + 8192);
 for (const format of FORMATS) {
   for (let stream = 0; stream <= MODELS; stream++) {
     const bytes = new Uint8Array(memory.buffer, address(stream), TILE * DTYPE_BYTES[format]);

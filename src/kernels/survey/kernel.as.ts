@@ -1,5 +1,5 @@
-import { COLUMNS, COUNT, ROWS, ROW_BYTES, ROW_COUNTERS, SUBTRACT } from "../context.as";
-import { addLanes, first, load8, second } from "../lanes.as";
+import { COLUMNS, COUNT, ROWS, ROW_BYTES, ROW_COUNTERS, SCRATCH, SUBTRACT } from "../context.as";
+import { addLanes, first, load8, magnitudeBits, secondBy, upperBits } from "../lanes.as";
 
 /**
  * Counts magnitudes of changes around a guessed threshold, exactly.
@@ -9,52 +9,51 @@ import { addLanes, first, load8, second } from "../lanes.as";
  * >= guess. Magnitudes strictly between low and high other than guess are counted in bin (bits - low) >> shift: the ends
  * of a bracket taken from a sample are often values that very many entries share, and stay out of the histogram.
  * Where bins drop bits, `seen` has bit v set for a bin that met the value (dropped bits) v, of 32 values at most.
- * `count` is a multiple of eight.
+ * `count` is a multiple of eight. Uses four words of scratch memory.
  */
 // @ts-ignore: decorator
 @inline function survey<T>(context: usize): void {
   const models = load<i32>(context);
   const base = <usize>load<u32>(context, SUBTRACT);
   const rowsEnd = context + ROWS + <usize>models * ROW_BYTES;
-  const one = i32x4.splat(1);
-  const magnitude = i32x4.splat(0x7fffffff);
+  const scratch = <usize>load<u32>(context, SCRATCH);
+  const magnitude = magnitudeBits(), upper = upperBits();
   const bytes = <usize>load<i32>(context, COUNT) * sizeof<T>();
   for (let row = context + ROWS; row < rowsEnd; row += ROW_BYTES) {
     const model = <usize>load<u32>(row);
-    const highLess = i32x4.sub(v128.load32_splat(row, COLUMNS), one);
+    // Taken from it, what is inside becomes the least of the signed integers: one comparison tells it.
+    const shifted = load<i32>(row, COLUMNS + 8) + 1 + i32.MIN_VALUE;
+    store<i32>(scratch, load<i32>(row, COLUMNS) - 1);
+    store<i32>(scratch, load<i32>(row, COLUMNS + 4) - 1, 4);
+    store<i32>(scratch, shifted, 8);
+    store<i32>(scratch, load<i32>(row, COLUMNS) - shifted, 12);
+    const highLess = v128.load32_splat(scratch), guessLess = v128.load32_splat(scratch, 4);
+    const from = v128.load32_splat(scratch, 8), width = v128.load32_splat(scratch, 12);
     const guess = v128.load32_splat(row, COLUMNS + 4);
-    const guessLess = i32x4.sub(guess, one);
-    const low = v128.load32_splat(row, COLUMNS + 8);
     let atHigh = i32x4.splat(0), above = i32x4.splat(0), atLeast = i32x4.splat(0);
     for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
       let p = base + at;
       let v = load8<T>(p);
       const s0 = first<T, T>(v);
-      const s1 = second<T, T>(v, p);
+      const s1 = secondBy<T, T>(v, p, upper);
       p = model + at;
       v = load8<T>(p);
       const m0 = v128.and(f32x4.sub(first<T, T>(v), s0), magnitude);
-      const m1 = v128.and(f32x4.sub(second<T, T>(v, p), s1), magnitude);
-      const high0 = i32x4.gt_s(m0, highLess);
-      const high1 = i32x4.gt_s(m1, highLess);
-      const above0 = i32x4.gt_s(m0, guess);
-      const above1 = i32x4.gt_s(m1, guess);
-      const least0 = i32x4.gt_s(m0, guessLess);
-      const least1 = i32x4.gt_s(m1, guessLess);
-      atHigh = i32x4.sub(i32x4.sub(atHigh, high0), high1);
-      above = i32x4.sub(i32x4.sub(above, above0), above1);
-      atLeast = i32x4.sub(i32x4.sub(atLeast, least0), least1);
-      const inside0 = v128.andnot(v128.andnot(i32x4.gt_s(m0, low), high0), v128.xor(above0, least0));
-      const inside1 = v128.andnot(v128.andnot(i32x4.gt_s(m1, low), high1), v128.xor(above1, least1));
+      const m1 = v128.and(f32x4.sub(secondBy<T, T>(v, p, upper), s1), magnitude);
+      atHigh = i32x4.add(i32x4.add(atHigh, i32x4.gt_s(m0, highLess)), i32x4.gt_s(m1, highLess));
+      above = i32x4.add(i32x4.add(above, i32x4.gt_s(m0, guess)), i32x4.gt_s(m1, guess));
+      atLeast = i32x4.add(i32x4.add(atLeast, i32x4.gt_s(m0, guessLess)), i32x4.gt_s(m1, guessLess));
+      const inside0 = i32x4.gt_s(width, i32x4.sub(m0, from));
+      const inside1 = i32x4.gt_s(width, i32x4.sub(m1, from));
       // One entry in a hundred or fewer.
       if (v128.any_true(v128.or(inside0, inside1))) {
         countInside(row, m0, i32x4.bitmask(inside0));
         countInside(row, m1, i32x4.bitmask(inside1));
       }
     }
-    addLanes(row + ROW_COUNTERS, atHigh);
-    addLanes(row + ROW_COUNTERS + 8, above);
-    addLanes(row + ROW_COUNTERS + 16, atLeast);
+    addLanes(row + ROW_COUNTERS, i32x4.neg(atHigh));
+    addLanes(row + ROW_COUNTERS + 8, i32x4.neg(above));
+    addLanes(row + ROW_COUNTERS + 16, i32x4.neg(atLeast));
   }
 }
 
@@ -68,6 +67,7 @@ function countInside(row: usize, magnitudes: v128, mask: i32): void {
 
 // @ts-ignore: decorator
 @inline function countOne(row: usize, bits: u32): void {
+  if (bits == load<u32>(row, COLUMNS + 4)) return;
   const shift = load<u32>(row, COLUMNS + 16);
   const seen = <usize>load<u32>(row, COLUMNS + 20);
   const place = bits - load<u32>(row, COLUMNS + 8);

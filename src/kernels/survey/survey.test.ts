@@ -11,6 +11,7 @@ import { createMemory, loadKernels } from "../load.js";
 
 const MODELS = 9;
 const CONTEXT = 65_536;
+const SCRATCH = CONTEXT + 2048;
 const STREAMS = CONTEXT + 4096;
 const STREAM_BYTES = 4 * 4096 + 256;
 const BINS = STREAMS + (MODELS + 1) * STREAM_BYTES;
@@ -83,7 +84,7 @@ function survey(
     const columns = [high, guess, low, bins.byteOffset, shift, seen ? values.byteOffset : 0];
     columns.forEach((bits, column) => context.setColumnBits(index, column, bits));
   }
-  context.setTile(streams[0]!.length / DTYPE_BYTES[format], 0, addressOf(rows.length), 0);
+  context.setTile(streams[0]!.length / DTYPE_BYTES[format], 0, addressOf(rows.length), 0, SCRATCH);
   for (let run = 0; run < runs; run++) kernels.get(`survey_${format}`)(context.address);
   return rows.map(({ seen }, index) => {
     const [bins, values] = [[...words(index, 0)], [...words(index, MOST_BINS + 1)]];
@@ -249,7 +250,7 @@ describe("the count kernel equals a plain count", () => {
               magnitudes.filter((bits) => bits >= guess).length,
             ];
           });
-          context.setTile(entries, 0, STREAMS + models * STREAM_BYTES, 0);
+          context.setTile(entries, 0, STREAMS + models * STREAM_BYTES, 0, SCRATCH);
           kernels.get(`count_${format}`)(context.address);
           assert.deepEqual(
             expected.map((_, row) => [context.rowCounter(row, 0), context.rowCounter(row, 1)]),

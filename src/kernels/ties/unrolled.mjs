@@ -1,40 +1,41 @@
 // Source of the ties kernels for a fixed number of models, written out at build time: a third to a half faster than the
 // loop over models in kernel.as.ts, because every model's trimmed change stays in a register until the election.
+// Comparisons are made of bit patterns, whose order is that of the magnitudes: they cost less than those of numbers.
 
 const MODELS = [2, 3, 4, 5, 6, 7, 8];
 const FORMATS = { BF16: "u16", F16: "i16", F32: "f32" };
 
-/** Half of eight entries: trim, sum, elect, merge what agrees. `take` widens one model's entries. */
+/** Half of eight entries: trim, sum, elect, merge what agrees. `take` widens one stream's entries. */
 function half(n, take, index) {
   const models = Array.from({ length: n }, (_, i) => i);
-  const lines = [];
+  const sumOf = (lane, name) => models.slice(1).reduce((sum, i) => `${lane}.add(${sum}, ${name}${i})`, `${name}0`);
+  const lines = [`const s = ${take("vs", "subtract + at")};`];
   for (const i of models) {
-    lines.push(`let x${i} = f32x4.sub(${take(`v${i}`, `p${i} + at`)}, ${take("vs", "subtract + at")});`);
-    lines.push(`x${i} = v128.andnot(x${i}, f32x4.lt(v128.and(x${i}, magnitude), t${i}));`);
+    // Kept is what lies above the pattern before the threshold's, a NaN included; a zero, which adds nothing, is not.
+    lines.push(`let x${i} = f32x4.sub(${take(`v${i}`, `p${i} + at`)}, s);
+      const k${i} = i32x4.gt_s(v128.and(x${i}, magnitude), t${i});
+      x${i} = v128.and(x${i}, k${i});`);
   }
-  lines.push("let sum = f32x4.add(zero, x0);");
-  for (const i of models.slice(1)) lines.push(`sum = f32x4.add(sum, x${i});`);
-  lines.push(`const flip = v128.andnot(signBit, f32x4.gt(sum, cut));
-      let against = zero, total = zero, agree = i32x4.splat(0), y = zero;`);
+  // A sum that is not finite is remembered: a NaN may have no part in what agrees.
+  lines.push(`const sum = ${sumOf("f32x4", "x")};
+      unknown = v128.or(unknown, f32x4.sub(sum, sum));
+      const minus = i32x4.gt_s(cut, sum);`);
   for (const i of models) {
-    // No zero is added before the first: a column of zeros then totals to a zero that the second flip makes +0.
-    lines.push(`y = v128.xor(x${i}, flip);
-      against = f32x4.pmin(against, y);
-      y = f32x4.pmax(y, zero);
-      total = ${i === 0 ? "y" : "f32x4.add(total, y)"};
-      agree = i32x4.sub(agree, f32x4.gt(y, zero));`);
+    lines.push(`const a${i} = i32x4.gt_s(v128.xor(x${i}, minus), zero);
+      x${i} = v128.and(x${i}, a${i});`);
   }
-  lines.push(`const conflict = f32x4.lt(against, zero);
+  // Masks are -1, so that fewer that agree are the larger number.
+  lines.push(`const agree = ${sumOf("i32x4", "a")};
+      const conflict = i32x4.gt_s(agree, ${sumOf("i32x4", "k")});
       conflicts = i32x4.sub(conflicts, conflict);
       if (tally) {
-        positive = i32x4.sub(positive, f32x4.gt(sum, zero));
-        negative = i32x4.sub(negative, f32x4.lt(sum, zero));
-        cancelled = i32x4.sub(cancelled, v128.and(f32x4.eq(sum, zero), conflict));
+        positive = i32x4.sub(positive, i32x4.gt_s(sum, zero));
+        negative = i32x4.sub(negative, i32x4.gt_s(zero, sum));
+        cancelled = i32x4.sub(cancelled, v128.and(i32x4.eq(sum, zero), conflict));
       }
-      if (mean) total = f32x4.div(total, f32x4.max(f32x4.convert_i32x4_s(agree), one));
-      total = f32x4.mul(v128.xor(total, flip), lambda);
-      out${index} = f32x4.add(${take("va", "add + at")}, total);
-      largest = i32x4.max_s(largest, v128.and(out${index}, magnitude));`);
+      const divisor = f32x4.convert_i32x4_s(i32x4.min_s(v128.or(agree, undivided), i32x4.splat(-1)));
+      const total = f32x4.mul(f32x4.div(${sumOf("f32x4", "x")}, divisor), minusLambda);
+      out${index} = f32x4.add(${take("va", "add + at")}, total);`);
   return `{\n      ${lines.join("\n      ")}\n    }`;
 }
 
@@ -42,23 +43,25 @@ function kernel(n) {
   const models = Array.from({ length: n }, (_, i) => i);
   const rows = models.map(
     (i) => `const p${i} = <usize>load<u32>(context, ROWS + ${i} * ROW_BYTES);
-  const t${i} = v128.load32_splat(context + ROWS + ${i} * ROW_BYTES, COLUMNS);`,
+  store<i32>(scratch, max(load<i32>(context, ROWS + ${i} * ROW_BYTES + COLUMNS), 1) - 1, ${16 + 4 * i});
+  const t${i} = v128.load32_splat(scratch, ${16 + 4 * i});`,
   );
   return `
 // @ts-ignore: decorator
-@inline function ties${n}<T, O>(context: usize): i32 {
+@inline function ties${n}<T, O>(context: usize, tally: bool): i32 {
   const count = load<i32>(context, COUNT);
   let out = <usize>load<u32>(context, OUT);
   const subtract = <usize>load<u32>(context, SUBTRACT);
   const add = <usize>load<u32>(context, ADD);
-  const lambda = f32x4.splat(load<f32>(context, SCALARS));
-  // A sum above it elects the positive sign: all from the largest negative number up include both zeros.
-  const cut = f32x4.splat(load<f32>(context, SCALARS + 4) == 1 ? reinterpret<f32>(0x80000001) : 0);
-  const mean = load<f32>(context, SCALARS + 8) == 1;
-  const tally = load<f32>(context, SCALARS + 12) == 1;
-  const zero = f32x4.splat(0), one = f32x4.splat(1), signBit = i32x4.splat(0x80000000);
-  const magnitude = i32x4.splat(0x7fffffff);
-  let largest = i32x4.splat(0), conflicts = i32x4.splat(0);
+  const scratch = <usize>load<u32>(context, SCRATCH);
+  store<f32>(scratch, -load<f32>(context, SCALARS));
+  // A smaller sum elects the negative sign. No sum is the zero with the sign.
+  store<i32>(scratch, load<f32>(context, SCALARS + 4) == 1 ? 0 : 1, 4);
+  store<i32>(scratch, load<f32>(context, SCALARS + 8) == 1 ? 0 : -1, 8);
+  const minusLambda = v128.load32_splat(scratch), cut = v128.load32_splat(scratch, 4);
+  const undivided = v128.load32_splat(scratch, 8);
+  const zero = i32x4.splat(0), magnitude = magnitudeBits(), upper = upperBits();
+  let largest = i32x4.splat(0), unknown = i32x4.splat(0), conflicts = i32x4.splat(0);
   let positive = i32x4.splat(0), negative = i32x4.splat(0), cancelled = i32x4.splat(0);
   ${rows.join("\n  ")}
   const bytes = <usize>count * sizeof<T>();
@@ -67,7 +70,8 @@ function kernel(n) {
     ${models.map((i) => `const v${i} = load8<T>(p${i} + at);`).join(" ")}
     let out0 = zero, out1 = zero;
     ${half(n, (v) => `first<T, O>(${v})`, 0)}
-    ${half(n, (v, p) => `second<T, O>(${v}, ${p})`, 1)}
+    ${half(n, (v, p) => `secondBy<T, O>(${v}, ${p}, upper)`, 1)}
+    largest = i32x4.max_s(i32x4.max_s(largest, v128.and(out0, magnitude)), v128.and(out1, magnitude));
     store8<T, O>(out, out0, out1);
     out += 8 * sizeof<O>();
   }
@@ -75,18 +79,23 @@ function kernel(n) {
   addCounter(context, 1, cancelled);
   addCounter(context, 2, positive);
   addCounter(context, 3, negative);
-  return i32x4.all_true(i32x4.lt_s(largest, overflow<O>())) ? 1 : 0;
+  return i32x4.all_true(v128.and(i32x4.lt_s(largest, overflow<O>()), f32x4.eq(unknown, unknown))) ? 1 : 0;
 }
 ${Object.entries(FORMATS)
   .map(
-    ([name, type]) =>
-      `export function ties${n}_${name}_${name}(context: usize): i32 { return ties${n}<${type}, ${type}>(context); }`,
+    // A function each for the two loops: an export is not drawn into the other, and what is not called is not compiled.
+    ([name, type]) => `export function ties${n}_tally_${name}(context: usize): i32 {
+  return ties${n}<${type}, ${type}>(context, true);
+}
+export function ties${n}_${name}_${name}(context: usize): i32 {
+  return load<f32>(context, SCALARS + 12) == 1 ? ties${n}_tally_${name}(context) : ties${n}<${type}, ${type}>(context, false);
+}`,
   )
   .join("\n")}
 `;
 }
 
 export const source = `// Written by unrolled.mjs at build time.
-import { ADD, addCounter, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, SUBTRACT } from "../context.as";
-import { first, load8, overflow, second, store8 } from "../lanes.as";
+import { ADD, addCounter, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, SCRATCH, SUBTRACT } from "../context.as";
+import { first, load8, magnitudeBits, overflow, secondBy, store8, upperBits } from "../lanes.as";
 ${MODELS.map(kernel).join("")}`;
