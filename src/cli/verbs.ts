@@ -77,6 +77,8 @@ export interface Verb {
   readonly details: string;
   readonly examples: readonly string[];
   readonly flags: readonly Flag[];
+  /** Whether its work is done by threads, which load their code while the verb finds out what to do. */
+  readonly threaded?: true;
   /** Loads the code; a verb that is not called costs nothing. */
   readonly load: () => Promise<Run>;
 }
@@ -117,6 +119,7 @@ export const verbs: readonly Verb[] = [
       flags.json,
       flags.quiet,
     ],
+    threaded: true,
     load: async () => (await import("./verbs/merge.js")).merge,
   },
   {
@@ -156,6 +159,7 @@ export const verbs: readonly Verb[] = [
       flags.json,
       flags.quiet,
     ],
+    threaded: true,
     load: async () => (await import("./verbs/materialize.js")).materialize,
   },
   {
@@ -193,6 +197,7 @@ export const verbs: readonly Verb[] = [
     details: "Reads all weights. Says whether a merge has much to resolve, before it is made.",
     examples: ["mergewright compare --base base mnist fashion --exclude 'classifier.*'"],
     flags: [{ ...flags.base, required: true }, flags.density, flags.exclude, flags.threads, flags.json],
+    threaded: true,
     load: async () => (await import("./verbs/compare.js")).compare,
   },
   {
@@ -284,6 +289,7 @@ export const verbs: readonly Verb[] = [
       "Reads every tensor and compares it with the checksums recorded by the merge. Exit code 1 where it differs.",
     examples: ["mergewright verify merged", "mergewright verify merged --inputs"],
     flags: [flags.inputs, flags.threads, flags.json],
+    threaded: true,
     load: async () => (await import("./verbs/verify.js")).verify,
   },
   {

@@ -75,7 +75,9 @@ export const NOTHING_GATHERED: Gathered = { known: {}, quotas: NO_QUOTAS, unprov
 
 /** Sample entries per model: as many as a block where that is everything, half a million of a whole model. */
 const MODEL_SAMPLE = 524_288;
-const TENSOR_SAMPLE = 65_536;
+/** Of a tensor about one entry in 64, within bounds: more costs as much as a survey of a narrower bracket saves. */
+const TENSOR_SAMPLES = [16_384, 32_768, 65_536] as const;
+const SAMPLED_SHARE = 64;
 /** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
 const CONFIDENT = 3;
 /** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
@@ -93,7 +95,7 @@ export class Gatherer {
   readonly #tensors: readonly WorkTensor[];
   readonly #group: Group;
   readonly #models: number;
-  readonly #sampleSize: number;
+  readonly #scope: "model" | "tensor";
   readonly #address: number;
   readonly #blocks: readonly Block[];
   #quotas: Quotas = NO_QUOTAS;
@@ -124,7 +126,7 @@ export class Gatherer {
     this.#tensors = tensors;
     this.#group = group;
     this.#models = models;
-    this.#sampleSize = scope === "model" ? MODEL_SAMPLE : TENSOR_SAMPLE;
+    this.#scope = scope;
     this.#address = address;
     this.#blocks = group.tensors.flatMap((tensor) => blocksOf(tensor, tensors[tensor]!.entries)).map(dress);
   }
@@ -331,7 +333,7 @@ export class Gatherer {
       const runs = evenRuns(
         this.#group.tensors,
         (tensor) => this.#tensors[tensor]!.entries,
-        this.#sampleSize,
+        this.#sampleSize(),
         SAMPLE_RUN,
       );
       for (const { tensor, start, count } of runs) take(tensor, start, count);
@@ -342,8 +344,14 @@ export class Gatherer {
     return filled.map((count, model) => ({ address: buffers[model]!, count }));
   }
 
+  #sampleSize(): number {
+    if (this.#scope === "model") return MODEL_SAMPLE;
+    const wanted = this.#total() / SAMPLED_SHARE;
+    return TENSOR_SAMPLES.find((size) => size >= wanted) ?? TENSOR_SAMPLES.at(-1)!;
+  }
+
   #sampleCapacity(): number {
-    return this.#sampleSize === MODEL_SAMPLE ? MODEL_SAMPLE : BLOCK_ENTRIES;
+    return this.#scope === "model" ? MODEL_SAMPLE : BLOCK_ENTRIES;
   }
 
   #binsOf(model: number): number {

@@ -41,7 +41,7 @@ export async function selectScores(
 ): Promise<readonly Bracket[]> {
   const keys = new Uint32Array(work.kernels.memory.buffer, address, count);
   if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, LARGEST_KEY));
-  return selectRanks(keys, ranks).map((key) => ({ high: key, guess: key, low: key - 1, shift: 0 }));
+  return selectRanks(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
 }
 
 function runKernel(work: Workbench, kernel: string, tile: PreparedTile, at: number, count: number): void {

@@ -2,7 +2,7 @@
 import { L1_LANES } from "../kernels/prune/definition.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
-import { bracketFromSample, bracketOf, exactRank, MAX_BINS, shareOf, standingOf } from "../statistics/threshold.js";
+import { bracketOf, exactRank, lookAround, MAX_BINS, shareOf } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import { MASK_BYTES } from "./blocks.js";
 import type { Block } from "./blocks.js";
@@ -49,8 +49,7 @@ export async function select(
     const bracket = bracketOf(found.bits - 1, found.bits, found.bits);
     return { found, bracket, standing: { confidence: Number.POSITIVE_INFINITY, share: shareOf(found, rank) } };
   }
-  const bracket = bracketFromSample(magnitudes, rank, entries);
-  return { found: null, bracket, standing: standingOf(magnitudes, bracket.guess, rank, entries) };
+  return { found: null, ...lookAround(magnitudes, rank, entries) };
 }
 
 export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {

@@ -81,14 +81,26 @@ export function bracketFromSample(
   entries: number,
   largest: number = LARGEST_BITS,
 ): Bracket {
-  if (sample.length === 0) return bracketAround(0, largest);
+  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries).bracket;
+}
+
+/** The bracket of a sample that is not empty, and how sure its guess is. */
+export function lookAround(
+  sample: Uint32Array,
+  rank: number,
+  entries: number,
+): { readonly bracket: Bracket; readonly standing: Standing } {
   const share = Math.min(1, rank / entries);
   const position = share * sample.length;
   const spread = SIGMAS * Math.sqrt(sample.length * share * (1 - share)) + 2;
   const at = (place: number) => Math.max(1, Math.min(sample.length, Math.round(place)));
-  const [high, guess, low] = selectRanks(sample, [at(position - spread), at(position), at(position + spread)]);
-  // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
-  return bracketOf(Math.min(low!, guess! - 1), guess!, high!);
+  const places = [at(position - spread), at(position), at(position + spread)];
+  const [high, guess, low] = selectRanks(sample, places) as [Selected, Selected, Selected];
+  return {
+    // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
+    bracket: bracketOf(Math.min(low.bits, guess.bits - 1), guess.bits, high.bits),
+    standing: standingOf(guess, sample.length, rank, entries),
+  };
 }
 
 /** What a sample says of the entries equal to a guess. */
@@ -102,18 +114,18 @@ export interface Standing {
   readonly share: number;
 }
 
-export function standingOf(sample: Uint32Array, guess: number, rank: number, entries: number): Standing {
-  let above = 0;
-  let equal = 0;
-  for (let i = 0; i < sample.length; i++) {
-    if (sample[i]! > guess) above++;
-    else if (sample[i] === guess) equal++;
-  }
+/** @param counts of the sample's `size` entries: those above the guess, and those at or above it. */
+export function standingOf(
+  { above, atLeast }: Pick<Selected, "above" | "atLeast">,
+  size: number,
+  rank: number,
+  entries: number,
+): Standing {
   const part = Math.min(1, rank / entries);
-  const position = part * sample.length;
+  const position = part * size;
   return {
-    confidence: Math.min(position - above, above + equal - position) / Math.sqrt(sample.length * part * (1 - part) + 1),
-    share: equal === 0 ? 1 : Math.min(1, Math.max(0, (position - above) / equal)),
+    confidence: Math.min(position - above, atLeast - position) / Math.sqrt(size * part * (1 - part) + 1),
+    share: atLeast === above ? 1 : Math.min(1, Math.max(0, (position - above) / (atLeast - above))),
   };
 }
 
@@ -159,36 +171,59 @@ function onlyValue(start: number, seen: number): number | null {
   return isOne ? start + (31 - Math.clz32(seen)) : null;
 }
 
+/** An entry of a sample by its rank, and how many are above it and at or above it. */
+export interface Selected {
+  readonly bits: number;
+  readonly above: number;
+  readonly atLeast: number;
+}
+
+/** Bits of a pattern that are told apart at a time, from the upper ones; tables of the first level fit into cache. */
+const DIGITS = [
+  { shift: 19, bins: 8192 },
+  { shift: 8, bins: 2048 },
+  { shift: 0, bins: 256 },
+] as const;
+
 /**
- * The bit patterns of several ranks of a sample.
+ * Several ranks of a sample.
  * @param ranks 1 = the largest.
  */
-export function selectRanks(sample: Uint32Array, ranks: readonly number[]): number[] {
-  const counts = new Uint32Array(131_072);
-  for (let i = 0; i < sample.length; i++) counts[sample[i]! >>> 15]!++;
+export function selectRanks(sample: Uint32Array, ranks: readonly number[]): Selected[] {
+  const first = digitCounts(sample, 0);
   return ranks.map((rank) => {
-    let bin = counts.length - 1;
-    let larger = 0;
-    while (larger + counts[bin]! < rank) larger += counts[bin--]!;
-    // A plain loop: several times as fast as filter, and this is most of what a sample costs.
-    const inside = new Uint32Array(counts[bin]!);
-    let filled = 0;
-    for (let i = 0; i < sample.length; i++) if (sample[i]! >>> 15 === bin) inside[filled++] = sample[i]!;
-    inside.sort();
-    return inside[inside.length - (rank - larger)]!;
+    let values = sample;
+    let counts = first;
+    let above = 0;
+    let bits = 0;
+    for (let level = 0; ; level++) {
+      const { shift, bins } = DIGITS[level]!;
+      let bin = bins - 1;
+      while (above + counts[bin]! < rank) above += counts[bin--]!;
+      bits += bin * 2 ** shift;
+      if (shift === 0) return { bits, above, atLeast: above + counts[bin]! };
+      // A plain loop: several times as fast as filter.
+      const inside = new Uint32Array(counts[bin]!);
+      const digit = bits >>> shift;
+      let filled = 0;
+      for (let i = 0; i < values.length; i++) if (values[i]! >>> shift === digit) inside[filled++] = values[i]!;
+      values = inside;
+      counts = digitCounts(values, level + 1);
+    }
   });
+}
+
+function digitCounts(values: Uint32Array, level: number): Uint32Array {
+  const { shift, bins } = DIGITS[level]!;
+  const counts = new Uint32Array(bins);
+  const mask = bins - 1;
+  for (let i = 0; i < values.length; i++) counts[(values[i]! >>> shift) & mask]!++;
+  return counts;
 }
 
 /** The exact answer where the sample is everything. */
 export function exactRank(magnitudes: Uint32Array, rank: number): Found {
-  const [bits] = selectRanks(magnitudes, [rank]);
-  let above = 0;
-  let equal = 0;
-  for (let i = 0; i < magnitudes.length; i++) {
-    if (magnitudes[i]! > bits!) above++;
-    else if (magnitudes[i] === bits) equal++;
-  }
-  return { bits: bits!, above, atLeast: above + equal, guessed: true };
+  return { ...selectRanks(magnitudes, [rank])[0]!, guessed: true };
 }
 
 export function isFound(result: Found | Bracket): result is Found {

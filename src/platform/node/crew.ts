@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { fromPlainError, MergewrightError } from "../../errors.js";
 import { inOrder, soloCrew } from "../../execute/crew.js";
 import type { BlockPart, Crew, Stage } from "../../execute/crew.js";
@@ -10,6 +10,7 @@ import { canShareMemory, compileKernels, createMemory, loadKernels, PAGE_BYTES }
 import { openBench } from "./bench.js";
 import { CLAIM_INTS, CLAIM_SLOTS } from "./messages.js";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.js";
+import { takeThread } from "./threads.js";
 
 /** The first page is left to the kernels' own data. */
 const RESERVED = PAGE_BYTES;
@@ -76,11 +77,15 @@ class WorkerCrew implements Crew {
     const module = compileKernels(true);
     this.#workers = Array.from({ length: threads }, (_, thread) => {
       const region = regionOf(thread);
-      const workerData: WorkerStart = { setup, memory, module, region, thread, claims: this.#claims, modules };
-      const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData, execArgv: [] });
+      const worker = takeThread();
       worker.on("message", (message: FromWorker) => this.#receive(message));
       // Listened to for the worker's whole life: an unheard error would end the process without a message.
       worker.on("error", (error) => this.#break(error));
+      const start: ToWorker = {
+        type: "start",
+        start: { setup, memory, module, region, thread, claims: this.#claims, modules },
+      };
+      worker.postMessage(start);
       return worker;
     });
   }

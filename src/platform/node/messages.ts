@@ -3,7 +3,7 @@ import type { BlockPart } from "../../execute/crew.js";
 import type { JobName, Jobs } from "../../execute/jobs.js";
 import type { WorkSetup } from "../../execute/setup.js";
 
-/** What a worker thread is started with. */
+/** What a worker thread must know before its first stage. */
 export interface WorkerStart {
   readonly setup: WorkSetup;
   readonly memory: WebAssembly.Memory;
@@ -30,7 +30,10 @@ export interface StageMessage {
   readonly args: Jobs[JobName]["args"];
 }
 
-export type ToWorker = StageMessage | { readonly type: "close" };
+export type ToWorker =
+  | { readonly type: "start"; readonly start: WorkerStart }
+  | StageMessage
+  | { readonly type: "close" };
 
 export type FromWorker =
   | { readonly type: "parts"; readonly id: number; readonly parts: readonly BlockPart<JobName>[] }

@@ -1,5 +1,4 @@
 import { createReadStream, existsSync, realpathSync } from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import type { VerifyPlatform } from "../../analyse/platform.js";
 import { MANIFEST_FILE } from "../../artifacts/manifest.js";
@@ -14,7 +13,10 @@ import type { Checkpoint } from "../../models/model.js";
 import type { OpenInputs } from "../../plan/types.js";
 import { createCrew } from "./crew.js";
 import { openFolder } from "./files.js";
+import { defaultThreads } from "./threads.js";
 import { openWorkspace } from "./workspace.js";
+
+export { defaultThreads };
 
 /** Files, threads and folders of Node. */
 export const nodePlatform: Platform & VerifyPlatform = {
@@ -31,11 +33,6 @@ export const nodePlatform: Platform & VerifyPlatform = {
 /** The same with methods of one's own. */
 export function platformWith(own: readonly Method[]): typeof nodePlatform {
   return { ...nodePlatform, createCrew: (setup, threads, bytes) => createCrew(setup, threads, bytes, own) };
-}
-
-/** One thread per processor. */
-export function defaultThreads(): number {
-  return os.availableParallelism();
 }
 
 /**

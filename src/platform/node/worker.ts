@@ -1,11 +1,12 @@
 /** One worker thread: takes blocks of the stage at hand until none is left, then waits for the next stage. */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { toPlainError } from "../../errors.js";
 import { workOn } from "../../execute/crew.js";
 import type { BlockPart, Claims } from "../../execute/crew.js";
 import type { JobName } from "../../execute/jobs.js";
 import { loadKernels } from "../../kernels/load.js";
 import { openBench } from "./bench.js";
+import type { OpenBench } from "./bench.js";
 import { CLAIM_INTS } from "./messages.js";
 import type { FromWorker, StageMessage, ToWorker, WorkerStart } from "./messages.js";
 import { loadMethods } from "./own_methods.js";
@@ -14,11 +15,18 @@ import { loadMethods } from "./own_methods.js";
 const SEND_EVERY = 100;
 
 const port = parentPort!;
-const { setup, memory, module, region, thread, claims, modules } = workerData as WorkerStart;
-const bench = openBench(setup, loadKernels(memory, module), region, await loadMethods(modules));
+
+/** What this thread works with. */
+interface Place extends Pick<WorkerStart, "thread" | "claims"> {
+  readonly bench: OpenBench;
+}
+
+async function open({ setup, memory, module, region, modules, thread, claims }: WorkerStart): Promise<Place> {
+  return { bench: openBench(setup, loadKernels(memory, module), region, await loadMethods(modules)), thread, claims };
+}
 
 /** Even threads take blocks from the front, odd ones from the back: one output file takes writes from one thread. */
-function claimsOf(slot: number, blocks: number): Claims {
+function claimsOf({ thread, claims }: Place, slot: number, blocks: number): Claims {
   const at = slot * CLAIM_INTS;
   const fromFront = thread % 2 === 0;
   return {
@@ -29,13 +37,14 @@ function claimsOf(slot: number, blocks: number): Claims {
   };
 }
 
-async function runStage(stage: StageMessage): Promise<void> {
+async function runStage(place: Place, stage: StageMessage): Promise<void> {
+  const { bench, thread, claims } = place;
   const { id, slot, blocks } = stage;
   let parts: BlockPart<JobName>[] = [];
   let sent = performance.now();
   const send = (message: FromWorker) => port.postMessage(message);
   try {
-    await workOn(bench, stage, claimsOf(slot, blocks.length), thread, (part) => {
+    await workOn(bench, stage, claimsOf(place, slot, blocks.length), thread, (part) => {
       parts.push(part);
       if (performance.now() - sent < SEND_EVERY) return;
       send({ type: "parts", id, parts });
@@ -52,11 +61,15 @@ async function runStage(stage: StageMessage): Promise<void> {
   }
 }
 
+let place: Place;
 let queue: Promise<void> = Promise.resolve();
 port.on("message", (message: ToWorker) => {
   queue = queue.then(async () => {
-    if (message.type === "stage") return runStage(message);
-    await bench.close();
-    port.close();
+    if (message.type === "start") place = await open(message.start);
+    else if (message.type === "stage") await runStage(place, message);
+    else {
+      await place.bench.close();
+      port.close();
+    }
   });
 });
