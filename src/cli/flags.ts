@@ -1,4 +1,6 @@
 import { MergewrightError } from "../errors.js";
+import { RESTS } from "../lora/rests.js";
+import { SPACES } from "../recipe/spaces.js";
 
 /** A flag, declared once: the parser, the help and the messages are made from it. */
 export interface Flag {
@@ -180,6 +182,66 @@ export const density: Flag = {
   read: (text) => share(text, "--density"),
 };
 
+export const adapterDialect: Flag = {
+  spelling: "--dialect <name>",
+  text: "the method's dialect; peft: as PEFT's add_weighted_adapter computes it, cross terms and all",
+  group: "Recipe",
+};
+
+export const weights: Flag = {
+  spelling: "--weights <numbers>",
+  text: "what each adapter's update is multiplied by, in order: 0.5,0.8; a negative one takes its task away",
+  group: "Recipe",
+  read: (text) => numbers(text, "--weights"),
+};
+
+export const rank: Flag = {
+  spelling: "--rank <number>",
+  text: "largest rank of a module",
+  group: "Output",
+  read: (text) => wholeNumber(text, { flag: "--rank", min: 1, max: 1_000_000 }),
+};
+
+export const energy: Flag = {
+  spelling: "--energy <share>",
+  text: "smallest rank that holds this share of a module's squared norm: 0.95",
+  group: "Output",
+  read: (text) => energyShare(text),
+};
+
+export const auto: Flag = {
+  spelling: "--auto",
+  text: "choose each module's rank where its spectrum falls to noise; at most --rank (128)",
+  group: "Output",
+};
+
+export const space: Flag = {
+  spelling: "--space <name>",
+  text: "where a method sees the updates: core (their common subspace, the default), full (as matrices), knots (aligned)",
+  group: "Recipe",
+  read: (text) => oneWord(text, SPACES, "--space"),
+};
+
+export const anyBase: Flag = {
+  spelling: "--any-base",
+  text: "merge adapters although they name different bases",
+  group: "Run",
+};
+
+export const rest: Flag = {
+  spelling: "--rest <how>",
+  text: "what changed and is no linear or convolution weight: save keeps it whole, skip leaves it out and tells",
+  group: "Output",
+  read: (text) => oneWord(text, RESTS, "--rest"),
+};
+
+export const include: Flag = {
+  spelling: "--include <pattern>",
+  text: "only tensors with matching names: *.self_attn.*",
+  group: "Recipe",
+  repeatable: true,
+};
+
 export const headers: Flag = {
   spelling: "--headers",
   text: "look at headers, configs and tokenizers only; no weights are read",
@@ -348,6 +410,25 @@ function wholeNumber(text: string, { flag, min, max }: { flag: string; min: numb
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= min && value <= max) return value;
   throw outside(flag, text, `a whole number from ${min} to ${max}`);
+}
+
+function oneWord<W extends string>(text: string, words: readonly W[], flag: string): W {
+  const word = words.find((candidate) => candidate === text);
+  if (word === undefined) throw outside(flag, text, words.join(", "));
+  return word;
+}
+
+function numbers(text: string, flag: string): number[] {
+  const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (values.some((value) => !Number.isFinite(value)))
+    throw outside(flag, text, "numbers separated by commas: 0.5,0.8");
+  return values;
+}
+
+function energyShare(text: string): number {
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(value > 0 && value <= 1)) throw outside("--energy", text, "a number above 0, at most 1");
+  return value;
 }
 
 function share(text: string, flag: string): number {

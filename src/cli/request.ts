@@ -1,9 +1,13 @@
 import { readFileSync, statSync } from "node:fs";
 import { MergewrightError } from "../errors.js";
+import { cat, svd, withWeights } from "../lora/methods.js";
+import { PEFT, peftMethods } from "../lora/peft.js";
 import { methods as catalogue } from "../methods/catalogue.js";
 import type { Method } from "../methods/method.js";
 import { loadMethods } from "../platform/node/own_methods.js";
 import { systemError } from "../platform/node/files.js";
+import { readAdapterRecipe } from "../recipe/adapters.js";
+import type { AdapterRecipe } from "../recipe/adapters.js";
 import { overrideRecipe, recipeFromOptions } from "../recipe/options.js";
 import type { RecipeOptions } from "../recipe/options.js";
 import type { Recipe } from "../recipe/recipe.js";
@@ -20,6 +24,33 @@ export interface Request {
 export async function readRequest(given: Given): Promise<Request> {
   const own = await loadMethods(given.flags.use ?? []);
   return { recipe: recipeOf(given, [...catalogue, ...own]), own };
+}
+
+/** The recipe over adapters that positionals and flags describe together. */
+export async function readAdapterRequest({
+  positionals,
+  flags,
+}: Given): Promise<{ asked: AdapterRecipe; own: readonly Method[] }> {
+  const own = await loadMethods(flags.use ?? []);
+  const [first, ...others] = positionals;
+  if (first === undefined && flags.model === undefined) throw nothingGiven("mergewright adapter merge", "ADAPTER ...");
+  const file = first !== undefined && isRecipeFile(first) ? first : null;
+  const asked = readAdapterRecipe(
+    file === null ? null : readFileGiven(file, "recipe"),
+    optionsOf(flags, file === null ? positionals : others),
+    {
+      ...(flags.space !== undefined && { space: flags.space }),
+      ...(flags.rank !== undefined && { rank: flags.rank }),
+      ...(flags.energy !== undefined && { energy: flags.energy }),
+    },
+    {
+      ...(file !== null && { file }),
+      methods: (dialect) => (dialect === PEFT ? peftMethods : [cat, svd, ...catalogue, ...own]),
+      methodDefault: cat.name,
+    },
+  );
+  if (flags.weights === undefined) return { asked, own };
+  return { asked: { ...asked, recipe: withWeights(asked.recipe, flags.weights) }, own };
 }
 
 function recipeOf({ positionals, flags }: Given, methods: readonly Method[]): Recipe {
@@ -94,12 +125,12 @@ export function readFileGiven(path: string, noun: string): string {
   }
 }
 
-function nothingGiven(): MergewrightError {
+function nothingGiven(verb = "mergewright merge", inputs = "--method NAME --base BASE MODEL ..."): MergewrightError {
   return new MergewrightError("neither a recipe nor models are given", {
     kind: "request",
     code: "usage",
     where: { key: "command line" },
-    expected: "RECIPE.yaml, or --method NAME --base BASE MODEL ...",
-    advice: "mergewright merge --help shows examples",
+    expected: `RECIPE.yaml, or ${inputs}`,
+    advice: `${verb} --help shows examples`,
   });
 }

@@ -1,5 +1,7 @@
 import * as flags from "./flags.js";
 import type { Flag } from "./flags.js";
+import type { Rest } from "../lora/extract.js";
+import type { Space } from "../recipe/adapters.js";
 import type { Terminal } from "./terminal.js";
 
 /** The values of all flags, by the parser's names; those of one verb are set where they were given. */
@@ -44,6 +46,14 @@ export interface FlagValues {
   readonly all?: boolean;
   readonly to?: string;
   readonly prefix?: string;
+  readonly weights?: readonly number[];
+  readonly space?: Space;
+  readonly rank?: number;
+  readonly energy?: number;
+  readonly auto?: boolean;
+  readonly rest?: Rest;
+  readonly include?: readonly string[];
+  readonly anyBase?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -280,6 +290,81 @@ export const verbs: readonly Verb[] = [
     ],
     flags: [{ ...flags.to, required: true }, flags.adapterBase, flags.prefix, flags.out, flags.force, flags.json],
     load: async () => (await import("./verbs/adapter_convert.js")).convert,
+  },
+  {
+    name: "adapter merge",
+    argument: {
+      spelling: "[inputs...]",
+      text: "adapters: folders of PEFT's, addresses; or a recipe (.yaml or .yml) over adapters",
+    },
+    summary: "merge adapters into one adapter",
+    details:
+      "cat (the default) is the exact weighted sum, svd the best of a rank or energy, and any merge method can be named: " +
+      "it then sees the updates in their common subspace, without loss. How much was cut away is told for every module. " +
+      "--base is needed only where an update depends on it: DoRA, replaced tensors, paths joined with underscores.",
+    examples: [
+      "mergewright adapter merge french german --weights 0.5,0.8 -o both",
+      "mergewright adapter merge french german --method svd --rank 8 -o both",
+      "mergewright adapter merge french german python --method ties -p density=0.3 --rank 16 -o three",
+      "mergewright adapter merge recipe.yaml -o merged",
+    ],
+    flags: [
+      { ...flags.method, text: "cat, svd, or a merge method, alone or with its dialect: ties, ties/mergekit" },
+      flags.adapterDialect,
+      flags.weights,
+      flags.rank,
+      flags.energy,
+      flags.space,
+      { ...flags.base, text: "the model that the adapters were trained on, where it is needed" },
+      flags.model,
+      flags.parameter,
+      flags.prune,
+      flags.rescale,
+      flags.dare,
+      flags.lines,
+      { ...flags.exclude, text: "leave modules with matching names out: *.mlp.*" },
+      flags.seed,
+      flags.allowDuplicates,
+      flags.anyBase,
+      flags.use,
+      { ...flags.dtype, text: "format of the factors: float32 (the default), bfloat16, float16" },
+      flags.out,
+      flags.force,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/adapter_merge.js")).mergeAdapters,
+  },
+  {
+    name: "adapter extract",
+    argument: { spelling: "<model>", text: "a fine-tuned model: a folder, a .safetensors file or an address" },
+    summary: "write what a fine-tune changed as a LoRA",
+    details:
+      "Every changed matrix is cut to a rank: a fixed one (--rank), what holds a share of its squared norm (--energy), or " +
+      "where its spectrum falls to noise (--auto, Gavish and Donoho). The error is told for every module. Embeddings, norms and " +
+      "biases that changed are saved whole, or left out and told (--rest).",
+    examples: [
+      "mergewright adapter extract french --base base --rank 16 -o french-lora",
+      "mergewright adapter extract french --base base --energy 0.95 --rank 64 -o french-lora",
+      "mergewright adapter extract french --base base --auto --include '*.self_attn.*' -o french-lora",
+    ],
+    flags: [
+      { ...flags.base, required: true },
+      flags.rank,
+      flags.energy,
+      flags.auto,
+      flags.rest,
+      flags.include,
+      { ...flags.exclude, text: "leave tensors with matching names out: *.mlp.*" },
+      { ...flags.dtype, text: "format of the factors: float32 (the default), bfloat16, float16" },
+      flags.out,
+      flags.force,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/adapter_extract.js")).extractAdapter,
   },
   {
     name: "verify",

@@ -113,7 +113,7 @@ function overrideMergekit(root: Dictionary, text: string, options: RecipeOptions
   };
 }
 
-function applyOptions(file: Dictionary, options: RecipeOptions): Dictionary {
+export function applyOptions(file: Dictionary, options: RecipeOptions): Dictionary {
   let root = applyPlain(file, options);
   for (const assignment of assignments(options)) root = assign(root, assignment);
   return options.rescale === undefined ? root : putRescale(root, options.rescale);

@@ -13,7 +13,7 @@ import { memorySource } from "../../sources/memory.js";
 export function memoryCrew(
   setup: WorkSetup,
   statisticsBytes: number,
-  space: MemoryWorkspace,
+  space: Pick<MemoryWorkspace, "sink" | "bytes">,
   how: ThreadPlatform,
 ): Crew {
   const bytes = workbenchBytes(setup);

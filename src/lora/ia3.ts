@@ -1,0 +1,74 @@
+/**
+ * (IA)3 vectors merged as the TIES paper does it: the state without an adapter is a vector of ones, so a task vector is
+ * l − 1, and any method merges them entry by entry.
+ */
+import { readEntries } from "../adapters/adapter.js";
+import { defect } from "../adapters/defect.js";
+import { peftKey } from "../adapters/draft.js";
+import type { Given } from "./given.js";
+import { pathOf } from "./gather.js";
+import { isSum } from "./methods.js";
+import { constantTensor, heldTensor } from "./merging.js";
+import type { MadeTensor } from "./merging.js";
+import { setsOf, withoutExclude } from "./sets.js";
+
+/** A vector of the result. */
+export interface NewVector {
+  readonly path: string;
+  readonly key: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+  readonly feedForward: boolean;
+}
+
+export async function combineIa3(given: Given): Promise<NewVector[]> {
+  const { adapters, asked, names, platform } = given;
+  if (isSum(asked.recipe.method)) {
+    throw defect("recipe/unsupported", `${asked.recipe.method.name} is a method of LoRA: (IA)3 has no factors`, {
+      where: { key: "method" },
+      expected: "a method of the catalogue, e.g. task_arithmetic with lambda 1 for the sum of the changes from one",
+      advice: "mergewright methods lists them",
+    });
+  }
+  const shapes = new Map<string, { shape: readonly number[]; feedForward: boolean }>();
+  for (const adapter of adapters) {
+    for (const { path, scale, feedForward } of adapter.ia3.values()) {
+      const name = pathOf(adapter, path, names);
+      const known = shapes.get(name);
+      if (known === undefined) shapes.set(name, { shape: scale.shape, feedForward });
+      else if (String(known.shape) !== String(scale.shape) || known.feedForward !== feedForward) {
+        throw defect("adapter/base", "two adapters are of different networks", {
+          where: { file: adapter.label, tensor: scale.key, key: path },
+          expected: `[${known.shape.join(", ")}]${known.feedForward ? ", feed-forward" : ""}`,
+          found: `[${scale.shape.join(", ")}]${feedForward ? ", feed-forward" : ""}`,
+          advice: "merge adapters that were trained on the same base",
+        });
+      }
+    }
+  }
+  const paths = [...shapes.keys()].sort();
+  const held = await Promise.all(
+    adapters.map(async (adapter) => {
+      const own = new Map<string, Float32Array>();
+      for (const { path, scale } of adapter.ia3.values()) {
+        own.set(pathOf(adapter, path, names), await readEntries(adapter, scale, path));
+      }
+      return own;
+    }),
+  );
+  const ones = (path: string): MadeTensor => constantTensor(path, shapes.get(path)!.shape, 1);
+  const sets = setsOf(
+    asked,
+    (model) =>
+      paths.map((path) => {
+        const data = held[model]!.get(path);
+        return data === undefined ? ones(path) : heldTensor(path, shapes.get(path)!.shape, data);
+      }),
+    paths.map(ones),
+  );
+  const vectors: NewVector[] = [];
+  await platform.mergeSets(withoutExclude(asked.recipe), sets, (path, data) => {
+    vectors.push({ path, key: peftKey(path, "ia3_l"), data, ...shapes.get(path)! });
+  });
+  return vectors;
+}

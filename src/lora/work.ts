@@ -1,0 +1,106 @@
+/**
+ * What is done to one module at a time, as plain data, so that any thread can do it: read the factors, compute, hand
+ * back factors. Memory is that of one module's matrices.
+ */
+import type { Algebra, Matrix } from "../algebra/algebra.js";
+import type { ByteSource } from "../sources/source.js";
+import type { LoraModule } from "../adapters/adapter.js";
+import { readFactors } from "../adapters/adapter.js";
+import { coreSpace } from "./core_space.js";
+import { concatenate, toF64 } from "./low_rank.js";
+import type { Term } from "./low_rank.js";
+import { fromCore, frobenius, recompress, truncate } from "./recompress.js";
+import type { Cutoff, Recompressed } from "./recompress.js";
+
+/** A module of one adapter, and what its update is multiplied by. */
+export interface Part {
+  /** Index into `ModuleWork.sources`. */
+  readonly source: number;
+  readonly module: LoraModule;
+  readonly scale: number;
+}
+
+/** An open source, or what another thread opens one by. */
+export interface AdapterSource<S> {
+  /** The adapter's, for messages. */
+  readonly label: string;
+  readonly source: S;
+}
+
+export type Action =
+  /** The sum, exactly where `cutoff` is `null`. */
+  | { readonly do: "sum"; readonly cutoff: Cutoff | null }
+  /** Coordinates in the common subspace. */
+  | { readonly do: "cores" }
+  /** From merged coordinates back. @param cores one per expert. */
+  | { readonly do: "expand"; readonly cores: readonly Float32Array[]; readonly cutoff: Cutoff };
+
+export interface ModuleWork<S> {
+  readonly sources: readonly AdapterSource<S>[];
+  /** Those of the adapters that have the module, in recipe order. */
+  readonly parts: readonly Part[];
+  readonly action: Action;
+}
+
+/** Coordinates of one expert's updates, [rows, columns], in the order of the parts. */
+export interface Cores {
+  readonly rows: number;
+  readonly columns: number;
+  readonly parts: readonly Float32Array[];
+}
+
+/** One entry per expert (one, where there are none). */
+export type ModuleResult =
+  | { readonly kind: "updates"; readonly updates: readonly Recompressed[] }
+  | { readonly kind: "cores"; readonly cores: readonly Cores[] };
+
+export async function workOnModule(algebra: Algebra, work: ModuleWork<ByteSource>): Promise<ModuleResult> {
+  const experts = await readTerms(work);
+  const { action } = work;
+  if (action.do === "cores") return { kind: "cores", cores: experts.map((terms) => coresOf(algebra, terms)) };
+  const updates = experts.map((terms, expert) => {
+    if (action.do === "expand") return expand(algebra, terms, action.cores[expert]!, action.cutoff);
+    return action.cutoff === null ? exactly(algebra, terms) : recompress(algebra, terms, action.cutoff);
+  });
+  return { kind: "updates", updates };
+}
+
+/** Terms per expert. */
+export async function readTerms({ sources, parts }: ModuleWork<ByteSource>): Promise<Term[][]> {
+  const experts: Term[][] = [];
+  for (const { source, module, scale } of parts) {
+    const all = await readFactors(sources[source]!, module);
+    for (const [expert, { a, b, out, rank, in: width }] of all.entries()) {
+      (experts[expert] ??= []).push({
+        a: { rows: rank, columns: width, data: a },
+        b: { rows: out, columns: rank, data: b },
+        scale,
+      });
+    }
+  }
+  return experts;
+}
+
+function exactly(algebra: Algebra, terms: readonly Term[]): Recompressed {
+  const { norm } = recompress(algebra, terms, { rank: 1 });
+  return { ...concatenate(terms), error: 0, norm };
+}
+
+function coresOf(algebra: Algebra, terms: readonly Term[]): Cores {
+  const { cores } = coreSpace(algebra, terms);
+  const { rows, columns } = cores[0]!;
+  return { rows, columns, parts: cores.map(({ data }) => Float32Array.from(data)) };
+}
+
+function expand(algebra: Algebra, terms: readonly Term[], merged: Float32Array, cutoff: Cutoff): Recompressed {
+  const { left, right, cores } = coreSpace(algebra, terms);
+  const { rows, columns } = cores[0]!;
+  return fromCore(algebra, left, toF64({ rows, columns, data: merged }), right, cutoff);
+}
+
+/** A dense update, [out, in], in factors. */
+export function refactor(algebra: Algebra, update: Matrix, cutoff: Cutoff): Recompressed {
+  if (frobenius(update.data) > 0) return truncate(algebra, update, cutoff);
+  const a = { rows: 1, columns: update.columns, data: new Float32Array(update.columns) };
+  return { a, b: { rows: update.rows, columns: 1, data: new Float32Array(update.rows) }, error: 0, norm: 0 };
+}

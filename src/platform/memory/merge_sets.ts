@@ -1,0 +1,168 @@
+/**
+ * Merges of tensors that are computed where they are read, in the calling thread. The merge stands as the input of a copy,
+ * so that its statistics are settled first and every entry is then made exactly once and in order: a tensor of the
+ * result is whole when its last byte comes, and can go.
+ */
+import type { MergeSets, TensorSet } from "../../lora/merging.js";
+import type { Workspace } from "../../execute/workspace.js";
+import { layoutHeader } from "../../formats/safetensors/index.js";
+import type { FileLayout } from "../../formats/safetensors/index.js";
+import { mergeModels } from "../../merge.js";
+import { findMethod } from "../../methods/catalogue.js";
+import type { Method } from "../../methods/method.js";
+import { passthrough } from "../../methods/passthrough.js";
+import type { Checkpoint } from "../../models/model.js";
+import { xxh64 } from "../../numbers/checksum.js";
+import type { Recipe } from "../../recipe/recipe.js";
+import type { ByteSource } from "../../sources/source.js";
+import { memoryCrew } from "./workspace.js";
+
+const MERGED = "merged";
+const FILE = "model.safetensors";
+/** One file, whatever its size: it is never written. */
+const ENDLESS = Number.MAX_SAFE_INTEGER;
+
+/** @param own methods beside those of the catalogue. */
+export function mergingSets(own: readonly Method[] = []): MergeSets {
+  return async (recipe, sets, take) => {
+    const methods = new Map([...own, recipe.method].map((method) => [method.name, method]));
+    const opened = new Map([...sets].map(([label, set]) => [label, openSet(label, set)]));
+    const taking = new Taking(take);
+    const { plan, result } = await mergeModels(
+      copyOf(recipe),
+      {
+        openModel: (label) => Promise.resolve(opened.get(label)!.checkpoint),
+        createCrew: async (setup, _threads, statisticsBytes) =>
+          memoryCrew(setup, statisticsBytes, taking, {
+            openStored: ({ label }) => opened.get(label)!.source,
+            findMethod: (name) => methods.get(name) ?? findMethod(name)!,
+          }),
+        openWorkspace: () => taking.workspace,
+        hashFile: () => Promise.reject(new RangeError("computed tensors are not hashed")),
+      },
+      { out: MERGED, threads: 1 },
+    );
+    return { warnings: plan.merges.flatMap(({ plan: { warnings } }) => warnings), counters: result.counters };
+  };
+}
+
+/** One input, its tensors as they are: the merge. */
+function copyOf(recipe: Recipe): Recipe {
+  return {
+    ...recipe,
+    method: passthrough,
+    dialect: "mergekit",
+    base: null,
+    models: [{ model: MERGED, name: MERGED, parameters: {}, prune: {} }],
+    layout: null,
+    parameters: { scale: { value: 1, patterns: [] } },
+    prune: null,
+    lines: null,
+    exclude: [],
+    output: { dtype: "F32", shardSize: ENDLESS },
+    merges: { [MERGED]: recipe },
+    notes: [],
+    positions: {},
+  };
+}
+
+/** A set as a checkpoint of one file whose bytes are made where they are read. */
+function openSet(label: string, set: TensorSet): { checkpoint: Checkpoint; source: ByteSource } {
+  const layout = layoutHeader(set.map(({ name, shape }) => ({ name, dtype: "F32", shape })));
+  const source: ByteSource = {
+    label,
+    stamp: { size: layout.fileSize, version: "" },
+    address: null,
+    read: (offset, into) => readSet(set, layout, offset, into),
+    close() {},
+  };
+  const hash = xxh64(layout.header);
+  const { tensors, fileSize } = layout;
+  const header = { tensors, metadata: {}, dataStart: layout.header.length, fileSize, hash };
+  const checkpoint: Checkpoint = {
+    label,
+    name: label,
+    location: "",
+    shards: [{ name: FILE, source, header }],
+    tensors: new Map(tensors.map((tensor) => [tensor.name, { ...tensor, shard: 0 }])),
+    config: null,
+    configText: null,
+    sideFiles: [],
+    notes: [],
+    close: () => Promise.resolve(),
+  };
+  return { checkpoint, source };
+}
+
+/** What is asked for lies in one tensor. */
+async function readSet(set: TensorSet, { tensors }: FileLayout, offset: number, into: Uint8Array): Promise<void> {
+  let low = 0;
+  let high = tensors.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (tensors[middle]!.offset <= offset) low = middle;
+    else high = middle - 1;
+  }
+  const entries = new Float32Array(into.length / 4);
+  await set[low]!.read((offset - tensors[low]!.offset) / 4, entries);
+  into.set(new Uint8Array(entries.buffer));
+}
+
+/** Files that are not kept: a tensor is handed on when all its bytes have come. */
+class Taking {
+  readonly workspace: Workspace = {
+    label: MERGED,
+    path: (name) => name,
+    journal: [],
+    reset() {},
+    allocate: (name, size, header) => this.#open(name, size, header),
+    writeWhole() {},
+    record() {},
+    commit() {},
+    release() {},
+  };
+  readonly #take: Parameters<MergeSets>[2];
+  #places: readonly { readonly name: string; readonly offset: number; readonly length: number }[] = [];
+  #next = 0;
+  #bytes = new Uint8Array(0);
+  #filled = 0;
+
+  constructor(take: Parameters<MergeSets>[2]) {
+    this.#take = take;
+  }
+
+  #open(name: string, _size: number, header: Uint8Array): void {
+    if (name !== FILE) throw new RangeError(`${name}: one file was expected`);
+    this.#places = placesIn(header);
+  }
+
+  sink(label: string) {
+    return { label, write: (offset: number, bytes: Uint8Array) => this.#write(offset, bytes), close: () => {} };
+  }
+
+  bytes(): Uint8Array {
+    throw new RangeError("what was handed on is not read again");
+  }
+
+  async #write(offset: number, bytes: Uint8Array): Promise<void> {
+    const place = this.#places[this.#next]!;
+    if (this.#filled === 0) this.#bytes = new Uint8Array(place.length);
+    if (offset !== place.offset + this.#filled) throw new RangeError(`${place.name}: bytes out of order`);
+    this.#bytes.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+    if (this.#filled < place.length) return;
+    const whole = new Float32Array(this.#bytes.buffer);
+    this.#next++;
+    this.#filled = 0;
+    await this.#take(place.name, whole);
+  }
+}
+
+/** Of a header that this program laid out. */
+function placesIn(header: Uint8Array): { name: string; offset: number; length: number }[] {
+  const text = new TextDecoder().decode(header.subarray(8));
+  const entries = JSON.parse(text) as Record<string, { readonly data_offsets?: readonly [number, number] }>;
+  return Object.entries(entries).flatMap(([name, { data_offsets: place }]) =>
+    place === undefined ? [] : [{ name, offset: header.length + place[0], length: place[1] - place[0] }],
+  );
+}
