@@ -8,7 +8,7 @@ const entries = readdirSync(folder)
   .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))
   .flatMap((name) => {
     const text = readFileSync(path.join(folder, name), "utf8");
-    const match = /^export const (\w+): (?:Tile|Mixture)Method = /m.exec(text);
+    const match = /^export const (\w+): (?:Tile|Mixture|Matrix)Method = /m.exec(text);
     return match === null ? [] : [{ identifier: match[1], file: name.replace(/\.ts$/, ".js") }];
   })
   .sort((a, b) => a.file.localeCompare(b.file));

@@ -30,6 +30,10 @@ function recipeOf(row) {
     const { clip_quantile: clip } = rows[row].hyper;
     return { method: "pcb", parameters: { variant: pcb[1], ratio: number("r"), clip, lambda: number("lambda") } };
   }
+  if (row.startsWith("iso-c ")) return { method: "iso_c", parameters: { lambda: number("scale") } };
+  if (row === "tsv-m alpha=1.0") return { method: "tsv_m" };
+  if (row === "wudi closed form") return { method: "wudi/closed-form" };
+  if (row === "swudi-a") return { method: "swudi/adaptive" };
   if (/^lines .* on the task-vector sum$/.test(row)) {
     return { method: "task_arithmetic", parameters: { lambda: 1 }, lines: { alpha: number("a"), beta: number("b") } };
   }

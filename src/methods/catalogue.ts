@@ -14,6 +14,7 @@ import { della } from "./della.js";
 import { dppa } from "./dppa.js";
 import { emr } from "./emr.js";
 import { geometricMedian } from "./geometric_median.js";
+import { isoC } from "./iso_c.js";
 import { karcher } from "./karcher.js";
 import { linear } from "./linear.js";
 import { localizeAndStitch } from "./localize_and_stitch.js";
@@ -28,10 +29,13 @@ import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
 import { sce } from "./sce.js";
 import { slerp } from "./slerp.js";
+import { swudi } from "./swudi.js";
 import { tallMasks } from "./tall_masks.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
 import { trainDifference } from "./train_difference.js";
+import { tsvM } from "./tsv_m.js";
+import { wudi } from "./wudi.js";
 
 /** Every merge method, sorted by file name. */
 export const methods: readonly Method[] = [
@@ -49,6 +53,7 @@ export const methods: readonly Method[] = [
   dppa,
   emr,
   geometricMedian,
+  isoC,
   karcher,
   linear,
   localizeAndStitch,
@@ -63,10 +68,13 @@ export const methods: readonly Method[] = [
   ramplusTl,
   sce,
   slerp,
+  swudi,
   tallMasks,
   taskArithmetic,
   ties,
   trainDifference,
+  tsvM,
+  wudi,
 ];
 
 export function findMethod(name: string): Method | undefined {
