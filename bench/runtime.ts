@@ -5,6 +5,7 @@
  *   npm run bench:runtime -- --rounds 9 --threads 2
  *   npm run bench:runtime -- --torch PYTHON        adds PyTorch with as many threads: a Python that has torch and
  *                                                  transformers (peers/setup.sh installs one)
+ *   npm run bench:runtime -- --onnx                adds the back end onnx: onnxruntime-node must be installed
  *
  * Ratios to PyTorch depend on the processor, whose name is printed; figures hold on an idle machine only.
  */
@@ -19,7 +20,7 @@ import { openNetwork } from "../src/platform/node/network.js";
 import { createMemory, PAGE_BYTES } from "../src/kernels/load.js";
 import { SCRATCH_BYTES } from "../src/runtime/kernels/definitions.js";
 import { loadRuntime } from "../src/runtime/kernels/load.js";
-import type { Batch, Loss, Network } from "../src/runtime/network.js";
+import type { BackendName, Batch, Loss, Network } from "../src/runtime/network.js";
 import { weightsOf } from "../src/runtime/weights.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -28,6 +29,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "7" },
     threads: { type: "string" },
     torch: { type: "string" },
+    onnx: { type: "boolean", default: false },
     json: { type: "string", default: "out/bench-runtime.json" },
   },
 });
@@ -108,11 +110,11 @@ function texts(count: number, length: number): Workload {
 
 const WORKLOADS = [images(32), images(100), texts(1, 512), texts(4, 512)];
 
-async function passes(threads: number): Promise<Record<string, { forward: number; both: number }>> {
-  const found: Record<string, { forward: number; both: number }> = {};
+async function passes(threads: number, backend: BackendName): Promise<Record<string, Times>> {
+  const found: Record<string, Times> = {};
   for (const { name, model, batch, goal } of WORKLOADS) {
     const checkpoint = await openModel(path.join(root, "zoo", model));
-    const network: Network = await openNetwork(weightsOf(checkpoint), { threads });
+    const network: Network = await openNetwork(weightsOf(checkpoint), { threads, backend });
     await checkpoint.close();
     found[name] = {
       forward: await milliseconds(() => network.logits(batch)),
@@ -123,12 +125,24 @@ async function passes(threads: number): Promise<Record<string, { forward: number
   return found;
 }
 
-function torch(python: string, threads: number): Record<string, { forward: number; both: number }> {
+function torch(python: string, threads: number): Record<string, Times> {
   const script = path.join(root, "peers/runtime_speed.py");
   const args = [script, path.join(root, "zoo"), String(threads), String(rounds)];
   const { status, stdout, stderr } = spawnSync(python, args, { encoding: "utf8" });
   if (status !== 0) throw new Error(stderr);
-  return JSON.parse(stdout) as Record<string, { forward: number; both: number }>;
+  return JSON.parse(stdout) as Record<string, Times>;
+}
+
+interface Times {
+  readonly forward: number;
+  readonly both: number;
+}
+
+/** Milliseconds, and how many times PyTorch's they are. */
+function beside({ forward, both }: Times, peer: Times | undefined): string {
+  const times = `${forward.toFixed(1).padStart(7)} ${both.toFixed(1).padStart(8)}`;
+  if (peer === undefined) return times;
+  return `${times}   ${(forward / peer.forward).toFixed(2)} and ${(both / peer.both).toFixed(2)} times PyTorch's`;
 }
 
 const processor = os.cpus()[0]?.model ?? "unknown";
@@ -137,20 +151,19 @@ const rates = await products();
 for (const [name, rate] of Object.entries(rates)) process.stdout.write(`  ${rate.toFixed(1).padStart(6)}  ${name}\n`);
 const results: Record<string, unknown> = { processor, node: process.versions.node, rounds, gflops: rates };
 for (const threads of counts) {
-  const ours = await passes(threads);
+  const ours = await passes(threads, "own");
+  const onnx = options.onnx ? await passes(threads, "onnx") : undefined;
   const theirs = options.torch === undefined ? undefined : torch(options.torch, threads);
   process.stdout.write(
     `\nmilliseconds, ${threads} thread${threads === 1 ? "" : "s"} (forward, forward and backward)\n`,
   );
-  for (const [name, { forward, both }] of Object.entries(ours)) {
+  for (const [name, own] of Object.entries(ours)) {
     const peer = theirs?.[name];
-    const beside =
-      peer === undefined
-        ? ""
-        : `; PyTorch ${peer.forward.toFixed(1)}, ${peer.both.toFixed(1)}: ${(forward / peer.forward).toFixed(2)} and ${(both / peer.both).toFixed(2)} times its time`;
-    process.stdout.write(`  ${name}: ${forward.toFixed(1)}, ${both.toFixed(1)}${beside}\n`);
+    process.stdout.write(`  ${name}\n    own      ${beside(own, peer)}\n`);
+    if (onnx !== undefined) process.stdout.write(`    onnx     ${beside(onnx[name]!, peer)}\n`);
+    if (peer !== undefined) process.stdout.write(`    PyTorch  ${beside(peer, undefined)}\n`);
   }
-  results[`threads ${threads}`] = { ours, ...(theirs !== undefined && { torch: theirs }) };
+  results[`threads ${threads}`] = { ours, ...(onnx && { onnx }), ...(theirs && { torch: theirs }) };
 }
 const target = path.resolve(root, options.json);
 mkdirSync(path.dirname(target), { recursive: true });

@@ -22,6 +22,7 @@ export type { Plan, PlannedTensor } from "./plan/types.js";
 export type { Recipe } from "./recipe/recipe.js";
 export { stringifyRecipe } from "./recipe/write.js";
 export type {
+  BackendName,
   Batch,
   Gradients,
   ImageBatch,

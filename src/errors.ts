@@ -79,6 +79,7 @@ export type ErrorCode =
   | "runtime/tensor"
   | "runtime/batch"
   | "runtime/memory"
+  | "runtime/backend"
   | "algebra/shape"
   | "algebra/memory"
   | "algebra/no-convergence"

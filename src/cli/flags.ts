@@ -175,6 +175,16 @@ export const threads: Flag = {
   read: (text) => wholeNumber(text, { flag: "--threads", min: 1, max: 256 }),
 };
 
+export const backend: Flag = {
+  spelling: "--backend <name>",
+  text: "what networks run on: own (default), or onnx where onnxruntime-node is installed",
+  group: "Run",
+  read(text) {
+    if (text === "own" || text === "onnx") return text;
+    throw outside("--backend", text, "own or onnx");
+  },
+};
+
 export const density: Flag = {
   spelling: "--density <share>",
   text: "share of each change kept before conflicts are counted again; 0.2 by default",

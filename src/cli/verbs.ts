@@ -29,6 +29,7 @@ export interface FlagValues {
   readonly hashInputs?: boolean;
   readonly strict?: boolean;
   readonly threads?: number;
+  readonly backend?: "own" | "onnx";
   readonly density?: number;
   readonly norms?: boolean;
   readonly headers?: boolean;
@@ -229,6 +230,7 @@ export const verbs: readonly Verb[] = [
       flags.against,
       flags.noCache,
       flags.threads,
+      flags.backend,
       flags.reportFolder,
       flags.json,
       flags.quiet,

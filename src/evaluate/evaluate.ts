@@ -1,6 +1,7 @@
 /** A model's score on every task, from outcomes that are computed once for the same weights and data. */
 
 import type { Checkpoint } from "../models/model.js";
+import type { BackendName } from "../runtime/network.js";
 import { type Comparison, comparePaired, type Interval, intervalOf } from "./intervals.js";
 import { betterOf, correctOf, type Outcomes, sum, valueOf } from "./outcomes.js";
 import type { EvaluatePlatform, ResultStore } from "./platform.js";
@@ -11,6 +12,8 @@ export interface EvaluateOptions {
   /** Default: test. */
   readonly split?: Split;
   readonly threads: number;
+  /** What networks run on; `own` where absent. The other gives the same to rounding, faster. */
+  readonly backend?: BackendName;
   /** Models whose heads are attached, by the task's name; instead of what the tasks say. */
   readonly heads?: Readonly<Record<string, string>>;
   /** Outcomes of earlier evaluations; none are kept where absent. */

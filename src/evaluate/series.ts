@@ -5,7 +5,7 @@
 
 import type { Checkpoint } from "../models/model.js";
 import { entriesOf } from "../numbers/dtypes.js";
-import type { Network, WeightSource } from "../runtime/network.js";
+import type { BackendName, Network, WeightSource } from "../runtime/network.js";
 import { weightsOf } from "../runtime/weights.js";
 import { VERSION } from "../version.js";
 import { taskDefect } from "./defect.js";
@@ -20,6 +20,8 @@ import type { Split, Task } from "./task.js";
 export interface SeriesOptions {
   readonly split: Split;
   readonly threads: number;
+  /** What networks run on; `own` where absent. */
+  readonly backend?: BackendName;
   /** Models whose heads are attached, by the task's name; instead of what the tasks say. */
   readonly heads?: Readonly<Record<string, string>>;
   /** Outcomes of earlier evaluations; none are kept where absent. */
@@ -103,7 +105,7 @@ export class EvaluationSeries {
     const head = named === null ? null : await this.#head(named);
     const prepared = await this.#prepare(at, head);
     watcher.sized(task, prepared.examples);
-    const key = await keyOf(prepared, fingerprint, head);
+    const key = await keyOf(prepared, fingerprint, head, this.#options.backend ?? "own");
     const stored = key === null ? null : readOutcomes(await store!.get(key));
     let outcomes = stored;
     if (outcomes === null) {
@@ -162,6 +164,7 @@ export class EvaluationSeries {
     await this.#makeRoom(bytes);
     const network = await this.#platform.openNetwork(weights, {
       threads: this.#options.threads,
+      backend: this.#options.backend ?? "own",
       ...(head !== null && { head: head.weights }),
     });
     this.#networks.set(key, { network, bytes, loaded: model });
@@ -199,9 +202,14 @@ async function buildOf({ config, tensors, sideFiles }: Checkpoint): Promise<stri
 }
 
 /** Of all that outcomes depend on; `null` where nothing is kept. */
-async function keyOf({ content }: Prepared, fingerprint: string | null, head: KeptHead | null): Promise<string | null> {
+async function keyOf(
+  { content }: Prepared,
+  fingerprint: string | null,
+  head: KeptHead | null,
+  backend: BackendName,
+): Promise<string | null> {
   if (content === null || fingerprint === null) return null;
-  return sha256(JSON.stringify([VERSION, fingerprint, head?.fingerprint ?? null, content]));
+  return sha256(JSON.stringify([VERSION, backend, fingerprint, head?.fingerprint ?? null, content]));
 }
 
 function checkFinite(task: Task, outcomes: Outcomes): void {

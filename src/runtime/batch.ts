@@ -126,12 +126,14 @@ export function partTensors(tape: Tape, part: BatchPart): ImageTensors | TextTen
     kind: "text",
     count,
     length,
-    ids: tape.input("ids", count, length),
-    lengths: masked ? tape.input("lengths", count, 1) : null,
-    segments: segments === undefined ? null : tape.input("segments", count, length),
+    ids: tape.indices("ids", count, length),
+    lengths: masked ? tape.indices("lengths", count, 1) : null,
+    segments: segments === undefined ? null : tape.indices("segments", count, length),
     decoder:
-      decoder === undefined ? null : { length: decoder.length, ids: tape.input("decoder ids", count, decoder.length) },
-    positions: part.positions === null ? null : tape.input("positions", part.positions.length, 1),
+      decoder === undefined
+        ? null
+        : { length: decoder.length, ids: tape.indices("decoder ids", count, decoder.length) },
+    positions: part.positions === null ? null : tape.indices("positions", part.positions.length, 1),
   };
 }
 

@@ -164,9 +164,14 @@ export interface NetworkOptions {
    * count holds.
    */
   readonly head?: WeightSource;
+  /** What passes run on; `own` where absent. Only Node has others. */
+  readonly backend?: BackendName;
   /** How linear layers are run, where not plainly: with adapters or experts of one's own. Their parameters are weights. */
   readonly linear?: LinearRule;
 }
+
+/** `own`: the kernels of this package, the same bits everywhere. `onnx`: onnxruntime-node, where it is installed. */
+export type BackendName = "own" | "onnx";
 
 /** Opens a network over weights; each platform has one. */
 export type OpenNetwork = (weights: WeightSource, options: NetworkOptions) => Promise<Network>;

@@ -19,18 +19,29 @@ import type {
 import { linear } from "./operations/linear.js";
 import { lossOf } from "./operations/loss.js";
 import { Passes } from "./passes.js";
-import type { Goal, RunBatch } from "./passes.js";
 import type { Team } from "./team.js";
+import type { Backend, Engine, Goal, RunBatch } from "./trace.js";
 import { tensorsOf, withHead } from "./weights.js";
 
-/**
- * Opens a network over weights with a team of threads, which is closed with the network.
- * @throws MergewrightError where the architecture is unknown or tensors do not fit.
- */
-export async function openNetworkWith(
+/** Opens a network over weights with the kernels and a team of threads, which is closed with the network. */
+export const openNetworkWith = (
   weights: WeightSource,
   options: Omit<NetworkOptions, "threads">,
   team: Team,
+): Promise<TappedNetwork> =>
+  openNetworkOn(weights, options, {
+    open: (definition, rule) => new Passes(definition, rule, team),
+    close: () => team.close(),
+  });
+
+/**
+ * Opens a network over weights with a back end, which is closed with the network.
+ * @throws MergewrightError where the architecture is unknown or tensors do not fit.
+ */
+export async function openNetworkOn(
+  weights: WeightSource,
+  options: Omit<NetworkOptions, "threads">,
+  backend: Backend,
 ): Promise<TappedNetwork> {
   try {
     // What belongs to the head is known once the architecture is, its class count only with the head.
@@ -39,12 +50,12 @@ export async function openNetworkWith(
       head === undefined ? source : withHead(source, head, headNames(source, head));
     const source = overlay(weights);
     const { name, definition } = defineNetwork(source, tensorsOf(source));
-    const passes = new Passes(definition, team, options.linear ?? linear);
-    const network = new OpenedNetwork(name, definition, passes, overlay);
+    const engine = backend.open(definition, options.linear ?? linear);
+    const network = new OpenedNetwork(name, definition, engine, overlay);
     await network.load(weights);
     return network;
   } catch (error) {
-    await team.close();
+    await backend.close();
     throw error;
   }
 }
@@ -64,29 +75,29 @@ class OpenedNetwork implements TappedNetwork {
   readonly layers: readonly LayerInfo[];
   readonly classes: number;
   readonly #rowsAre: Definition["rows"];
-  readonly #passes: Passes;
+  readonly #engine: Engine;
   readonly #overlay: (weights: WeightSource) => WeightSource;
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param overlay the weights as the network reads them. */
-  constructor(name: string, definition: Definition, passes: Passes, overlay: (weights: WeightSource) => WeightSource) {
+  constructor(name: string, definition: Definition, engine: Engine, overlay: (weights: WeightSource) => WeightSource) {
     this.architecture = name;
-    this.parameters = passes.parameters;
-    this.layers = passes.layers;
+    this.parameters = engine.parameters;
+    this.layers = engine.layers;
     this.classes = definition.classes;
     this.#rowsAre = definition.rows;
-    this.#passes = passes;
+    this.#engine = engine;
     this.#overlay = overlay;
   }
 
   load(weights: WeightSource): Promise<void> {
-    return this.#inTurn(() => this.#passes.load(this.#overlay(weights)));
+    return this.#inTurn(() => this.#engine.load(this.#overlay(weights)));
   }
 
   async logits(batch: Batch): Promise<Logits> {
     const { classes } = this;
     return this.#inTurn(async () => {
-      const { rows, parts } = await this.#passes.run(batch, { loss: null, wanted: null }, {});
+      const { rows, parts } = await this.#engine.run(batch, { loss: null, wanted: null }, {});
       const values = new Float32Array(rows * classes);
       for (const { firstRow, handed } of parts) values.set(handed("logits").values, firstRow * classes);
       return { rows, classes, values };
@@ -100,7 +111,7 @@ class OpenedNetwork implements TappedNetwork {
       const all = new Float32Array(targets.length);
       if (places !== null && places.length === 0) return all;
       const picked = places === null ? targets : Int32Array.from(places, (row) => targets[row]!);
-      const { parts } = await this.#passes.run(chosen, { loss: "cross-entropy", wanted: null }, { targets: picked });
+      const { parts } = await this.#engine.run(chosen, { loss: "cross-entropy", wanted: null }, { targets: picked });
       for (const part of parts) {
         const stats = part.handed("stats").values;
         for (let row = 0; row < part.rows; row++) {
@@ -139,12 +150,12 @@ class OpenedNetwork implements TappedNetwork {
         return new Map(names.map((name) => [name, gradient(name)] as const));
       };
       if (of.kind === "expectation") {
-        return collect(this.#passes.run(batch, { loss: null, squares: "expectation", wanted }, {}));
+        return collect(this.#engine.run(batch, { loss: null, squares: "expectation", wanted }, {}));
       }
       const { targets } = of;
       const weights = Float32Array.from({ length: rows }, (_, row) => (targets[row] === IGNORED ? 0 : 1));
       const goal = { loss: "cross-entropy", squares: "loss", wanted } as const;
-      return collect(this.#passes.run(batch, goal, { weights, targets }));
+      return collect(this.#engine.run(batch, goal, { weights, targets }));
     });
   }
 
@@ -185,7 +196,7 @@ class OpenedNetwork implements TappedNetwork {
     const content = { ...(weights !== null && { weights }), ...(targets !== null && { targets }) };
     const wanted = goal === undefined ? null : new Set<string>();
     return this.#inTurn(async () => {
-      const { parts } = await this.#passes.run(batch, { loss: goal?.kind ?? null, wanted, taps }, content);
+      const { parts } = await this.#engine.run(batch, { loss: goal?.kind ?? null, wanted, taps }, content);
       return new Map(
         taps.layers.map((name) => {
           const inputs = parts.map(({ handed }) => handed(`x ${name}`));
@@ -211,7 +222,7 @@ class OpenedNetwork implements TappedNetwork {
     const { chosen, places } = this.#choose(batch, (row) => weights[row] !== 0);
     const names = this.parameters.filter((name) => wanted === "all" || wanted.has(name));
     if (places !== null && places.length === 0) {
-      const zeros = names.map((name) => [name, new Float32Array(this.#passes.entriesOf(name))] as const);
+      const zeros = names.map((name) => [name, new Float32Array(this.#engine.entriesOf(name))] as const);
       return { loss: 0, parameters: new Map(zeros) };
     }
     const pick = <T extends Float32Array | Int32Array>(values: T): T =>
@@ -219,7 +230,7 @@ class OpenedNetwork implements TappedNetwork {
     const kept = places === null ? weights : Float32Array.from(places, (row) => weights[row]!);
     const rowTargets = targets === null ? null : pick(targets);
     const content = { weights: kept, ...(rowTargets !== null && { targets: rowTargets }) };
-    const { parts, gradient } = await this.#passes.run(chosen, { loss: goal.kind, wanted }, content);
+    const { parts, gradient } = await this.#engine.run(chosen, { loss: goal.kind, wanted }, content);
     let total = 0;
     for (const part of parts) {
       const stats = part.handed("stats").values;
@@ -232,7 +243,7 @@ class OpenedNetwork implements TappedNetwork {
   }
 
   async close(): Promise<void> {
-    await this.#inTurn(() => this.#passes.close());
+    await this.#inTurn(() => this.#engine.close());
   }
 
   /** Of a language model only the rows that count are computed. @returns their places; `null` for all. */

@@ -6,54 +6,18 @@
 import { MergewrightError } from "../errors.js";
 import { PAGE_BYTES } from "../kernels/load.js";
 import type { Definition } from "./architectures/architecture.js";
-import { batchPart, checkBatch, partContent, partKey, partTensors, rowsPerExample } from "./batch.js";
+import { batchPart, checkBatch, rowsPerExample } from "./batch.js";
 import type { BatchPart } from "./batch.js";
 import type { Batch, LayerInfo, WeightSource } from "./network.js";
-import { shapeOf, watching, weightOf } from "./operations/linear.js";
-import type { LinearRule, Passed } from "./operations/linear.js";
-import { expectation, loss } from "./operations/loss.js";
-import type { LossKind } from "./operations/loss.js";
+import type { LinearRule } from "./operations/linear.js";
 import { cutBatch, gradientLanes } from "./parts.js";
 import { compile } from "./program.js";
 import type { Program } from "./program.js";
-import { padded, ParameterTable, Tape } from "./tape.js";
-import type { Tensor } from "./tape.js";
+import { padded } from "./tape.js";
 import type { Lane, Task, Team } from "./team.js";
+import { contentOf, Trace } from "./trace.js";
+import type { Engine, Goal, RowContent, RunBatch, RunPart } from "./trace.js";
 import { checkTensor } from "./weights.js";
-
-/** What a pass is to end in. */
-export interface Goal {
-  /** `null`: the logits, or nothing but what is tapped. */
-  readonly loss: LossKind | null;
-  /**
-   * Gradients are squared before they are summed: those of each example's loss, or of log p of every class of each
-   * example, weighted with p (`expectation`; then there is no loss).
-   */
-  readonly squares?: "loss" | "expectation";
-  /** Parameters whose gradients are wanted; `null` where nothing runs backward. */
-  readonly wanted: ReadonlySet<string> | "all" | null;
-  /** Layers of which something is handed out. */
-  readonly taps?: { readonly layers: readonly string[]; readonly form: "rows" | "grams" };
-}
-
-/** A part that has been run. Its memory is good until the next pass. */
-export interface RunPart {
-  /** Rows of logits, and where the first of them is among all. */
-  readonly rows: number;
-  readonly firstRow: number;
-  /** What was handed out under a name, and the rows that it has or is a sum over. */
-  readonly handed: (name: string) => { readonly values: Float32Array; readonly rows: number };
-}
-
-export interface RunBatch {
-  readonly rows: number;
-  readonly parts: readonly RunPart[];
-  /** A parameter's gradient, summed over the parts. */
-  readonly gradient: (name: string) => Float32Array;
-}
-
-/** Values per row of logits that come with a batch. */
-export type RowContent = Readonly<Record<string, Float32Array | Int32Array>>;
 
 interface PlannedPart {
   readonly part: BatchPart;
@@ -65,34 +29,21 @@ interface PlannedPart {
 /** Programs of different part sizes and goals that are kept. */
 const PROGRAMS_KEPT = 32;
 
-export class Passes {
-  readonly layers: readonly LayerInfo[];
-  readonly #definition: Definition;
+export class Passes implements Engine {
+  readonly #trace: Trace;
   readonly #team: Team;
-  readonly #rule: LinearRule;
-  readonly #table = new ParameterTable();
   /** Entries from the beginning of the weights, by parameter; the same for sums of gradients. */
   readonly #places: readonly number[];
   readonly #parameterEntries: number;
   readonly #programs = new Map<string, Program>();
 
   /** @param rule how linear layers are run. */
-  constructor(definition: Definition, team: Team, rule: LinearRule) {
-    this.#definition = definition;
+  constructor(definition: Definition, rule: LinearRule, team: Team) {
     this.#team = team;
-    this.#rule = rule;
-    // A first pass over the definition finds parameters and layers.
-    const tape = new Tape(this.#table, null);
-    const passed: Passed[] = [];
-    const part = batchPart(definition.rows, smallestBatch(definition), { from: 0, to: 1 });
-    definition.build({ tape, linear: watching(rule, null, passed), whole: true }, partTensors(tape, part));
-    this.layers = passed.map(({ layer }) => {
-      const { name, inputs, outputs, transposed = false } = layer;
-      return { name, inputs, outputs, weight: weightOf(layer), shape: shapeOf(layer), transposed };
-    });
+    this.#trace = new Trace(definition, rule);
     const places: number[] = [];
     let entries = 0;
-    for (const parameter of this.#table.list) {
+    for (const parameter of this.#trace.table.list) {
       places.push(entries);
       entries += padded(parameter.entries);
     }
@@ -100,28 +51,30 @@ export class Passes {
     this.#parameterEntries = entries;
   }
 
+  get layers(): readonly LayerInfo[] {
+    return this.#trace.layers;
+  }
+
   get parameters(): readonly string[] {
-    return this.#table.list.map(({ name }) => name);
+    return this.#trace.parameters;
   }
 
   entriesOf(parameter: string): number {
-    return this.#table.list[this.#numberOf(parameter)]!.entries;
+    return this.#trace.entriesOf(parameter);
   }
 
-  /** Nothing is loaded unless all tensors are there and have the right shapes. */
   async load(weights: WeightSource): Promise<void> {
-    for (const { name, shape } of this.#table.list) checkTensor(weights, name, shape);
+    for (const { name, shape } of this.#trace.table.list) checkTensor(weights, name, shape);
     this.#reserve(this.#team.free + this.#parameterEntries);
-    for (const [number, { name, entries }] of this.#table.list.entries()) {
+    for (const [number, { name, entries }] of this.#trace.table.list.entries()) {
       this.#floats(this.#team.free + this.#places[number]!, entries).set(await weights.tensor(name));
     }
   }
 
-  /** @param content the targets and weights that the goal needs, a value per row of the whole batch's logits. */
   async run(batch: Batch, goal: Goal, content: RowContent): Promise<RunBatch> {
     const team = this.#team;
-    const { rows: kind, classes, tokens } = this.#definition;
-    checkBatch(this.#definition, batch);
+    const { rows: kind, classes, tokens } = this.#trace.definition;
+    checkBatch(this.#trace.definition, batch);
     const length = batch.kind === "text" ? batch.length + (batch.decoder?.length ?? 0) : 0;
     const cut =
       goal.squares === undefined
@@ -159,7 +112,8 @@ export class Passes {
     return {
       rows: all.reduce((sum, { rows }) => sum + rows, 0),
       parts: parts.map((planned) => this.#runPart(planned)),
-      gradient: (name) => this.#floats(result + this.#places[this.#numberOf(name)]!, this.entriesOf(name)).slice(),
+      gradient: (name) =>
+        this.#floats(result + this.#places[this.#trace.numberOf(name)]!, this.entriesOf(name)).slice(),
     };
   }
 
@@ -178,13 +132,11 @@ export class Passes {
   }
 
   #program(part: BatchPart, goal: Goal): Program {
-    const { loss: kind, wanted, taps, squares } = goal;
-    const names = wanted === null || wanted === "all" ? wanted : [...wanted].join(" ");
-    const key = `${partKey(part)} | ${kind} ${squares} | ${names} | ${taps?.form} ${taps?.layers.join(" ")}`;
+    const key = this.#trace.key(part, goal);
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
-    const compiled = compile(this.#tape(part, goal), this.#places);
-    const program = squares === undefined ? compiled : this.#squaring(compiled);
+    const compiled = compile(this.#trace.tape(part, goal), this.#places);
+    const program = goal.squares === undefined ? compiled : this.#squaring(compiled);
     if (this.#programs.size >= PROGRAMS_KEPT) this.#programs.delete(this.#programs.keys().next().value!);
     this.#programs.set(key, program);
     return program;
@@ -197,26 +149,8 @@ export class Passes {
     return { ...program, steps: [...program.steps, { kernel: "square_sum", args }] };
   }
 
-  #tape(part: BatchPart, { loss: kind, squares, wanted, taps }: Goal): Tape {
-    const tape = new Tape(this.#table, wanted);
-    const passed: Passed[] = [];
-    const linear = taps === undefined ? this.#rule : watching(this.#rule, new Set(taps.layers), passed);
-    const logits = this.#definition.build({ tape, linear, whole: taps !== undefined }, partTensors(tape, part));
-    if (squares === "expectation") expectation(tape, logits);
-    else if (kind !== null) {
-      const targets = kind === "cross-entropy" ? tape.input("targets", part.rows, 1) : null;
-      const weights = wanted === null ? null : tape.input("weights", part.rows, 1);
-      loss(tape, kind, logits, targets, weights);
-    } else if (taps === undefined) tape.handOut("logits", logits);
-    if (taps !== undefined) handOutPassed(tape, passed, taps.form);
-    return tape;
-  }
-
   #write({ part, program, inputs }: PlannedPart, rows: RowContent): void {
-    const content: Record<string, Float32Array | Int32Array> = { ...partContent(part) };
-    for (const [name, values] of Object.entries(rows)) {
-      content[name] = values.subarray(part.firstRow, part.firstRow + part.rows);
-    }
+    const content = contentOf(part, rows);
     for (const { name, at, entries, content: fixed } of program.inputs) {
       const values = fixed ?? content[name]!;
       const View = values instanceof Int32Array ? Int32Array : Float32Array;
@@ -233,10 +167,6 @@ export class Passes {
         return { values: this.#floats(outputs + found.at, found.entries), rows: found.rows };
       },
     };
-  }
-
-  #numberOf(parameter: string): number {
-    return this.#table.list.findIndex(({ name }) => name === parameter);
   }
 
   #floats(at: number, entries: number): Float32Array {
@@ -261,33 +191,4 @@ export class Passes {
       });
     }
   }
-}
-
-/** Hands out what passed linear layers, `x name` and `g name`, as it is or as its sums of products. */
-function handOutPassed(tape: Tape, passed: readonly Passed[], form: "rows" | "grams"): void {
-  const handOut = (name: string, rows: Tensor) => {
-    if (form === "rows") {
-      tape.handOut(name, rows);
-      return;
-    }
-    const { rows: depth, columns } = rows;
-    const gram = tape.output(name, columns, columns, depth);
-    tape.call("gemm", columns, columns, depth, rows, columns, 1, rows, columns, 0, gram, columns, 1, null, 0);
-  };
-  for (const { layer, x, y } of passed) {
-    handOut(`x ${layer.name}`, x);
-    const gradient = tape.gradient(y);
-    if (gradient !== undefined) handOut(`g ${layer.name}`, gradient);
-  }
-}
-
-/** A batch of one, for finding parameters. */
-function smallestBatch({ input }: Definition): Batch {
-  if (input.kind === "images") {
-    const { channels, height, width } = input;
-    return { kind: "images", count: 1, channels, height, width, pixels: new Float32Array(0) };
-  }
-  const one = new Int32Array(1);
-  const decoder = input.decoder ? { decoder: { length: 1, ids: one } } : {};
-  return { kind: "text", count: 1, length: 1, ids: one, lengths: Int32Array.of(1), ...decoder };
 }

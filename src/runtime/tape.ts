@@ -41,6 +41,8 @@ export interface Handed {
   readonly entries: number;
   /** Rows that it has, or that it is a sum over. */
   readonly rows: number;
+  /** i32 instead of f32. */
+  readonly whole: boolean;
   readonly content: Float32Array | Int32Array | null;
 }
 
@@ -139,15 +141,24 @@ export class Tape {
     return view;
   }
 
-  /** Entries that come with the batch, or constants where `content` is given; indices are i32. */
+  /** Entries that come with the batch, in f32, or constants where `content` is given. */
   input(name: string, rows: number, columns: number, content: Float32Array | Int32Array | null = null): Tensor {
-    this.inputs.push({ name, entries: rows * columns, rows, content });
-    return { area: "inputs", storage: this.inputs.length - 1, rows, columns, active: false };
+    return this.#input({ name, entries: rows * columns, rows, whole: content instanceof Int32Array, content }, columns);
+  }
+
+  /** Whole numbers that come with the batch, in i32. */
+  indices(name: string, rows: number, columns: number): Tensor {
+    return this.#input({ name, entries: rows * columns, rows, whole: true, content: null }, columns);
+  }
+
+  #input(handed: Handed, columns: number): Tensor {
+    this.inputs.push(handed);
+    return { area: "inputs", storage: this.inputs.length - 1, rows: handed.rows, columns, active: false };
   }
 
   /** @param summed rows that it is a sum over, where they are not its own. */
   output(name: string, rows: number, columns: number, summed = rows): Tensor {
-    this.outputs.push({ name, entries: rows * columns, rows: summed, content: null });
+    this.outputs.push({ name, entries: rows * columns, rows: summed, whole: false, content: null });
     return { area: "outputs", storage: this.outputs.length - 1, rows, columns, active: false };
   }
 

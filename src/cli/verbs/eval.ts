@@ -29,6 +29,7 @@ export async function evaluate({ positionals, flags, terminal }: Given): Promise
           heads,
           store: flags.cache === false ? null : folderStore(defaultStoreFolder()),
           progress: ({ task, done, total }) => display.report({ name: `scoring ${task}`, done, total }),
+          ...(flags.backend !== undefined && { backend: flags.backend }),
           ...(flags.split !== undefined && { split: flags.split }),
           ...(flags.against !== undefined && { against: flags.against }),
         }),

@@ -1,0 +1,79 @@
+/** onnxruntime-node as a back end, where the user has installed it. */
+
+import { createRequire } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { MergewrightError } from "../../errors.js";
+import type { NetworkOptions, TappedNetwork, WeightSource } from "../../runtime/network.js";
+import { OnnxEngine, type OnnxRuntime } from "../../runtime/onnx/engine.js";
+import { openNetworkOn } from "../../runtime/opened_network.js";
+
+const PEER = "onnxruntime-node";
+
+/** What of the peer is used. */
+interface Peer {
+  readonly InferenceSession: {
+    create(
+      file: Uint8Array,
+      options: Readonly<Record<string, unknown>>,
+    ): Promise<{
+      run(feeds: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, { readonly data: unknown }>>>;
+      release(): Promise<void>;
+    }>;
+  };
+  readonly Tensor: new (type: string, data: Float32Array | Int32Array, dims: readonly number[]) => unknown;
+}
+
+/** @throws MergewrightError where the peer is not installed. */
+export async function openOnnxNetwork(weights: WeightSource, options: NetworkOptions): Promise<TappedNetwork> {
+  const runtime = runtimeOf(loadPeer(), options.threads);
+  return openNetworkOn(weights, options, {
+    open: (definition, rule) => new OnnxEngine(definition, rule, runtime),
+    close: () => Promise.resolve(),
+  });
+}
+
+/** Looks beside this package and in the folder from which the user works. */
+function loadPeer(): Peer {
+  const places = [import.meta.url, pathToFileURL(path.join(process.cwd(), "package.json")).href];
+  let cause: unknown;
+  for (const place of places) {
+    try {
+      return createRequire(place)(PEER) as Peer;
+    } catch (error) {
+      cause ??= error;
+    }
+  }
+  throw new MergewrightError("the back end onnx needs a package that is not installed", {
+    kind: "environment",
+    code: "runtime/backend",
+    expected: PEER,
+    advice: `ONNXRUNTIME_NODE_INSTALL=skip npm install ${PEER}@1.30, or leave out --backend onnx`,
+    cause,
+  });
+}
+
+function runtimeOf({ InferenceSession, Tensor }: Peer, threads: number): OnnxRuntime {
+  return {
+    async open(file) {
+      const session = await InferenceSession.create(file, {
+        executionProviders: ["cpu"],
+        executionMode: "sequential",
+        interOpNumThreads: 1,
+        intraOpNumThreads: threads,
+        logSeverityLevel: 3,
+      });
+      return {
+        async run(feeds) {
+          const tensors = Object.entries(feeds).map(([name, { data, dims }]) => {
+            const type = data instanceof Int32Array ? "int32" : "float32";
+            return [name, new Tensor(type, data, dims)] as const;
+          });
+          const found = await session.run(Object.fromEntries(tensors));
+          return Object.fromEntries(Object.entries(found).map(([name, { data }]) => [name, data as Float32Array]));
+        },
+        close: () => session.release(),
+      };
+    },
+  };
+}

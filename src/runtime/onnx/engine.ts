@@ -1,0 +1,171 @@
+/**
+ * Passes on an ONNX runtime that the user has installed: the same tapes, written out as graphs with the weights as inputs, so
+ * that one session serves every model of an architecture. Results agree with those of the kernels to rounding, not to the
+ * bit.
+ */
+
+import { MergewrightError } from "../../errors.js";
+import type { Definition } from "../architectures/architecture.js";
+import { batchPart, checkBatch, rowsPerExample } from "../batch.js";
+import type { BatchPart } from "../batch.js";
+import type { Batch, LayerInfo, WeightSource } from "../network.js";
+import type { LinearRule } from "../operations/linear.js";
+import type { Part } from "../parts.js";
+import type { Tape } from "../tape.js";
+import { contentOf, Trace } from "../trace.js";
+import type { Engine, Goal, RowContent, RunBatch, RunPart } from "../trace.js";
+import { checkTensor } from "../weights.js";
+import { gradientPort, inputPort, LARGEST_CONSTANT, lower, outputPort, weightPort, type Written } from "./lower.js";
+
+/** What is asked of the runtime: the part of onnxruntime's interface that is used, so that others can stand in. */
+export interface OnnxRuntime {
+  open(file: Uint8Array): Promise<OnnxSession>;
+}
+
+export interface OnnxSession {
+  run(feeds: Readonly<Record<string, OnnxFeed>>): Promise<Readonly<Record<string, Float32Array>>>;
+  close(): Promise<void>;
+}
+
+export interface OnnxFeed {
+  readonly dims: readonly number[];
+  /** In f32 or i32. */
+  readonly data: Float32Array | Int32Array;
+}
+
+interface Opened {
+  readonly session: OnnxSession;
+  readonly written: Written;
+  readonly inputs: Tape["inputs"];
+  readonly outputs: Tape["outputs"];
+}
+
+/** Rows of activations and entries of logits that a part may have, which bounds the memory of a session. */
+const ROWS = 8192;
+const LOGITS = 2 ** 26;
+/** Sessions of different part sizes and goals that are kept. */
+const SESSIONS_KEPT = 8;
+
+export class OnnxEngine implements Engine {
+  readonly #trace: Trace;
+  readonly #runtime: OnnxRuntime;
+  readonly #weights: Float32Array[] = [];
+  readonly #sessions = new Map<string, Opened>();
+
+  constructor(definition: Definition, rule: LinearRule, runtime: OnnxRuntime) {
+    this.#trace = new Trace(definition, rule);
+    this.#runtime = runtime;
+  }
+
+  get layers(): readonly LayerInfo[] {
+    return this.#trace.layers;
+  }
+
+  get parameters(): readonly string[] {
+    return this.#trace.parameters;
+  }
+
+  entriesOf(parameter: string): number {
+    return this.#trace.entriesOf(parameter);
+  }
+
+  async load(weights: WeightSource): Promise<void> {
+    const { list } = this.#trace.table;
+    for (const { name, shape } of list) checkTensor(weights, name, shape);
+    for (const [number, { name }] of list.entries()) this.#weights[number] = await weights.tensor(name);
+  }
+
+  async run(batch: Batch, goal: Goal, content: RowContent): Promise<RunBatch> {
+    const { definition } = this.#trace;
+    checkBatch(definition, batch);
+    if (goal.squares !== undefined) throw noSquares();
+    const all = cut(definition, batch).map((part) => batchPart(definition.rows, batch, part));
+    const used = all.filter(({ rows }) => rows > 0);
+    const gradients = new Map<number, Float32Array>();
+    const parts: RunPart[] = [];
+    for (const part of used) parts.push(await this.#runPart(part, goal, content, gradients));
+    return {
+      rows: all.reduce((sum, { rows }) => sum + rows, 0),
+      parts,
+      gradient: (name) => gradients.get(this.#trace.numberOf(name)) ?? new Float32Array(this.#trace.entriesOf(name)),
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const { session } of this.#sessions.values()) await session.close();
+    this.#sessions.clear();
+  }
+
+  /** @param gradients sums by parameter, which the part's are added to. */
+  async #runPart(
+    part: BatchPart,
+    goal: Goal,
+    rows: RowContent,
+    gradients: Map<number, Float32Array>,
+  ): Promise<RunPart> {
+    const { session, written, inputs, outputs } = await this.#session(part, goal);
+    const content = contentOf(part, rows);
+    const feeds: Record<string, OnnxFeed> = {};
+    for (const [index, { name, entries, rows: length, content: fixed }] of inputs.entries()) {
+      if (fixed !== null && fixed.length <= LARGEST_CONSTANT) continue;
+      feeds[inputPort(index)] = { dims: [length, entries / length], data: fixed ?? content[name]! };
+    }
+    for (const number of written.weights) {
+      const { shape, entries } = this.#trace.table.list[number]!;
+      const length = shape.length > 1 ? shape[0]! : 1;
+      feeds[weightPort(number)] = { dims: [length, entries / length], data: this.#weights[number]! };
+    }
+    const found = await session.run(feeds);
+    for (const number of written.gradients) {
+      const own = found[gradientPort(number)]!;
+      const sum = gradients.get(number);
+      if (sum === undefined) gradients.set(number, own.slice());
+      else for (let index = 0; index < sum.length; index++) sum[index]! += own[index]!;
+    }
+    return {
+      rows: part.rows,
+      firstRow: part.firstRow,
+      handed: (name) => {
+        const index = outputs.findIndex((output) => output.name === name);
+        return { values: found[outputPort(index)]!, rows: outputs[index]!.rows };
+      },
+    };
+  }
+
+  async #session(part: BatchPart, goal: Goal): Promise<Opened> {
+    const key = this.#trace.key(part, goal);
+    const known = this.#sessions.get(key);
+    if (known !== undefined) return known;
+    const tape = this.#trace.tape(part, goal);
+    const written = lower(tape, this.#trace.table);
+    const session = await this.#runtime.open(written.file);
+    const opened = { session, written, inputs: tape.inputs, outputs: tape.outputs };
+    if (this.#sessions.size >= SESSIONS_KEPT) {
+      const [oldest, { session: old }] = this.#sessions.entries().next().value!;
+      this.#sessions.delete(oldest);
+      await old.close();
+    }
+    this.#sessions.set(key, opened);
+    return opened;
+  }
+}
+
+/** Parts of equal size as far as possible, so that few sessions are needed. */
+function cut({ classes, rows, tokens }: Definition, batch: Batch): Part[] {
+  const length = batch.kind === "text" ? batch.length + (batch.decoder?.length ?? 0) : 0;
+  const logits = classes * rowsPerExample(rows, batch);
+  const most = Math.max(1, Math.min(Math.floor(ROWS / tokens(length)), Math.floor(LOGITS / logits)));
+  const size = Math.ceil(batch.count / Math.ceil(batch.count / most));
+  return Array.from({ length: Math.ceil(batch.count / size) }, (_, index) => ({
+    from: index * size,
+    to: Math.min(batch.count, (index + 1) * size),
+  }));
+}
+
+function noSquares(): MergewrightError {
+  return new MergewrightError("squared gradients of single examples have no form in ONNX", {
+    kind: "request",
+    code: "runtime/backend",
+    advice: "use the own back end, which is the default",
+  });
+}

@@ -1,0 +1,163 @@
+/**
+ * A tape as an ONNX graph. Every kernel call becomes nodes on values; where a call writes over memory, a storage has a new
+ * value from there on. Rows of attention scores, which lie padded in memory, are not padded here.
+ */
+
+import { MergewrightError } from "../../errors.js";
+import type { KernelName } from "../kernels/definitions.js";
+import type { Operand, ParameterTable, Tape, Tensor } from "../tape.js";
+import { Graph, type Value } from "./graph.js";
+import { ATTENTION } from "./lower_attention.js";
+import { ENTRIES } from "./lower_entries.js";
+import { LOSSES } from "./lower_losses.js";
+import { NORMS } from "./lower_norms.js";
+import { PRODUCTS } from "./lower_products.js";
+import { ROWS } from "./lower_rows.js";
+import { Shaping } from "./shaping.js";
+
+/** How a kernel's calls are written out. */
+export type Lowering = (lowered: Lowered, operands: readonly Operand[]) => void;
+
+const LOWERINGS: Readonly<Partial<Record<KernelName, Lowering>>> = {
+  ...PRODUCTS,
+  ...ENTRIES,
+  ...NORMS,
+  ...ATTENTION,
+  ...ROWS,
+  ...LOSSES,
+};
+
+/** What a tape holds while it is written out. */
+export class Lowered {
+  readonly shaping: Shaping;
+  readonly #values = new Map<string, Value | "zeros">();
+  /** Values that kernels leave for their derivatives, by storage: mean and inverse deviation. */
+  readonly #kept = new Map<string, readonly Value[]>();
+
+  constructor(readonly graph: Graph) {
+    this.shaping = new Shaping(graph);
+  }
+
+  bind(area: Tensor["area"], storage: number, value: Value | "zeros"): void {
+    this.#values.set(`${area} ${storage}`, value);
+  }
+
+  /** What a storage holds, in the sizes in which it was written; zeros in the tensor's own. */
+  read(tensor: Tensor): Value {
+    const value = this.#values.get(keyOf(tensor));
+    if (value === undefined) throw new RangeError("a tensor is read before it is written");
+    return value === "zeros" ? this.shaping.filled(0, tensor.rows, tensor.columns) : value;
+  }
+
+  /** The same as a matrix of the tensor's rows and columns. */
+  matrix(tensor: Tensor): Value {
+    return this.shaping.reshape(this.read(tensor), tensor.rows, tensor.columns);
+  }
+
+  write(tensor: Tensor, value: Value | "zeros"): void {
+    this.#values.set(keyOf(tensor), value);
+  }
+
+  /** Adds to what a storage holds. */
+  accumulate(tensor: Tensor, value: Value): void {
+    const known = this.#values.get(keyOf(tensor));
+    if (known === undefined || known === "zeros") this.write(tensor, value);
+    else this.write(tensor, this.shaping.add(known, this.shaping.reshape(value, ...known.dims)));
+  }
+
+  isZeros(tensor: Tensor): boolean {
+    return this.#values.get(keyOf(tensor)) === "zeros";
+  }
+
+  isWritten(tensor: Tensor): boolean {
+    return this.#values.has(keyOf(tensor));
+  }
+
+  keep(tensor: Tensor, ...values: readonly Value[]): void {
+    this.#kept.set(keyOf(tensor), values);
+  }
+
+  kept(tensor: Tensor): readonly Value[] {
+    return this.#kept.get(keyOf(tensor))!;
+  }
+}
+
+function keyOf({ area, storage }: Tensor): string {
+  return `${area} ${storage}`;
+}
+
+/** Names of a graph's inputs and outputs. */
+export const weightPort = (parameter: number) => `weight ${parameter}`;
+export const gradientPort = (parameter: number) => `gradient ${parameter}`;
+export const inputPort = (index: number) => `input ${index}`;
+export const outputPort = (index: number) => `output ${index}`;
+
+export interface Written {
+  readonly file: Uint8Array;
+  /** Parameters by number that the graph reads, and those whose gradients it hands out. */
+  readonly weights: readonly number[];
+  readonly gradients: readonly number[];
+}
+
+/** @throws MergewrightError where a kernel has no form in ONNX. */
+export function lower(tape: Tape, table: ParameterTable): Written {
+  const graph = new Graph();
+  const lowered = new Lowered(graph);
+  const used = tensorsOf(tape);
+  const weights = numbers(used, "weights");
+  for (const number of weights) {
+    const { shape, entries } = table.list[number]!;
+    const rows = shape.length > 1 ? shape[0]! : 1;
+    lowered.bind("weights", number, graph.input(weightPort(number), [rows, entries / rows]));
+  }
+  for (const [index, { entries, rows, content, whole }] of tape.inputs.entries()) {
+    const type = whole ? "int32" : "float32";
+    const dims = [rows, entries / rows];
+    const value =
+      content === null || content.length > LARGEST_CONSTANT
+        ? graph.input(inputPort(index), dims, type)
+        : graph.constant([...content], dims, type);
+    lowered.bind("inputs", index, value);
+  }
+  const gradients = numbers(used, "gradients");
+  for (const number of gradients) lowered.bind("gradients", number, "zeros");
+  for (const { kernel, operands } of tape.calls) {
+    const rule = LOWERINGS[kernel];
+    if (rule === undefined || tape.again !== null) throw notInOnnx(kernel);
+    rule(lowered, operands);
+  }
+  for (const number of gradients) {
+    const { shape, entries } = table.list[number]!;
+    const rows = shape.length > 1 ? shape[0]! : 1;
+    const tensor: Tensor = { area: "gradients", storage: number, rows, columns: entries / rows, active: false };
+    graph.output(gradientPort(number), lowered.matrix(tensor));
+  }
+  for (const [index, { entries }] of tape.outputs.entries()) {
+    const tensor: Tensor = { area: "outputs", storage: index, rows: 1, columns: entries, active: false };
+    graph.output(outputPort(index), lowered.matrix(tensor));
+  }
+  return { file: graph.finish(), weights, gradients };
+}
+
+/** Entries of a constant above which it is handed in instead. */
+export const LARGEST_CONSTANT = 4096;
+
+function tensorsOf({ calls }: Tape): Tensor[] {
+  return calls.flatMap(({ operands }) =>
+    operands.filter((operand): operand is Tensor => operand !== null && typeof operand !== "number"),
+  );
+}
+
+function numbers(tensors: readonly Tensor[], area: Tensor["area"]): number[] {
+  return [...new Set(tensors.filter((tensor) => tensor.area === area).map(({ storage }) => storage))];
+}
+
+function notInOnnx(kernel: string): MergewrightError {
+  return new MergewrightError("this pass has no form in ONNX", {
+    kind: "request",
+    code: "runtime/backend",
+    expected: "operations that both back ends have",
+    found: kernel,
+    advice: "use the own back end, which is the default",
+  });
+}
