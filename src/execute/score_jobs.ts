@@ -51,7 +51,7 @@ function runKernel(work: Workbench, kernel: string, tile: PreparedTile, at: numb
   const { address, stride } = scores;
   context.setStream(work.rowStream + 4 * at);
   context.setTile(padded(count), address, tile.subtract + offset, tile.add + offset, work.scratch, stride);
-  kernels.get(`${kernel}_${tile.format}`)(context.address);
+  kernels.get(kernel, `_${tile.format}`, tile.inputs.length)(context.address);
 }
 
 function defineScores(

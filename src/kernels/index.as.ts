@@ -17,6 +17,7 @@ export * from "./overlap/kernel.as";
 export * from "./train_difference/kernel.as";
 export * from "./scores/kernel.as";
 export * from "./sce/kernel.as";
+export * from "./sce/unrolled.as";
 export {
   gram_BF16, gram_F16, gram_F32, gram_columns_F32
 } from "./gram/kernel.as";

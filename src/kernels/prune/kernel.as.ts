@@ -1,3 +1,5 @@
+import { magnitudeBits } from "../lanes.as";
+
 const MAGNITUDE: i32 = 0x7fffffff;
 const INFINITY_BITS: i32 = 0x7f800000;
 
@@ -145,31 +147,52 @@ export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usi
   let longEnd = long;
   memory.fill(scratch, 0, COUNTERS_BYTES);
   const end = changes + (<usize>count << 2);
-  for (let p = changes; p < end; p += 4) {
-    const at = scratch + binAt(load<i32>(p) & MAGNITUDE, base);
-    store<i32>(at, load<i32>(at) + 1);
+  const last = changes + (<usize>(count & ~3) << 2);
+  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base);
+  let p = changes;
+  // Offsets of four bins at a time: a loop costs more than what is done for one entry.
+  for (; p < last; p += 16) {
+    const at = binsAt(v128.and(v128.load(p), magnitudeBits()), counters, bases);
+    count1(i32x4.extract_lane(at, 0));
+    count1(i32x4.extract_lane(at, 1));
+    count1(i32x4.extract_lane(at, 2));
+    count1(i32x4.extract_lane(at, 3));
   }
+  for (; p < end; p += 4) count1(scratch + binAt(load<i32>(p) & MAGNITUDE, base));
   startBins(scratch);
-  for (let p = changes, target = ranks; p < end; p += 4, target += 4) {
-    const m = load<i32>(p) & MAGNITUDE;
-    if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
-      const at = scratch + binAt(m, base);
-      const rank = load<i32>(at);
-      store<i32>(at, rank + 1);
-      store<i32>(target, rank);
-    } else {
-      store<u64>(longEnd, (<u64>m << 32) | <u64>(target - ranks));
-      longEnd += 8;
+  const toRanks = ranks - changes;
+  for (p = changes; p < last; p += 16) {
+    const m = v128.and(v128.load(p), magnitudeBits());
+    const at = binsAt(m, counters, bases);
+    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
+    if (v128.any_true(other)) {
+      for (let q = p; q < p + 16; q += 4) longEnd = rankOne(q, q + toRanks, ranks, scratch, base, longEnd);
+      continue;
     }
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 0)));
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 1)), 4);
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 2)), 8);
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 3)), 12);
   }
+  for (; p < end; p += 4) longEnd = rankOne(p, p + toRanks, ranks, scratch, base, longEnd);
   if (longEnd == long) return;
   const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3));
-  for (let p = sorted, last = sorted + (longEnd - long); p < last; p += 8) {
+  const sortedEnd = sorted + (longEnd - long);
+  for (p = sorted; p < sortedEnd; p += 8) {
     const at = scratch + binAt(<i32>(load<u64>(p) >>> 32), base);
-    const rank = load<i32>(at);
-    store<i32>(at, rank + 1);
-    store<i32>(ranks + <usize>load<u32>(p), rank);
+    store<i32>(ranks + <usize>load<u32>(p), next1(at));
   }
+}
+
+/** Gives an entry its rank, or puts it on the list of those to be sorted. @returns where that list ends. */
+function rankOne(change: usize, rank: usize, ranks: usize, scratch: usize, base: i32, longEnd: usize): usize {
+  const m = load<i32>(change) & MAGNITUDE;
+  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
+    store<i32>(rank, next1(scratch + binAt(m, base)));
+    return longEnd;
+  }
+  store<u64>(longEnd, (<u64>m << 32) | <u64>(rank - ranks));
+  return longEnd + 8;
 }
 
 /** The upper 16 bits that the first bin ends with: everything up to them is in it. */
@@ -191,6 +214,21 @@ function lowestBin(changes: usize, count: i32): i32 {
 // @ts-ignore: decorator
 @inline function binAt(m: i32, base: i32): usize {
   return <usize>max((m >>> 16) - base, 0) << 2;
+}
+
+/** The addresses of the counters of four magnitudes' bins. */
+// @ts-ignore: decorator
+@inline function binsAt(m: v128, counters: v128, bases: v128): v128 {
+  const bins = i32x4.max_s(i32x4.sub(i32x4.shr_u(m, 16), bases), i32x4.splat(0));
+  return i32x4.add(i32x4.shl(bins, 2), counters);
+}
+
+/** What a counter says, which then says one more. */
+// @ts-ignore: decorator
+@inline function next1(at: usize): i32 {
+  const value = load<i32>(at);
+  store<i32>(at, value + 1);
+  return value;
 }
 
 /** From counts to the rank of each bin's first entry. */

@@ -3,6 +3,8 @@ const MULTIPLIER_1: u32 = 0xcd9e8d57;
 const WEYL_0: u32 = 0x9e3779b9;
 const WEYL_1: u32 = 0xbb67ae85;
 const ROUNDS = 10;
+/** Read from memory in the loop: see lanes.as.ts. */
+const CONSTANTS: usize = memory.data<u32>([MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1]);
 
 /**
  * Twin of `dropChanges` in numbers/random.ts. An entry stays if its word is at least `threshold`, and none stays if `all`
@@ -40,8 +42,9 @@ export function words(
   const limits = i32x4.splat(threshold);
   const scales = f32x4.splat(scale);
   const none = i32x4.splat(all ? -1 : 0);
-  const multiplier0 = i32x4.splat(MULTIPLIER_0);
-  const multiplier1 = i32x4.splat(MULTIPLIER_1);
+  const multiplier0 = v128.load32_splat(CONSTANTS);
+  const weyl0 = v128.load32_splat(CONSTANTS, 8), weyl1 = v128.load32_splat(CONSTANTS, 12);
+  const multiplier1 = v128.load32_splat(CONSTANTS, 4);
   for (; entry + 32 <= end; entry += 32) {
     // lane k of c0 ... c3: the four words of counter entry / 4 + k; lane k of d0 ... d3: those of the fourth after it
     const block = i64x2.splat(entry >> 2);
@@ -76,8 +79,8 @@ export function words(
       d2 = v128.xor(v128.xor(v128.shuffle<i32>(low0, high0, 1, 3, 5, 7), d3), k1);
       d1 = v128.shuffle<i32>(low1, high1, 0, 2, 4, 6);
       d3 = v128.shuffle<i32>(low0, high0, 0, 2, 4, 6);
-      k0 = i32x4.add(k0, i32x4.splat(WEYL_0));
-      k1 = i32x4.add(k1, i32x4.splat(WEYL_1));
+      k0 = i32x4.add(k0, weyl0);
+      k1 = i32x4.add(k1, weyl1);
     }
     drop16<T>(changes, c0, c1, c2, c3, limits, none, scales);
     drop16<T>(changes + 64, d0, d1, d2, d3, limits, none, scales);

@@ -4,6 +4,14 @@
 
 const MODELS = [2, 3, 4, 5, 6, 7, 8];
 const FORMATS = { BF16: "u16", F16: "i16", F32: "f32" };
+/** The formats read and written: the same, or what was pruned, which is F32, and the output's. */
+const PAIRS = [
+  ["BF16", "BF16"],
+  ["F16", "F16"],
+  ["F32", "F32"],
+  ["F32", "BF16"],
+  ["F32", "F16"],
+];
 
 /** Half of eight entries: trim, sum, elect, merge what agrees. `take` widens one stream's entries. */
 function half(n, take, index) {
@@ -81,17 +89,16 @@ function kernel(n) {
   addCounter(context, 3, negative);
   return i32x4.all_true(v128.and(i32x4.lt_s(largest, overflow<O>()), f32x4.eq(unknown, unknown))) ? 1 : 0;
 }
-${Object.entries(FORMATS)
-  .map(
-    // A function each for the two loops: an export is not drawn into the other, and what is not called is not compiled.
-    ([name, type]) => `export function ties${n}_tally_${name}(context: usize): i32 {
-  return ties${n}<${type}, ${type}>(context, true);
+${PAIRS.map(([from, to]) => {
+  // A function each for the two loops: an export is not drawn into the other, and what is not called is not compiled.
+  const [loop, pair] = [`ties${n}<${FORMATS[from]}, ${FORMATS[to]}>`, `${from}_${to}`];
+  return `export function ties${n}_tally_${pair}(context: usize): i32 {
+  return ${loop}(context, true);
 }
-export function ties${n}_${name}_${name}(context: usize): i32 {
-  return load<f32>(context, SCALARS + 12) == 1 ? ties${n}_tally_${name}(context) : ties${n}<${type}, ${type}>(context, false);
-}`,
-  )
-  .join("\n")}
+export function ties${n}_${pair}(context: usize): i32 {
+  return load<f32>(context, SCALARS + 12) == 1 ? ties${n}_tally_${pair}(context) : ${loop}(context, false);
+}`;
+}).join("\n")}
 `;
 }
 
