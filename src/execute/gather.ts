@@ -31,7 +31,7 @@ import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { gatherScores } from "./gather_scores.js";
-import { evenRuns } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, tensorSample } from "./sample_runs.js";
 import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
@@ -73,11 +73,6 @@ export type ScoresOf = (name: string) => {
 const NO_QUOTAS: Quotas = new Map();
 export const NOTHING_GATHERED: Gathered = { known: {}, quotas: NO_QUOTAS, unproved: null };
 
-/** Sample entries per model: as many as a block where that is everything, half a million of a whole model. */
-const MODEL_SAMPLE = 524_288;
-/** Of a tensor about one entry in 64, within bounds: more costs as much as a survey of a narrower bracket saves. */
-const TENSOR_SAMPLES = [16_384, 32_768, 65_536] as const;
-const SAMPLED_SHARE = 64;
 /** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
 const CONFIDENT = 3;
 /** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
@@ -333,7 +328,7 @@ export class Gatherer {
       const runs = evenRuns(
         this.#group.tensors,
         (tensor) => this.#tensors[tensor]!.entries,
-        this.#sampleSize(),
+        this.#scope === "model" ? MODEL_SAMPLE : tensorSample(this.#total()),
         SAMPLE_RUN,
       );
       for (const { tensor, start, count } of runs) take(tensor, start, count);
@@ -342,12 +337,6 @@ export class Gatherer {
     const buffers = filled.map((_, model) => this.#address + model * capacity);
     await this.#crew.run({ job: "sample", blocks: blocks.filter(({ count }) => count > 0), args: { buffers } });
     return filled.map((count, model) => ({ address: buffers[model]!, count }));
-  }
-
-  #sampleSize(): number {
-    if (this.#scope === "model") return MODEL_SAMPLE;
-    const wanted = this.#total() / SAMPLED_SHARE;
-    return TENSOR_SAMPLES.find((size) => size >= wanted) ?? TENSOR_SAMPLES.at(-1)!;
   }
 
   #sampleCapacity(): number {

@@ -11,12 +11,10 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import type { ScoreArgs, ScoreBlock, ScorePart } from "./jobs.js";
-import { evenRuns } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, tensorSample } from "./sample_runs.js";
 import { rowCount, rowsOf } from "../statistics/score_rows.js";
 import type { WorkTensor } from "./setup.js";
 
-/** Sample entries per row: all of a small group, half a million of a whole model. */
-const SAMPLES = { model: 524_288, tensor: 131_072 } as const;
 /** Entries read together where only a sample is read. */
 const SAMPLE_RUN = 512;
 
@@ -48,7 +46,7 @@ export function scoresBytes(method: TileMethod, models: number): number {
 
 /** Room for one row's sample, a whole small group included. */
 function sampleBytes(): number {
-  return (Math.max(...Object.values(SAMPLES), BLOCK_ENTRIES) + SAMPLE_RUN) * 4;
+  return (MODEL_SAMPLE + SAMPLE_RUN) * 4;
 }
 
 type Variants = ScoreArgs["variants"];
@@ -124,7 +122,7 @@ class ScoreGathering {
 
   async #fromSample(): Promise<RowScores[]> {
     const { group, tensors, score } = this.#scored;
-    const size = SAMPLES[this.#need.scope];
+    const size = this.#need.scope === "model" ? MODEL_SAMPLE : tensorSample(this.#total);
     const runs = evenRuns(group, (tensor) => tensors[tensor]!.entries, size, SAMPLE_RUN);
     const { filled, parts } = await this.#draw(runs, "none");
     const seen = this.#join({ blocks: runs, parts });

@@ -1,5 +1,15 @@
 import type { Block } from "./blocks.js";
 
+/** Entries of a whole model that are sampled: half a million. */
+export const MODEL_SAMPLE = 524_288;
+const TENSOR_SAMPLES = [16_384, 32_768, 65_536] as const;
+const SAMPLED_SHARE = 64;
+
+/** Entries of a tensor that are sampled, about one in 64: more costs as much as counting in a narrower bracket saves. */
+export function tensorSample(entries: number): number {
+  return TENSOR_SAMPLES.find((size) => size * SAMPLED_SHARE >= entries) ?? TENSOR_SAMPLES.at(-1)!;
+}
+
 /**
  * Short runs of entries spread evenly over tensors one after the other.
  * @param tensors indices; `entriesOf` their sizes.
