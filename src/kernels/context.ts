@@ -81,7 +81,8 @@ export class KernelContext {
   clearCounters(rows: number): void {
     for (let at = COUNTERS; at < FIXED_BYTES; at += 8) this.#view.setFloat64(at, 0, true);
     for (let row = 0; row < rows; row++) {
-      for (let index = 0; index < 4; index++) this.#view.setBigInt64(this.#rowCounter(row, index), 0n, true);
+      // Eight zero bytes, without a BigInt for each.
+      for (let index = 0; index < 4; index++) this.#view.setFloat64(this.#rowCounter(row, index), 0, true);
     }
   }
 
@@ -91,7 +92,8 @@ export class KernelContext {
 
   /** Row counters are 64-bit integers far below 2^53. */
   rowCounter(row: number, index: number): number {
-    return Number(this.#view.getBigInt64(this.#rowCounter(row, index), true));
+    const at = this.#rowCounter(row, index);
+    return this.#view.getInt32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
   }
 
   #rowCounter(row: number, index: number): number {

@@ -148,7 +148,14 @@ export function resolve(
   if (rank <= atHigh) return bracketOf(high - 1, high, largest + 1);
   const guessBin = guess > low && guess < high ? Math.floor((guess - low) / 2 ** shift) : -1;
   let larger = atHigh;
-  for (let bin = binCount(bracket) - 1; bin >= 0; bin--) {
+  let bin = binCount(bracket) - 1;
+  if (guessBin >= 0 && shift === 0) {
+    // The rank is near the guess more often than near an end: from there up to the first bin with fewer above it.
+    bin = guessBin;
+    larger = above;
+    while (larger >= rank) larger -= bins[++bin]!;
+  }
+  for (; bin >= 0; bin--) {
     const inBin = bins[bin]! + (bin === guessBin ? atLeast - above : 0);
     if (inBin === 0 || rank > larger + inBin) {
       larger += inBin;

@@ -143,7 +143,10 @@ ${head}
 }
 ${Object.entries(FORMATS)
   .map(
-    ([name, type]) => `export function sce${n}_${name}_${name}(context: usize): i32 { return sce${n}<${type}, ${type}>(context); }
+    ([
+      name,
+      type,
+    ]) => `export function sce${n}_${name}_${name}(context: usize): i32 { return sce${n}<${type}, ${type}>(context); }
 export function sce_selected${n}_${name}(context: usize): void { sce_selected${n}<${type}>(context); }
 export function sce_variance${n}_${name}(context: usize): void { sce_variance${n}<${type}>(context); }`,
   )
