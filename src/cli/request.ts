@@ -1,7 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
 import { MergewrightError } from "../errors.js";
-import { cat, svd, withWeights } from "../lora/methods.js";
-import { PEFT, peftMethods } from "../lora/peft.js";
 import { methods as catalogue } from "../methods/catalogue.js";
 import type { Method } from "../methods/method.js";
 import { loadMethods } from "../platform/node/own_methods.js";
@@ -31,6 +29,9 @@ export async function readAdapterRequest({
   positionals,
   flags,
 }: Given): Promise<{ asked: AdapterRecipe; own: readonly Method[] }> {
+  // What only adapters need, a merge of models does not load.
+  const { cat, svd, withWeights } = await import("../lora/methods.js");
+  const { PEFT, peftMethods } = await import("../lora/peft.js");
   const own = await loadMethods(flags.use ?? []);
   const [first, ...others] = positionals;
   if (first === undefined && flags.model === undefined) throw nothingGiven("mergewright adapter merge", "ADAPTER ...");

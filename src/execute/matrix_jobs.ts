@@ -1,5 +1,4 @@
 /** The job of methods that look at whole matrices: reads what a tensor's method asks for, solves, writes every block. */
-import { openAlgebra } from "../algebra/algebra.js";
 import type { Algebra, Matrix, Matrix64 } from "../algebra/algebra.js";
 import { MergewrightError } from "../errors.js";
 import type { MatrixResult, MatrixTask } from "../methods/method.js";
@@ -13,11 +12,11 @@ import type { MatrixArgs, WrittenBlock } from "./job_types.js";
 import type { WorkTensor } from "./setup.js";
 import type { Workbench } from "./workbench.js";
 
-/** One per thread; opened when first wanted, since most merges need none. */
+/** One per thread; loaded and opened when first wanted, since most merges need none. */
 const algebras = new WeakMap<Workbench, Algebra>();
 
-function algebraOf(work: Workbench): Algebra {
-  const known = algebras.get(work) ?? openAlgebra();
+async function algebraOf(work: Workbench): Promise<Algebra> {
+  const known = algebras.get(work) ?? (await import("../algebra/algebra.js")).openAlgebra();
   algebras.set(work, known);
   return known;
 }
@@ -32,7 +31,7 @@ export async function solveMatrix(
   if (method.grain !== "matrix") throw new RangeError(`${method.name} does not look at matrices`);
   const tensor = work.setup.tensors[block.tensor]!;
   const task = taskOf(work, block.tensor, method.inputs === "changes");
-  const result = await method.solve(task, settings, algebraOf(work));
+  const result = await method.solve(task, settings, await algebraOf(work));
   checkResult(result, tensor);
   const written: WrittenBlock[] = [];
   for (const part of blocksOf(block.tensor, tensor.entries)) {
