@@ -11,7 +11,7 @@ export interface Flag {
   readonly group: "Recipe" | "Output" | "Run" | "Printing";
   /** May be given several times; the values become a list. */
   readonly repeatable?: true;
-  readonly required?: true;
+  readonly required?: boolean;
   /** Turns the text given into the value; without it the text is the value. */
   readonly read?: (text: string) => unknown;
 }
@@ -323,6 +323,33 @@ export const headFrom: Flag = {
 export const against: Flag = {
   spelling: "--against <model>",
   text: "a model to compare with, example by example",
+  group: "Run",
+};
+
+export const examples: Flag = {
+  spelling: "--examples <number>",
+  text: "examples to take; 256 by default",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--examples", min: 1, max: 999_999_999 }),
+};
+
+export const first: Flag = {
+  spelling: "--first <number>",
+  text: "the first example to take, from 0; for collecting in parts",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--first", min: 0, max: 999_999_999 }),
+};
+
+export const batch: Flag = {
+  spelling: "--batch <number>",
+  text: "examples of a batch, for dialects that add gradients before they square them; 32 by default",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--batch", min: 1, max: 65_536 }),
+};
+
+export const add: Flag = {
+  spelling: "--add",
+  text: "add the files that are named, into one",
   group: "Run",
 };
 

@@ -55,6 +55,10 @@ export interface FlagValues {
   readonly rest?: Rest;
   readonly include?: readonly string[];
   readonly anyBase?: boolean;
+  readonly add?: boolean;
+  readonly examples?: number;
+  readonly first?: number;
+  readonly batch?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -236,6 +240,43 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/eval.js")).evaluate,
+  },
+  {
+    name: "collect",
+    argument: { spelling: "[what...]", text: "fisher, gram or kfac; with --add the files to add" },
+    summary: "find out from examples what merges by Fisher, RegMean and MaTS need to know",
+    details:
+      "Runs the model on examples of a task and writes sums over them to a file, which recipes name as a model's " +
+      "statistics: fisher (squared gradients), gram (inner products of each linear layer's inputs), kfac (the same, and " +
+      "of its output gradients). An interrupted collection continues with the same command. Files of different examples " +
+      "add up with --add.",
+    examples: [
+      "mergewright collect fisher --model mnist --tasks tasks.yaml --task mnist -o mnist.fisher.safetensors",
+      "mergewright collect kfac --model mnist --tasks tasks.yaml --task mnist --examples 512 -o mnist.kfac.safetensors",
+      "mergewright collect --add first.gram.safetensors second.gram.safetensors -o mnist.gram.safetensors",
+    ],
+    flags: [
+      { ...flags.model, text: "the model to look at; the same as naming it without a flag" },
+      { ...flags.tasks, text: "tasks file with the data, in YAML", required: false },
+      { ...flags.task, text: "the task whose examples are taken, where the file has several" },
+      { ...flags.split, text: "part of the data; train by default" },
+      flags.examples,
+      flags.first,
+      {
+        ...flags.dialect,
+        text: "what exactly is summed; docs/statistics.md lists the dialects of each kind",
+        group: "Run",
+      },
+      { ...flags.seed, text: "seed of labels that are drawn; 0 by default", group: "Run" },
+      flags.batch,
+      flags.add,
+      flags.threads,
+      { ...flags.out, spelling: "-o, --out <file>", text: "the file to write", required: false },
+      flags.force,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/collect.js")).collect,
   },
   {
     name: "search",

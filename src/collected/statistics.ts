@@ -55,7 +55,7 @@ export interface StatisticsInfo {
 
 export interface ModelIdentity {
   readonly name: string;
-  /** See `modelHash`. */
+  /** See `sampledFingerprint`. */
   readonly hash: string;
 }
 
@@ -70,11 +70,6 @@ export const SUM_ROLES = { input: "gram_in", output: "gram_out_grad" } as const;
 /** Name of a layer's sum of products. */
 export function sumName(module: string, role: keyof typeof SUM_ROLES): string {
   return `${module}.${SUM_ROLES[role]}`;
-}
-
-/** Of a sum of g g^T over the gradients of a small vector. */
-export function blockName(tensor: string): string {
-  return `${tensor}.block`;
 }
 
 /** In the words of the file's metadata, where everything is text. */
@@ -111,7 +106,7 @@ export function readStatistics(file: Checkpoint): Statistics {
   }
   const reader = new MetadataReader(file, metadata);
   const info: StatisticsInfo = {
-    kind: reader.word("kind", ["fisher", "gram", "kfac", "fisher-block"]),
+    kind: reader.word("kind", ["fisher", "gram", "kfac"]),
     dialect: reader.text("dialect"),
     model: reader.identity("model"),
     head: reader.identity("head", true),
@@ -136,7 +131,7 @@ function checkTensors(file: Checkpoint, { kind, layers, energy }: StatisticsInfo
   }
   const missing = (name: string) => statisticsDefect(file, "a sum is missing", name);
   for (const name of Object.keys(energy)) if (!file.tensors.has(name)) throw missing(name);
-  if (kind !== "gram" && kind !== "kfac") return;
+  if (kind === "fisher") return;
   for (const [module, { weight, shape, transposed }] of Object.entries(layers)) {
     const [rows = 0, columns = 0] = transposed ? shape.toReversed() : shape;
     const sides = { input: columns, output: rows };

@@ -378,10 +378,9 @@ export interface StatisticsWish {
 
 /**
  * `fisher`: sums of squared gradients, a tensor for each of the model's. `gram`: per linear layer the sum of x x^T over
- * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs. `fisher-block`: per vector the
- * sum of g g^T over its gradients.
+ * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs.
  */
-export type StatisticsKind = "fisher" | "gram" | "kfac" | "fisher-block";
+export type StatisticsKind = "fisher" | "gram" | "kfac";
 
 /** What makes a tile of the result out of tiles of the inputs. */
 export interface Combination {

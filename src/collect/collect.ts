@@ -1,0 +1,186 @@
+/**
+ * Collects statistics of a model on a task's examples: runs the network over fixed blocks of examples and adds up. Sums
+ * are f32 within a block and f64 from block to block, so they do not depend on threads or on restarts.
+ */
+import type { Prepared } from "../evaluate/scorer.js";
+import { checkClasses } from "../evaluate/heads.js";
+import { taskDefect } from "../evaluate/defect.js";
+import { prepare } from "../evaluate/scorers.js";
+import { sha256 } from "../evaluate/fingerprint.js";
+import type { EvaluatePlatform } from "../evaluate/platform.js";
+import type { Split, Task } from "../evaluate/task.js";
+import type { LayerStatistics, ModelIdentity, StatisticsInfo } from "../collected/statistics.js";
+import type { StatisticsKind } from "../methods/method.js";
+import { sampledFingerprint } from "../models/fingerprint.js";
+import type { Checkpoint } from "../models/model.js";
+import type { NetworkOptions, TappedNetwork, WeightSource } from "../runtime/network.js";
+import { weightsOf } from "../runtime/weights.js";
+import { dialectOf } from "./dialects.js";
+import { collectBlock } from "./blocks.js";
+import { squared } from "./shards.js";
+import { Sums } from "./sums.js";
+
+/** Examples whose sums are f32; a shard that begins and ends at a multiple of it adds up as if it had been one. */
+export const BLOCK_EXAMPLES = 32;
+
+export interface CollectRequest {
+  readonly kind: StatisticsKind;
+  /** A path or address. */
+  readonly model: string;
+  readonly task: Task;
+  readonly split: Split;
+  /** The first example of the split. */
+  readonly first: number;
+  /** How many, at most; fewer where the split ends. */
+  readonly examples: number;
+  readonly dialect: string | null;
+  /** Of labels that are drawn. */
+  readonly seed: number;
+  /** Examples of a batch, for dialects that add gradients before they square them. */
+  readonly batch: number;
+}
+
+/** What collecting needs of a platform: networks that can be looked into. */
+export interface CollectPlatform extends EvaluatePlatform {
+  readonly openNetwork: (weights: WeightSource, options: NetworkOptions) => Promise<TappedNetwork>;
+}
+
+/** What has been found: the file's content. */
+export interface Collected {
+  readonly info: StatisticsInfo;
+  readonly sums: Sums;
+  readonly notes: readonly string[];
+}
+
+/** What an earlier run left. */
+export interface Earlier {
+  readonly sums: Sums;
+  readonly layers: StatisticsInfo["layers"];
+  /** Examples that are in the sums. */
+  readonly examples: number;
+}
+
+export interface CollectOptions {
+  readonly threads: number;
+  /** Told of every block. */
+  readonly progress?: (done: number, total: number) => void;
+  /** What an earlier run of the same work left: `info` is that of the whole. */
+  readonly resume?: (info: StatisticsInfo) => Promise<Earlier | null>;
+  /** Called between blocks; the information is that of the sums so far. */
+  readonly keep?: (info: StatisticsInfo, sums: Sums) => void | Promise<void>;
+}
+
+/** @throws statistics/data, tasks/data, runtime/… */
+export async function collectStatistics(
+  request: CollectRequest,
+  platform: CollectPlatform,
+  options: CollectOptions,
+): Promise<Collected> {
+  const dialect = dialectOf(request.kind, request.dialect);
+  const { task, split } = request;
+  const opened: Checkpoint[] = [];
+  let prepared: Prepared | null = null;
+  let network: TappedNetwork | null = null;
+  try {
+    const open = async (label: string) => {
+      const checkpoint = await platform.openModel(label);
+      opened.push(checkpoint);
+      return checkpoint;
+    };
+    const model = await open(request.model);
+    const head = "head" in task && task.head !== null ? await open(task.head) : null;
+    prepared = await prepare(task, { model, head, split, platform });
+    const { labelled, content } = prepared;
+    if (labelled === undefined || content === null) throw noExamples(task);
+    const { first } = request;
+    const end = Math.min(first + request.examples, labelled.count);
+    if (first >= end) throw pastTheEnd(task, split, labelled.count, first);
+    const weights = weightsOf(model);
+    const headWeights = head === null ? null : weightsOf(head);
+    network = await platform.openNetwork(weights, {
+      threads: options.threads,
+      ...(headWeights !== null && { head: headWeights }),
+    });
+    if ("classes" in task) checkClasses(task, network, labelled.classes!, (head ?? model).label);
+    const identities = { model: await identityOf(model), head: head === null ? null : await identityOf(head) };
+    const shapeOf = (name: string) => weights.shape(name) ?? headWeights!.shape(name)!;
+    const work = { network, labelled, dialect, request, data: await sha256(content), shapeOf };
+    const infoOf = (done: number, layers: ReadonlyMap<string, LayerStatistics>, sums: Sums): StatisticsInfo => ({
+      kind: request.kind,
+      dialect: dialect.name,
+      ...identities,
+      sources: [{ task: task.name, data: work.data, split, first, count: done - first }],
+      labels: dialect.labels,
+      seed: dialect.labels === "sampled" ? request.seed : null,
+      batch: dialect.perBatch ? request.batch : 1,
+      count: dialect.perBatch ? Math.ceil((done - first) / request.batch) : done - first,
+      layers: Object.fromEntries(layers),
+      energy: request.kind === "fisher" ? energyOf(sums) : {},
+    });
+    const wanted = infoOf(end, new Map(), new Sums());
+    const earlier = (await options.resume?.(wanted)) ?? null;
+    const sums = earlier?.sums ?? new Sums();
+    const layers = new Map(Object.entries(earlier?.layers ?? {}));
+    let done = first + (earlier?.examples ?? 0);
+    const step = dialect.perBatch ? request.batch : BLOCK_EXAMPLES;
+    while (done < end) {
+      // Blocks end where they would in any other collection of this split, so that shards agree.
+      const next = Math.min(end, dialect.perBatch ? done + step : (Math.floor(done / step) + 1) * step);
+      const examples = Array.from({ length: next - done }, (_, index) => done + index);
+      await collectBlock(work, examples, sums, layers);
+      done = next;
+      options.progress?.(done - first, end - first);
+      if (done < end) await options.keep?.(infoOf(done, layers, sums), sums);
+    }
+    return {
+      info: infoOf(end, layers, sums),
+      sums,
+      notes: [...prepared.notes, ...notesOn(request, end - first, layers)],
+    };
+  } finally {
+    await network?.close();
+    await prepared?.close?.();
+    for (const checkpoint of opened) await checkpoint.close();
+  }
+}
+
+async function identityOf(checkpoint: Checkpoint): Promise<ModelIdentity> {
+  return { name: checkpoint.name, hash: await sampledFingerprint(checkpoint) };
+}
+
+function energyOf({ all }: Sums): Record<string, number> {
+  return Object.fromEntries([...all].map(([name, { data }]) => [name, squared(data)]));
+}
+
+/** Things about what was found that a merge will meet. */
+function notesOn(
+  { examples: wanted, split }: CollectRequest,
+  found: number,
+  layers: ReadonlyMap<string, LayerStatistics>,
+): string[] {
+  const thin = [...layers].filter(([, { shape, transposed, rows }]) => rows < (transposed ? shape[0]! : shape[1]!));
+  const [first] = thin;
+  return [
+    ...(found < wanted ? [`the split ${split} has only ${found} of the ${wanted} examples asked for`] : []),
+    ...(first === undefined
+      ? []
+      : [
+          `${thin.length} of ${layers.size} layers saw fewer rows than they have inputs (${first[0]}: ${first[1].rows}), so ` +
+            "their sums are not of full rank: collect more examples, or merge with off-diagonals damped (alpha below 1)",
+        ]),
+  ];
+}
+
+function noExamples(task: Task) {
+  return taskDefect(task, "tasks/data", `a task of type ${task.type} has no examples to collect from`, {
+    expected: "image-classification, sequence-classification, language-modelling or text-to-text",
+    advice: "name another task with --task",
+  });
+}
+
+function pastTheEnd(task: Task, split: Split, count: number, first: number) {
+  return taskDefect(task, "tasks/data", `the split ${split} ends before the first example asked for`, {
+    expected: `--first below ${count}`,
+    found: String(first),
+  });
+}
