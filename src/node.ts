@@ -31,9 +31,13 @@ import type { SeriesOptions } from "./evaluate/series.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
 import type { Task } from "./evaluate/task.js";
 import { methods } from "./methods/catalogue.js";
+import type { ResultStore } from "./evaluate/platform.js";
 import { readTemplate } from "./search/field.js";
+import type { Template } from "./search/field.js";
 import { searchRecipe } from "./search/search.js";
-import type { SearchOptions, SearchResult } from "./search/search.js";
+import type { SearchOptions, SearchPlatform, SearchResult } from "./search/search.js";
+import { greedySoup } from "./search/soup.js";
+import type { SoupResult } from "./search/soup.js";
 import { mergeModels, planMerge } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import type { Checkpoint } from "./models/model.js";
@@ -182,33 +186,57 @@ export async function openEvaluation({
 /** How `search` is called. */
 export interface SearchRecipeOptions extends Omit<Threaded<SearchOptions>, "store" | "ledger">, UseOptions {
   readonly tasks: EvaluateModelOptions["tasks"];
-  /** By field of the recipe: `{"parameters.lambda": [0.1, 0.2, 0.3]}`; all combinations are tried. */
-  readonly over: Readonly<Record<string, readonly number[]>>;
+  /** By field of the recipe its values, `{"parameters.lambda": [0.1, 0.2, 0.3]}`, or `{from, to}`; not of a grid. */
+  readonly over: Readonly<Record<string, readonly number[] | { readonly from: number; readonly to: number }>>;
   /** A folder in which outcomes are kept; none by default. */
   readonly cache?: string;
 }
 
 /**
- * Merges every combination of some values in memory, scores each on validation data, and tells the best recipe.
+ * Merges candidates in memory, scores each on validation data, and tells the best recipe. All combinations of the values
+ * are tried, unless another method is named.
  * @param recipe a plain object, or the path of a YAML file.
  */
 export async function search(
   recipe: string | RecipeObject,
   { tasks, over, cache, use = [], ...options }: SearchRecipeOptions,
 ): Promise<SearchResult> {
-  const { evaluatePlatform, folderStore } = await import("./platform/node/evaluate.js");
+  const [template, platform] = await searchOver(recipe, use);
+  return searchRecipe(
+    template,
+    Object.entries(over).map(([field, range]) => ("from" in range ? { field, ...range } : { field, values: range })),
+    await tasksOf(tasks),
+    platform,
+    threaded<SearchOptions>({ ...options, store: await storeOf(cache) }),
+  );
+}
+
+/** The average of those of a recipe's models that is best on validation data; the recipe's method takes no part. */
+export async function soup(
+  recipe: string | RecipeObject,
+  { tasks, cache, use = [], ...options }: Omit<SearchRecipeOptions, "over" | "method" | "budget" | "seed">,
+): Promise<SoupResult> {
+  const [template, platform] = await searchOver(recipe, use);
+  const threads = threaded<SearchOptions>({ ...options, store: await storeOf(cache) });
+  return greedySoup(template, "average", await tasksOf(tasks), platform, threads);
+}
+
+async function searchOver(
+  recipe: string | RecipeObject,
+  use: NonNullable<UseOptions["use"]>,
+): Promise<[Template, SearchPlatform]> {
+  const { evaluatePlatform } = await import("./platform/node/evaluate.js");
   const { mergingInMemory } = await import("./platform/node/in_memory.js");
   const own = await loadMethods(use);
   const file = typeof recipe === "string" ? recipe : undefined;
   const text = typeof recipe === "string" ? await readFile(recipe, "utf8") : JSON.stringify(recipe);
   const template = readTemplate(text, { methods: [...methods, ...own], ...(file !== undefined && { file }) });
-  return searchRecipe(
-    template,
-    Object.entries(over).map(([field, values]) => ({ field, values })),
-    await tasksOf(tasks),
-    { evaluation: evaluatePlatform, merging: mergingInMemory(own) },
-    threaded<SearchOptions>({ ...options, store: cache === undefined ? null : folderStore(cache) }),
-  );
+  return [template, { evaluation: evaluatePlatform, merging: mergingInMemory(own) }];
+}
+
+async function storeOf(cache: string | undefined): Promise<ResultStore | null> {
+  if (cache === undefined) return null;
+  return (await import("./platform/node/evaluate.js")).folderStore(cache);
 }
 
 async function tasksOf(tasks: EvaluateModelOptions["tasks"]): Promise<Task[]> {

@@ -361,10 +361,43 @@ export const noCache: Flag = {
 
 export const over: Flag = {
   spelling: "--over <field=values>",
-  text: "a number of the recipe and its values: parameters.lambda=0.1:1.0:0.1, models.mnist.weight=0.5,1",
+  text: "a number of the recipe: parameters.lambda=0.1:1.0:0.1 (or FROM:TO, or A,B,C); models.*.weight is every model's",
   group: "Run",
   repeatable: true,
-  required: true,
+};
+
+export const searchMethod: Flag = {
+  spelling: "--method <name>",
+  text: "how to search: grid, sobol, coordinate, cma-es, raise (DPPA's greedy amplification); grid by default",
+  group: "Run",
+  read: (text) => oneWord(text, ["grid", "sobol", "coordinate", "cma-es", "raise"], "--method"),
+};
+
+export const soup: Flag = {
+  spelling: "--soup <how>",
+  text: "greedy: the average of those of the recipe's models that is best, instead of --over",
+  group: "Run",
+  read: (text) => oneWord(text, ["greedy"], "--soup"),
+};
+
+export const budget: Flag = {
+  spelling: "--budget <number>",
+  text: "candidates at most; 20 and 10 more per number varied by default, all of a grid",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--budget", min: 1, max: 100_000 }),
+};
+
+export const objective: Flag = {
+  spelling: "--objective <name>",
+  text: "mean of the tasks' values, or normalised by those of each task's individual model; mean by default",
+  group: "Run",
+  read: (text) => oneWord(text, ["mean", "normalised"], "--objective"),
+};
+
+export const searchSeed: Flag = {
+  spelling: "--seed <number>",
+  text: "seed of the search's own randomness; 0 by default",
+  group: "Run",
 };
 
 export const searchSplit: Flag = {

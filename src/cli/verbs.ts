@@ -42,6 +42,9 @@ export interface FlagValues {
   readonly cache?: boolean;
   readonly report?: string;
   readonly over?: readonly string[];
+  readonly soup?: string;
+  readonly budget?: number;
+  readonly objective?: string;
   readonly allowTest?: boolean;
   readonly ledger?: string;
   readonly all?: boolean;
@@ -283,15 +286,22 @@ export const verbs: readonly Verb[] = [
     argument: { spelling: "<recipe>", text: "a recipe (.yaml or .yml)" },
     summary: "find the best numbers of a recipe on validation data",
     details:
-      "Merges every combination of the given values in memory, scores each on the tasks, and writes the best recipe. " +
+      "Merges candidates in memory, scores each on the tasks, and writes the best recipe. " +
       "An interrupted search continues with the same command.",
     examples: [
       "mergewright search recipe.yaml --tasks tasks.yaml --over parameters.lambda=0.1:1.0:0.1 -o best.yaml",
-      "mergewright search recipe.yaml --tasks tasks.yaml --over parameters.density=0.1,0.2 --over models.mnist.weight=1,2 -o best.yaml",
+      "mergewright search recipe.yaml --tasks tasks.yaml --over parameters.density=0.1,0.2 --over parameters.lambda=0.5,1 -o best.yaml",
+      "mergewright search pcb.yaml --tasks tasks.yaml --over 'models.*.lambda=0.8:1.3' --method cma-es --budget 100 -o best.yaml",
+      "mergewright search recipe.yaml --tasks tasks.yaml --soup greedy -o soup.yaml",
     ],
     flags: [
       flags.tasks,
       flags.over,
+      flags.searchMethod,
+      flags.soup,
+      flags.objective,
+      flags.budget,
+      flags.searchSeed,
       flags.searchSplit,
       flags.allowTest,
       flags.headFrom,

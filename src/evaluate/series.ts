@@ -65,6 +65,7 @@ interface KeptHead {
 export class EvaluationSeries {
   readonly #platform: EvaluatePlatform;
   readonly #options: SeriesOptions;
+  readonly #models = new WeakMap<Checkpoint, Promise<Omit<Place, "task">>>();
   readonly #heads = new Map<string, KeptHead>();
   /** By the task's name; `build` is what of a model they were read for. */
   readonly #prepared = new Map<string, { readonly build: string; readonly prepared: Prepared }>();
@@ -78,14 +79,17 @@ export class EvaluationSeries {
 
   /** @param model stays open, and is kept in mind until another one is scored. */
   async score(model: Checkpoint, tasks: readonly Task[], watcher: SeriesWatcher): Promise<Measured[]> {
+    const known = this.#models.get(model) ?? this.#look(model);
+    this.#models.set(model, known);
+    const measured: Measured[] = [];
+    for (const task of tasks) measured.push(await this.#scoreOne({ task, ...(await known) }, watcher));
+    return measured;
+  }
+
+  async #look(model: Checkpoint): Promise<Omit<Place, "task">> {
     const weights = weightsOf(model);
     const fingerprint = this.#options.store ? await weightsFingerprint(weights) : null;
-    const build = await buildOf(model);
-    const measured: Measured[] = [];
-    for (const task of tasks) {
-      measured.push(await this.#scoreOne({ task, model, weights, fingerprint, build }, watcher));
-    }
-    return measured;
+    return { model, weights, fingerprint, build: await buildOf(model) };
   }
 
   async close(): Promise<void> {

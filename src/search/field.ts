@@ -8,6 +8,9 @@ import type { Recipe } from "../recipe/recipe.js";
 import { type Dictionary, dictionary, entryOf, list, type Node, plainScalar, withEntry } from "../recipe/tree.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { readYaml } from "../recipe/yaml.js";
+import type { Axis } from "./axis.js";
+
+const EVERY_MODEL = "models.*.";
 
 /** A recipe whose fields can be set. */
 export interface Template {
@@ -39,6 +42,36 @@ export function recipeWith(
     changed = setField(changed, field, plainScalar(String(value), where), recipe, where);
   }
   return buildRecipe(changed, context);
+}
+
+/** The same axes with `models.*.FIELD` as one axis per model, in recipe order. */
+export function expandAxes({ recipe }: Template, axes: readonly Axis[]): Axis[] {
+  return axes.flatMap((axis) => {
+    if (!axis.field.startsWith(EVERY_MODEL)) return [axis];
+    const rest = axis.field.slice(EVERY_MODEL.length);
+    return recipe.models.map(({ name }) => ({ ...axis, field: `models.${name}.${rest}` }));
+  });
+}
+
+/** The recipe with another method and some of its models. */
+export function recipeOf({ root, context }: Template, method: string, models: readonly number[]): Recipe {
+  const kept = new Set(["base", "exclude", "heads", "missing", "input", "output", "seed"]);
+  const where = { key: "--soup" };
+  const given = entryOf(root, "models")!;
+  const items = given.node.kind === "list" ? given.node.items : [];
+  const plain = items.map((item) => (item.kind === "dictionary" ? entryOf(item, "model")!.node : item));
+  const entries = [
+    { key: "method", where, node: plainScalar(method, where) },
+    {
+      ...given,
+      node: list(
+        models.map((index) => plain[index]!),
+        given.node.where,
+      ),
+    },
+    ...root.entries.filter(({ key }) => kept.has(key)),
+  ];
+  return buildRecipe(dictionary(entries, root.where), context);
 }
 
 function setField(root: Dictionary, field: string, value: Node, recipe: Recipe, where: Where): Dictionary {

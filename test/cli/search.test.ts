@@ -68,7 +68,7 @@ describe("mergewright search", () => {
     const text = readFileSync(at("best.yaml"), "utf8");
     assert.match(
       text,
-      /^# Found by mergewright search: the best of 3 on the split val, accuracy 0\.\d+, with parameters\.lambda=0\.[47]\./,
+      /^# Found by mergewright search \(grid\): the best of 3 on the split val, accuracy 0\.\d+, with parameters\.lambda=0\.[47]\./,
     );
     await outcomeOf("merge", at("best.yaml"), "-o", at("merged"));
     const written = await outcomeOf("eval", at("merged"), "--tasks", tasks, "--split", "val", "--no-cache");
@@ -117,8 +117,79 @@ describe("mergewright search", () => {
     assert.match(field.err, /unknown parameter "lamda"[^]*write lambda/);
     const none = await mergewright(...search("x.yaml"));
     assert.match(none.err, /--over <field=values> is missing/);
+    const both = await mergewright(...search("x.yaml", "--over", "parameters.lambda=1", "--soup", "greedy"));
+    assert.match(both.err, /--soup and --over/);
+    const range = await mergewright(...search("x.yaml", "--over", "parameters.lambda=1:0.1"));
+    assert.match(range.err, /FROM below TO/);
+    const grid = await mergewright(...search("x.yaml", "--over", "parameters.lambda=0.1:1"));
+    assert.match(grid.err, /a grid needs steps/);
+    const method = await mergewright(...search("x.yaml", "--over", "seed=1", "--method", "cma"));
+    assert.match(method.err, /--method has a wrong value[^]*cma-es/);
+    const end = ["--over", "prune.density=0.5:1.5", "--method", "sobol"];
+    assert.match((await mergewright(...search("x.yaml", ...end))).err, /--over prune\.density=/);
+    const split = await mergewright(...search("x.yaml", "--over", "parameters.lambda=1", "--split", "none"));
+    assert.match(split.err, /none\.images/);
     writeFileSync(at("mine.yaml"), "method: average\n");
     const mine = await mergewright(...search("mine.yaml", "--over", "parameters.lambda=0.4"));
     assert.match(mine.err, /a file that no search wrote/);
+  });
+
+  it("every model's number by CMA-ES, normalised by the models' own scores, on a budget", async () => {
+    const over = [
+      "--over",
+      "models.*.weight=0:1.5",
+      "--method",
+      "cma-es",
+      "--budget",
+      "5",
+      "--objective",
+      "normalised",
+    ];
+    const { json } = await outcomeOf(...search("cma.yaml", ...over));
+    assert.equal(json.candidates.length, 5);
+    assert.deepEqual(Object.keys(json.best.values), ["models.mnist.weight", "models.fashion.weight"]);
+    const own = json.individual.map(({ value }: { value: number }) => value);
+    for (const { objective, tasks: scores } of json.candidates) {
+      const shares = scores.map(({ value }: { value: number }, at: number) => value / own[at]);
+      assert.ok(Math.abs(objective - (shares[0] + shares[1]) / 2) < 1e-12);
+    }
+    assert.equal(
+      json.best.objective,
+      Math.max(...json.candidates.map(({ objective }: { objective: number }) => objective)),
+    );
+    assert.match(
+      readFileSync(at("cma.yaml"), "utf8"),
+      /^# Found by mergewright search \(cma-es\)[^]*^# \d\S* of mnist/m,
+    );
+  });
+
+  it("a greedy soup: sorted, each once, only what is strictly better", async () => {
+    const { json } = await outcomeOf(...search("soup.yaml", "--soup", "greedy"));
+    const alone = json.candidates.slice(0, 2);
+    const [best, other] = alone[1].mean > alone[0].mean ? ["fashion", "mnist"] : ["mnist", "fashion"];
+    assert.deepEqual(json.trace[0], { model: best, soup: [best], taken: true });
+    const both = json.candidates[2].mean;
+    const better = both > Math.max(alone[0].mean, alone[1].mean);
+    assert.deepEqual(json.trace[1], { model: other, soup: [best, other], taken: better });
+    assert.deepEqual(json.soup, better ? [best, other] : [best]);
+    const written = readFileSync(at("soup.yaml"), "utf8");
+    assert.match(written, /^# Found by mergewright search \(greedy-soup\)[^]*^method: average$/m);
+    await outcomeOf("plan", at("soup.yaml"));
+  });
+
+  it("a method that writes an artifact: each task is scored with its own model", async () => {
+    const amplify = at("dppa.yaml");
+    writeFileSync(
+      amplify,
+      "method: dppa\nbase: zoo/vision/base\nmodels: [zoo/vision/mnist, zoo/vision/fashion]\nexclude: ['classifier.*']\n",
+    );
+    const { json } = await outcomeOf(
+      ...["search", amplify, "--tasks", tasks, "-o", at("amplified.yaml"), "--method", "raise"],
+      ...["--over", "parameters.alpha_inner=0,1.8", "--over", "parameters.alpha_outer=0"],
+    );
+    const [first, second] = json.candidates;
+    assert.deepEqual(first.values, { "parameters.alpha_inner": 0, "parameters.alpha_outer": 0 });
+    assert.ok(second.mean > first.mean, "with nothing kept there is only the base");
+    assert.ok(json.best.mean > 0.8);
   });
 });
