@@ -12,6 +12,7 @@
  * ```
  */
 import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { inspectArtifact as inspectArtifactOf } from "./artifacts/inspect.js";
 import type { ArtifactInspection } from "./artifacts/inspect.js";
 import { materialize as materializeTask } from "./artifacts/materialize.js";
@@ -26,6 +27,7 @@ import { verifyOutput } from "./analyse/verify.js";
 import type { Verification, VerifyOptions } from "./analyse/verify.js";
 import { evaluateIn, evaluateModel } from "./evaluate/evaluate.js";
 import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
+import type { CurveName, CurveOptions, CurveResult } from "./curves/curves.js";
 import { EvaluationSeries } from "./evaluate/series.js";
 import type { SeriesOptions } from "./evaluate/series.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
@@ -243,6 +245,34 @@ async function tasksOf(tasks: EvaluateModelOptions["tasks"]): Promise<Task[]> {
   return typeof tasks === "string"
     ? parseTasks(await readFile(tasks, "utf8"), tasks)
     : parseTasks(JSON.stringify(tasks));
+}
+
+/** How `curves` is called. */
+export interface CurvesOptions extends Omit<Threaded<CurveOptions>, "store" | "ledger">, UseOptions {
+  readonly tasks: EvaluateModelOptions["tasks"];
+  /** A folder in which outcomes are kept; none by default. */
+  readonly cache?: string;
+}
+
+/**
+ * One of the TIES paper's analyses: a chart, to be drawn with `drawChart`, and all its numbers.
+ * @param recipes paths of YAML files, whose names stand in the chart.
+ */
+export async function curves(
+  kind: CurveName,
+  recipes: readonly string[],
+  { tasks, cache, use = [], ...options }: CurvesOptions,
+): Promise<CurveResult> {
+  const { drawCurve } = await import("./curves/curves.js");
+  const named = [];
+  for (const file of recipes) {
+    const [template, platform] = await searchOver(file, use);
+    named.push({ name: basename(file).replace(/\.ya?ml$/, ""), template, platform });
+  }
+  const { platform } = named[0]!;
+  const reading = { ...platform, reading: nodePlatform };
+  const store = await storeOf(cache);
+  return drawCurve(kind, named, await tasksOf(tasks), reading, threaded<CurveOptions>({ ...options, store }));
 }
 
 /** A chart as an SVG file's text. */

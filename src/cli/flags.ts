@@ -400,6 +400,58 @@ export const searchSeed: Flag = {
   group: "Run",
 };
 
+export const kind: Flag = {
+  spelling: "--kind <name>",
+  text: "redundancy, conflict, tasks, flips, lambda, density or oracle; several with several --kind",
+  group: "Run",
+  repeatable: true,
+  required: true,
+};
+
+export const curveTasks: Flag = {
+  spelling: tasks.spelling,
+  text: `${tasks.text}; not needed for conflict`,
+  group: tasks.group,
+};
+
+export const curveSplit: Flag = {
+  ...split,
+  text: "part of the data: test by default, val for lambda and density, by which numbers are chosen",
+};
+
+export const values: Flag = {
+  spelling: "--values <numbers>",
+  text: "what is varied: A,B,C or FROM:TO:STEP; densities, probabilities of a flip, lambdas",
+  group: "Run",
+};
+
+export const trimDensity: Flag = {
+  spelling: "--density <share>",
+  text: "share of each change that is trimmed to, of conflict and flips; 0.2 by default",
+  group: "Run",
+  read: (text) => share(text, "--density"),
+};
+
+export const subsets: Flag = {
+  spelling: "--subsets <number>",
+  text: "of tasks: sets of models per number of models, the first models and then random ones; 1 by default",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--subsets", min: 1, max: 1000 }),
+};
+
+export const oracle: Flag = {
+  spelling: "--oracle <model>",
+  text: "of oracle: a checkpoint trained on all tasks, whose changes have the signs to take",
+  group: "Run",
+};
+
+export const curvesFolder: Flag = {
+  spelling: "-o, --out <folder>",
+  text: "folder for KIND.svg and KIND.json",
+  group: "Output",
+  required: true,
+};
+
 export const searchSplit: Flag = {
   ...split,
   text: "part of the data that candidates are scored on; val by default, test is refused",

@@ -45,6 +45,10 @@ export interface FlagValues {
   readonly soup?: string;
   readonly budget?: number;
   readonly objective?: string;
+  readonly kind?: readonly string[];
+  readonly values?: string;
+  readonly subsets?: number;
+  readonly oracle?: string;
   readonly allowTest?: boolean;
   readonly ledger?: string;
   readonly all?: boolean;
@@ -418,6 +422,37 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/adapter_extract.js")).extractAdapter,
+  },
+  {
+    name: "curves",
+    argument: { spelling: "<recipes...>", text: "recipes of the same models (.yaml or .yml)" },
+    summary: "draw the TIES paper's analyses of your own models",
+    details:
+      "Redundancy, sign conflicts, accuracy by number of tasks, flipped signs, sensitivity to lambda and density, oracle " +
+      "signs: each a picture (SVG) and its numbers (JSON). Lines are drawn per recipe where a kind compares methods.",
+    examples: [
+      "mergewright curves ties.yaml --tasks tasks.yaml --kind redundancy --kind conflict -o curves",
+      "mergewright curves ties.yaml task-arithmetic.yaml average.yaml --tasks tasks.yaml --kind tasks --subsets 3 -o curves",
+      "mergewright curves ties.yaml --tasks tasks.yaml --kind lambda --values 0.2:1.6:0.2 -o curves",
+    ],
+    flags: [
+      flags.kind,
+      flags.curveTasks,
+      flags.values,
+      flags.trimDensity,
+      flags.subsets,
+      flags.oracle,
+      flags.searchSeed,
+      flags.curveSplit,
+      flags.headFrom,
+      flags.use,
+      flags.noCache,
+      flags.threads,
+      flags.curvesFolder,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/curves.js")).curves,
   },
   {
     name: "verify",

@@ -44,22 +44,32 @@ export class Desk {
     this.#series = new EvaluationSeries(platform.evaluation, options);
   }
 
-  /** @param values what the candidate is known by to a reader of the ledger. */
+  /**
+   * @param values what the candidate is known by to a reader of the ledger.
+   * @param tasks some of the desk's; all by default.
+   */
   async score(
     recipe: Recipe,
     values: Readonly<Record<string, number>>,
     tell: Tell,
+    tasks: readonly Task[] = this.tasks,
   ): Promise<{ readonly entry: LedgerEntry; readonly known: boolean }> {
     const { heads = {}, split } = this.#options;
     this.#data ??= dataKey(this.tasks, heads, this.#platform.evaluation);
     const key = await sha256(
-      JSON.stringify([VERSION, await recipeKey(recipe, this.#platform.merging), await this.#data, split]),
+      JSON.stringify([
+        VERSION,
+        await recipeKey(recipe, this.#platform.merging),
+        await this.#data,
+        split,
+        tasks.map(({ name }) => name),
+      ]),
     );
     const known = this.#ledger.find(key);
     if (known !== undefined) return { entry: { ...known, values }, known: true };
     const merged = await mergeInMemory(recipe, this.#platform.merging, "candidate");
     try {
-      const entry = { key, values, ...scoresOf(await this.#evaluate((task) => merged.modelFor(task), tell)) };
+      const entry = { key, values, ...scoresOf(await this.#evaluate(tasks, (task) => merged.modelFor(task), tell)) };
       this.#ledger.add(entry);
       return { entry, known: false };
     } finally {
@@ -68,7 +78,11 @@ export class Desk {
   }
 
   /** The value of a model of its own on each task. */
-  async individual(labelOf: (task: Task) => string, tell: Tell): Promise<Evaluation["tasks"]> {
+  async individual(
+    labelOf: (task: Task) => string,
+    tell: Tell,
+    tasks: readonly Task[] = this.tasks,
+  ): Promise<Evaluation["tasks"]> {
     const { openModel } = this.#platform.evaluation;
     const opened = new Map<string, Checkpoint>();
     const open = async (label: string) => {
@@ -77,7 +91,7 @@ export class Desk {
       return model;
     };
     try {
-      return (await this.#evaluate((task) => open(labelOf(task)), tell)).tasks;
+      return (await this.#evaluate(tasks, (task) => open(labelOf(task)), tell)).tasks;
     } finally {
       for (const model of opened.values()) await model.close();
     }
@@ -88,14 +102,15 @@ export class Desk {
   }
 
   async #evaluate(
+    tasks: readonly Task[],
     modelFor: (task: Task) => Promise<Checkpoint>,
     tell: Tell,
   ): Promise<Pick<Evaluation, "tasks" | "mean" | "metric">> {
     const results = [];
-    for (const [index, task] of this.tasks.entries()) {
+    for (const [index, task] of tasks.entries()) {
       const evaluation = await evaluateIn(this.#series, await modelFor(task), [task], this.#platform.evaluation, {
         split: this.#options.split,
-        progress: ({ done, total }) => tell(task.name, (index + done / total) / this.tasks.length),
+        progress: ({ done, total }) => tell(task.name, (index + done / total) / tasks.length),
       });
       results.push(evaluation.tasks[0]!);
     }
