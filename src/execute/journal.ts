@@ -46,6 +46,16 @@ interface SettledLine {
   readonly quotas: readonly (readonly [tensor: number, runs: readonly (readonly [quota: Quota, blocks: number])[]])[];
 }
 
+/** The line that a journal of a plan begins with. */
+export function firstLine(plan: Plan): string {
+  return JSON.stringify({ format: 1, plan: planHash(plan), inputs: inputStates(plan) } satisfies FirstLine);
+}
+
+/** Whether a line of a journal tells statistics, of the merge itself or of one that is an input. */
+export function tellsStatistics(line: string): boolean {
+  return line.startsWith('{"known":') || line.startsWith('{"settled":');
+}
+
 interface RedoLine {
   readonly redo: readonly (readonly [tensor: number, index: number])[];
 }
@@ -66,14 +76,14 @@ export class Journal {
    */
   constructor(workspace: Workspace, plan: Plan) {
     this.#workspace = workspace;
-    const first: FirstLine = { format: 1, plan: planHash(plan), inputs: inputStates(plan) };
+    const first = firstLine(plan);
     const [earlier, ...lines] = workspace.journal;
     this.resumed = earlier !== undefined;
     if (earlier === undefined) {
-      workspace.record([JSON.stringify(first)]);
+      workspace.record([first]);
       return;
     }
-    checkSame(workspace.label, parseLine(earlier) as FirstLine | null, first);
+    checkSame(workspace.label, parseLine(earlier) as FirstLine | null, JSON.parse(first) as FirstLine);
     for (const line of lines) this.#read(parseLine(line));
   }
 

@@ -32,7 +32,7 @@ one entry fewer. The variant that learns its masks needs data and is not this on
       per: "model",
       meaning: "share of a model's entries that is kept",
     },
-    lambda: { type: "number", default: 1, per: "tensor", meaning: "scale of the merged change" },
+    lambda: { type: "number", default: 1, per: "tensor", late: true, meaning: "scale of the merged change" },
     trim: {
       type: "choice",
       default: "model",

@@ -17,6 +17,8 @@ interface ParameterBase {
    * between models.
    */
   readonly per: "recipe" | "tensor" | "model";
+  /** No statistic depends on it: what is known for one value holds for all, so that a sweep over it looks once. */
+  readonly late?: true;
 }
 
 export interface NumberParameter extends ParameterBase {

@@ -72,7 +72,7 @@ everywhere. An infinite change is clipped like any large one; a NaN ranks below 
       per: "recipe",
       meaning: "share of a model's magnitudes clipped at either end (not in variant paper)",
     },
-    lambda: { type: "number", default: 1, per: "model", meaning: "scale of a model's change" },
+    lambda: { type: "number", default: 1, per: "model", late: true, meaning: "scale of a model's change" },
   },
   dialects: {
     es: { meaning: "the released evolution-strategy script's scores, without its search", values: {} },

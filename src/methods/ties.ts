@@ -65,7 +65,7 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       per: "model",
       meaning: "share of entries kept (select: top)",
     },
-    lambda: { type: "number", default: 1, per: "tensor", meaning: "scale of the merged change" },
+    lambda: { type: "number", default: 1, per: "tensor", late: true, meaning: "scale of the merged change" },
     weight: { type: "number", default: 1, per: "model", meaning: "strength of a model; a negative one flips its vote" },
     trim: {
       type: "choice",

@@ -11,7 +11,7 @@ import { storedSources } from "../plan/streams.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { VERSION } from "../version.js";
-import { type MemoryMerging, mergeInMemory } from "./candidate.js";
+import { type MemoryMerging, mergeInMemory, SharedStatistics } from "./candidate.js";
 import { Ledger, type LedgerEntry, type LedgerFile } from "./ledger.js";
 import { scoresOf } from "./objective.js";
 
@@ -34,6 +34,7 @@ export class Desk {
   readonly #options: DeskOptions;
   readonly #ledger: Ledger;
   readonly #series: EvaluationSeries;
+  readonly #statistics = new SharedStatistics();
   #data: Promise<unknown> | null = null;
 
   constructor(tasks: readonly Task[], platform: SearchPlatform, options: DeskOptions) {
@@ -67,7 +68,7 @@ export class Desk {
     );
     const known = this.#ledger.find(key);
     if (known !== undefined) return { entry: { ...known, values }, known: true };
-    const merged = await mergeInMemory(recipe, this.#platform.merging, "candidate");
+    const merged = await mergeInMemory(recipe, this.#platform.merging, "candidate", this.#statistics);
     try {
       const entry = { key, values, ...scoresOf(await this.#evaluate(tasks, (task) => merged.modelFor(task), tell)) };
       this.#ledger.add(entry);

@@ -31,7 +31,10 @@ export function memoryCrew(
 /** Files that grow in memory; `finished` holds them as Blobs after `commit`. */
 export class MemoryWorkspace implements Workspace {
   readonly label = "memory";
-  readonly journal: readonly string[] = [];
+  /** Lines of an earlier merge of the same plan to begin with. */
+  journal: readonly string[] = [];
+  /** Lines of the merge at work or just finished. */
+  readonly recorded: string[] = [];
   readonly finished = new Map<string, Blob>();
   readonly #files = new Map<string, Uint8Array<ArrayBuffer>>();
 
@@ -40,6 +43,7 @@ export class MemoryWorkspace implements Workspace {
   }
 
   reset(): void {
+    this.recorded.length = 0;
     this.#files.clear();
     this.finished.clear();
   }
@@ -54,7 +58,9 @@ export class MemoryWorkspace implements Workspace {
     this.#files.set(name, bytes.slice());
   }
 
-  record(): void {}
+  record(lines: readonly string[]): void {
+    this.recorded.push(...lines);
+  }
 
   commit(): void {
     for (const [name, bytes] of this.#files) this.finished.set(name, new Blob([bytes]));

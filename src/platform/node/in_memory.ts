@@ -13,6 +13,10 @@ export function mergingInMemory(own: readonly Method[] = []): MemoryMerging {
   return {
     ...platformWith(own),
     output: space.finished,
+    recorded: space.recorded,
+    beginWith(lines) {
+      space.journal = lines;
+    },
     createCrew: async (setup, _threads, statisticsBytes) =>
       memoryCrew(setup, statisticsBytes, space, { openStored: openAddress, findMethod: finderOf(own) }),
     openWorkspace: () => {
