@@ -12,7 +12,6 @@
  * ```
  */
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
 import { inspectArtifact as inspectArtifactOf } from "./artifacts/inspect.js";
 import type { ArtifactInspection } from "./artifacts/inspect.js";
 import { materialize as materializeTask } from "./artifacts/materialize.js";
@@ -267,7 +266,7 @@ export async function curves(
   const named = [];
   for (const file of recipes) {
     const [template, platform] = await searchOver(file, use);
-    named.push({ name: basename(file).replace(/\.ya?ml$/, ""), template, platform });
+    named.push({ name: file.replace(/^.*[\\/]|\.ya?ml$/g, ""), template, platform });
   }
   const { platform } = named[0]!;
   const reading = { ...platform, reading: nodePlatform };
