@@ -6,10 +6,15 @@
  * const { files } = await merge({ method: "ties", base: "base", models: ["a", "b"] }, { base: {…}, a: {…}, b: {…} });
  * ```
  */
+import type { Adapter } from "./adapters/adapter.js";
+import { openAdapter as openOver } from "./adapters/open.js";
+import { foldRecipe } from "./fold.js";
+import type { FoldRequest } from "./fold.js";
 import { defineMethod } from "./methods/define.js";
 import type { OwnMethod } from "./methods/define.js";
 import { mergeModels } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
+import { memoryFolder } from "./models/folder.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
 import type { ModelFiles } from "./platform/memory/platform.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
@@ -69,4 +74,18 @@ export async function evaluate(
   const { memoryEvaluation } = await import("./platform/memory/evaluate.js");
   const read = parseTasks(typeof tasks === "string" ? tasks : JSON.stringify(tasks));
   return evaluateModel(model, read, memoryEvaluation(models, data), { ...options, threads: 1 });
+}
+
+/** Opens an adapter from its files: those of a PEFT folder, or one file of kohya's layout. */
+export function openAdapter(label: string, files: ModelFiles): Promise<Adapter> {
+  return openOver(label, memoryFolder(files));
+}
+
+/** A base with adapters added into its weights. @param models files of base and adapters, by the labels of the request. */
+export function fold(
+  request: FoldRequest,
+  models: Readonly<Record<string, ModelFiles>>,
+  options: Pick<MergeOptions, "strict" | "progress"> = {},
+): Promise<MergeResult & { readonly files: ReadonlyMap<string, Blob> }> {
+  return merge(foldRecipe(request), models, options);
 }

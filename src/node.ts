@@ -12,6 +12,13 @@
  * ```
  */
 import { readFile } from "node:fs/promises";
+import type { Adapter } from "./adapters/adapter.js";
+import { convertAdapter as convertOpened } from "./adapters/convert.js";
+import type { AdapterFormat } from "./adapters/convert.js";
+import { inspectAdapter as inspectOpened } from "./adapters/inspect.js";
+import type { AdapterInspection } from "./adapters/inspect.js";
+import { BaseNames } from "./adapters/target.js";
+import type { UnfoldError } from "./adapters/unfolded.js";
 import { inspectArtifact as inspectArtifactOf } from "./artifacts/inspect.js";
 import type { ArtifactInspection } from "./artifacts/inspect.js";
 import { materialize as materializeTask } from "./artifacts/materialize.js";
@@ -31,6 +38,8 @@ import { EvaluationSeries } from "./evaluate/series.js";
 import type { SeriesOptions } from "./evaluate/series.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
 import type { Task } from "./evaluate/task.js";
+import { foldRecipe, measureUnfold } from "./fold.js";
+import type { FoldRequest } from "./fold.js";
 import { methods } from "./methods/catalogue.js";
 import type { ResultStore } from "./evaluate/platform.js";
 import { readTemplate } from "./search/field.js";
@@ -45,6 +54,7 @@ import type { Checkpoint } from "./models/model.js";
 import type { Plan } from "./plan/types.js";
 import type { OwnMethod } from "./methods/define.js";
 import type { Method } from "./methods/method.js";
+import { openAdapterAt, writeFolder } from "./platform/node/adapters.js";
 import { nodeMachine } from "./platform/node/machine.js";
 import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
@@ -307,4 +317,57 @@ export function inspectArtifact(folder: string): Promise<ArtifactInspection> {
 /** Writes the model of one task of an artifact into the folder `options.out`. */
 export function materialize(folder: string, options: Threaded<MaterializeOptions>): Promise<Materialized> {
   return materializeTask(folder, nodePlatform, threaded(options));
+}
+
+/** Opens an adapter: a folder of PEFT's, a `.safetensors` file of kohya's layout, or an address. */
+export const openAdapter = (label: string): Promise<Adapter> => openAdapterAt(label);
+
+/** Kinds, ranks, scalings and norms of an adapter's modules; its base is not needed. */
+export async function inspectAdapter(label: string): Promise<AdapterInspection> {
+  const adapter = await openAdapterAt(label);
+  try {
+    return await inspectOpened(adapter);
+  } finally {
+    await adapter.close();
+  }
+}
+
+export interface ConvertAdapterOptions {
+  readonly to: AdapterFormat;
+  readonly out: string;
+  /** The base, to find the modules in whose paths are joined with underscores. */
+  readonly base?: string;
+  /** Of kohya's module names. Default `lora_unet`. */
+  readonly prefix?: string;
+  /** Replace what is there. Default false. */
+  readonly force?: boolean;
+}
+
+/** Writes an adapter in another layout. @throws adapter/kind, adapter/base for what cannot be represented. */
+export async function convertAdapter(label: string, options: ConvertAdapterOptions): Promise<void> {
+  const { to, out, base, prefix, force = false } = options;
+  const checkpoint = base === undefined ? null : await nodePlatform.openModel(base);
+  const names = checkpoint === null ? null : new BaseNames(checkpoint.tensors.keys());
+  await checkpoint?.close();
+  const adapter = await openAdapterAt(label);
+  try {
+    writeFolder(out, await convertOpened(adapter, { to, names, ...(prefix !== undefined && { prefix }) }), { force });
+  } finally {
+    await adapter.close();
+  }
+}
+
+/** Writes a base with adapters added into its weights: `fold({ model: "base", adapters: ["lora"] }, { out: "folded" })`. */
+export function fold(request: FoldRequest, options: Threaded<MergeOptions>): Promise<MergeResult> {
+  return merge(foldRecipe(request), options);
+}
+
+/** Takes adapters out of a folded model again. @param options base: measures what is recovered against it. */
+export async function unfold(
+  request: FoldRequest,
+  options: Threaded<MergeOptions> & { readonly base?: string },
+): Promise<MergeResult & { readonly error: UnfoldError }> {
+  const { base = null, ...others } = options;
+  const result = await merge(foldRecipe(request, true), others);
+  return { ...result, error: await measureUnfold({ ...request, out: options.out, base }, nodePlatform.openModel) };
 }

@@ -294,6 +294,12 @@ export const prefix: Flag = {
   group: "Output",
 };
 
+export const besideBase: Flag = {
+  spelling: "--base <model>",
+  text: "the base, to measure what is recovered against it",
+  group: "Run",
+};
+
 export const adapterBase: Flag = {
   spelling: "--base <model>",
   text: "the base, to find the modules in whose paths are joined with underscores",

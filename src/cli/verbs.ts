@@ -118,6 +118,8 @@ export const groups: Readonly<Record<string, string>> = {
   adapter: "read, convert and apply adapters: LoRA, DoRA, (IA)3",
 };
 
+const FOLD_WEIGHTS = "one for each adapter: 0.5,0.8; negative ones take a change away; 1 for each by default";
+
 export const verbs: readonly Verb[] = [
   {
     name: "merge",
@@ -453,6 +455,55 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/adapter_extract.js")).extractAdapter,
+  },
+  {
+    name: "adapter fold",
+    argument: { spelling: "<models...>", text: "the base, then one or more adapters" },
+    summary: "write a base with adapters added into its weights",
+    details:
+      "Tensors are computed while they are written, in float32 and rounded once; memory does not depend on the model. All " +
+      "adapters change the same base and are added with their weights. An interrupted run continues with the same command.",
+    examples: [
+      "mergewright adapter fold base french -o folded",
+      "mergewright adapter fold base french german --weights 0.7,-0.3 --dtype float32 -o folded",
+    ],
+    flags: [
+      { ...flags.weights, text: FOLD_WEIGHTS },
+      flags.dtype,
+      flags.shardSize,
+      flags.out,
+      flags.force,
+      flags.hashInputs,
+      flags.strict,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/adapter_fold.js")).fold,
+  },
+  {
+    name: "adapter unfold",
+    argument: { spelling: "<models...>", text: "the folded model, then the adapters that are in it" },
+    summary: "take adapters out of a folded model again, and say how well",
+    details:
+      "Recovers the base up to the rounding of the folded model. Refused where the fold replaced values: DoRA, trained " +
+      "tokens, modules_to_save.",
+    examples: [
+      "mergewright adapter unfold folded french -o base",
+      "mergewright adapter unfold folded french german --weights 0.7,-0.3 --base base --json -o recovered",
+    ],
+    flags: [
+      { ...flags.weights, text: FOLD_WEIGHTS },
+      flags.besideBase,
+      flags.dtype,
+      flags.shardSize,
+      flags.out,
+      flags.force,
+      flags.threads,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/adapter_fold.js")).unfold,
   },
   {
     name: "verify",

@@ -29,3 +29,4 @@ export * from "./pcb/kernel.as";
 export * from "./elect/kernel.as";
 export * from "./masks/kernel.as";
 export * from "./arcee_fusion/kernel.as";
+export * from "./low_rank/kernel.as";

@@ -164,7 +164,7 @@ function noWeights(folder: Folder, names: readonly string[], stored: readonly st
       {
         expected: SINGLE_FILE,
         found: ADAPTER_FILE,
-        advice: "merge the adapter into its base model first (peft: merge_and_unload, then save_pretrained)",
+        advice: "name it together with its base, as BASE+ADAPTER; mergewright adapter fold writes the whole model",
       },
     );
   }

@@ -17,7 +17,9 @@ export function isMerged({ shards }: Checkpoint): boolean {
 
 /** Whether tensors of a checkpoint are computed where they are read, in F32 whatever they would be stored in. */
 export function isComputed({ shards }: Checkpoint): boolean {
-  return shards.some(({ source: { address } }) => address?.kind === "merge" || address?.kind === "task");
+  return shards.some(({ source: { address } }) => {
+    return address?.kind === "merge" || address?.kind === "task" || address?.kind === "folded";
+  });
 }
 
 /** Weight files that are read for a plan, those of the merges among its inputs included. */

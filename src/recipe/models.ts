@@ -1,5 +1,6 @@
 /** The models of a recipe: their paths, their short names, their own parameters. */
 
+import { parseReference } from "../adapters/reference.js";
 import type { Method } from "../methods/method.js";
 import { quote, show } from "./issues.js";
 import { readModelSetting } from "./parameters.js";
@@ -200,7 +201,10 @@ function textOf(node: Node | undefined): string | undefined {
   return node?.kind === "scalar" && node.value !== null ? node.text : undefined;
 }
 
+/** Of a base with adapters the adapters' names: they are what differs. */
 function nameOfPath(path: string): string {
+  const reference = parseReference(path);
+  if (reference !== null) return reference.adapters.map(({ label }) => nameOfPath(label)).join("+");
   const bare = /^\w+:\/\//.test(path) ? path.replace(/[?#].*$/s, "") : path;
   const last = bare.split(/[\\/]/).findLast((part) => part.trim() !== "") ?? "";
   const name = Array.from(last.trim().replace(NO_NAME, "-")).slice(0, 80).join("");

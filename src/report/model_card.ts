@@ -1,3 +1,4 @@
+import { parseReference } from "../adapters/reference.js";
 import type { Paper } from "../methods/method.js";
 import { makesArtifact } from "../plan/artifact.js";
 import type { Plan } from "../plan/types.js";
@@ -59,8 +60,12 @@ function header(recipe: Recipe, plan: Plan): string {
 function storedLabels({ inputs, sources }: Plan, merges: Plan["merges"]): string[] {
   return inputs.flatMap(({ role, label }, index) => {
     if (role === "extra") return [];
-    const address = sources.find(({ input }) => input === index)?.address;
-    if (address?.kind !== "merge") return [label];
+    const own = sources.filter(({ input }) => input === index);
+    const address = (own.find((source) => source.address?.kind === "folded") ?? own[0])?.address;
+    if (address?.kind !== "merge") {
+      const reference = address?.kind === "folded" ? parseReference(label) : null;
+      return reference === null ? [label] : [reference.base, ...reference.adapters.map((adapter) => adapter.label)];
+    }
     return storedLabels(merges.find(({ key }) => key === address.key)!.plan, merges);
   });
 }

@@ -1,5 +1,6 @@
 /** Where bytes come from. One small interface over a local file, a Blob, a buffer and an HTTP server with ranges. */
 
+import type { FoldedLayout } from "./folded.js";
 import type { RowTable } from "./rows.js";
 import type { TaskLayout } from "./task.js";
 
@@ -20,7 +21,9 @@ export type SourceAddress =
   /** Rows of other sources, each with its own address. */
   | { readonly kind: "rows"; readonly table: RowTable }
   /** A task's weights, computed from the parts of an artifact. */
-  | { readonly kind: "task"; readonly layout: TaskLayout };
+  | { readonly kind: "task"; readonly layout: TaskLayout }
+  /** A base with adapters folded into it. */
+  | { readonly kind: "folded"; readonly layout: FoldedLayout };
 
 export interface ByteSource {
   /** For messages: the path or address as the user gave it. */

@@ -2,12 +2,15 @@
  * The platform of models in memory: files picked in a browser, Blobs, buffers. The calling thread does the work; needs
  * nothing but WebAssembly with SIMD. Results are Blobs.
  */
+import { openAdapter } from "../../adapters/open.js";
+import { openReference, parseReference } from "../../adapters/reference.js";
 import { MergewrightError } from "../../errors.js";
 import type { WorkSource } from "../../execute/setup.js";
 import type { Platform } from "../../merge.js";
 import { findMethod } from "../../methods/catalogue.js";
 import type { Method } from "../../methods/method.js";
 import { openCheckpoint } from "../../models/checkpoint.js";
+import type { Checkpoint } from "../../models/model.js";
 import { memoryFolder } from "../../models/folder.js";
 import { httpFolder } from "../../models/http_folder.js";
 import { blobSource } from "../../sources/blob.js";
@@ -50,9 +53,21 @@ export function memoryPlatform(
       },
     };
   };
+  const folderOf = (label: string) =>
+    /^https?:\/\//.test(label) && !Object.hasOwn(models, label) ? httpFolder(label) : access(label);
+  const openModel = async (label: string): Promise<Checkpoint> => {
+    const folded = Object.hasOwn(models, label) ? null : parseReference(label);
+    if (folded === null) return openCheckpoint(label, folderOf(label));
+    const openAdapterOf = (own: string) => openAdapter(own, folderOf(own));
+    const checkpoint = await openReference(label, folded, { openBase: openModel, openAdapter: openAdapterOf });
+    // One thread does all the work, so that what computes the weights here computes them there.
+    for (const { source } of checkpoint.shards)
+      if (source.address?.kind === "folded") sources.set(source.label, source);
+    return checkpoint;
+  };
   return {
     output: space.finished,
-    openModel: (label) => openCheckpoint(label, /^https?:\/\//.test(label) ? httpFolder(label) : access(label)),
+    openModel,
     createCrew: async (setup, _threads, statisticsBytes) =>
       memoryCrew(setup, statisticsBytes, space, {
         openStored: (source) => openSource(source, sources),

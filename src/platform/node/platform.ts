@@ -1,6 +1,7 @@
 import { createReadStream, existsSync, realpathSync } from "node:fs";
 import path from "node:path";
 import type { VerifyPlatform } from "../../analyse/platform.js";
+import { openReference, parseReference } from "../../adapters/reference.js";
 import { MANIFEST_FILE } from "../../artifacts/manifest.js";
 import { openTaskModel } from "../../artifacts/open.js";
 import { MergewrightError } from "../../errors.js";
@@ -11,6 +12,7 @@ import { httpFolder } from "../../models/http_folder.js";
 import type { Method } from "../../methods/method.js";
 import type { Checkpoint } from "../../models/model.js";
 import type { OpenInputs } from "../../plan/types.js";
+import { openAdapterAt } from "./adapters.js";
 import { createCrew } from "./crew.js";
 import { openFolder } from "./files.js";
 import { defaultThreads } from "./threads.js";
@@ -36,11 +38,15 @@ export function platformWith(own: readonly Method[]): typeof nodePlatform {
 }
 
 /**
- * @param label a folder, a `.safetensors` file, the address of a folder on a server that answers ranges, or
- * `ARTIFACT#TASK` (`ARTIFACT` alone where it has one task).
+ * @param label a folder, a `.safetensors` file, the address of a folder on a server that answers ranges,
+ * `ARTIFACT#TASK` (`ARTIFACT` alone where it has one task), or any of these with adapters: `BASE+ADAPTER`.
  * @param base what an artifact is read over, instead of the base that it names.
  */
 export async function openModel(label: string, base: string | null = null): Promise<Checkpoint> {
+  const folded = existsSync(label) ? null : parseReference(label);
+  if (folded !== null) {
+    return openReference(label, folded, { openBase: (own) => openModel(own, base), openAdapter: openAdapterAt });
+  }
   const reference = taskReference(label);
   if (reference === null) return openCheckpoint(label, folderOf(label));
   return openTaskModel(reference.folder, reference.task, nodePlatform, { base });

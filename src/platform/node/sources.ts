@@ -1,8 +1,8 @@
+import { foldedSource } from "../../adapters/folded_source.js";
 import type { WorkSource } from "../../execute/setup.js";
 import { httpSource } from "../../sources/http.js";
-import type { ByteSource, SourceStamp } from "../../sources/source.js";
+import type { ByteSource } from "../../sources/source.js";
 import { taskSource } from "../../sources/task.js";
-import type { TaskLayout } from "../../sources/task.js";
 import { MergewrightError } from "../../errors.js";
 import { fileSource } from "./files.js";
 
@@ -10,7 +10,11 @@ import { fileSource } from "./files.js";
 export function openAddress({ label, address, stamp }: WorkSource): ByteSource | Promise<ByteSource> {
   if (address === null || address.kind === "merge" || address.kind === "rows")
     throw new RangeError(`${label} cannot be opened by another thread`);
-  if (address.kind === "task") return openTask(address.layout, label, stamp);
+  if (address.kind === "task")
+    return openParts(address.layout, (files) => taskSource(address.layout, files, { label, stamp }));
+  if (address.kind === "folded") {
+    return openParts(address.layout, (files) => foldedSource(address.layout, files, { label, stamp }));
+  }
   if (address.kind === "http") return httpSource(address.url, { headers: address.headers, label, stamp });
   const source = fileSource(address.path, label);
   const { size, version } = source.stamp;
@@ -26,7 +30,11 @@ export function openAddress({ label, address, stamp }: WorkSource): ByteSource |
   });
 }
 
-async function openTask(layout: TaskLayout, label: string, stamp: SourceStamp): Promise<ByteSource> {
+/** Opens the files that a computed source reads. */
+async function openParts(
+  layout: { readonly files: readonly WorkSource[] },
+  make: (files: readonly ByteSource[]) => ByteSource,
+): Promise<ByteSource> {
   const files: ByteSource[] = [];
   try {
     for (const file of layout.files) files.push(await openAddress(file));
@@ -34,5 +42,5 @@ async function openTask(layout: TaskLayout, label: string, stamp: SourceStamp): 
     for (const file of files) await file.close();
     throw error;
   }
-  return taskSource(layout, files, { label, stamp });
+  return make(files);
 }

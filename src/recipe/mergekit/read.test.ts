@@ -302,7 +302,6 @@ describe("a recipe of mergekit with a mistake is an error with its line:", () =>
     ],
     ["a dtype that is none", `merge_method: linear\n${models}\ndtype: bf16`, 3, /bfloat16/],
     ["whole numbers for weights", `merge_method: linear\n${models}\ndtype: int64`, 3, /float32/],
-    ["a LoRA", "merge_method: linear\nmodels: [{model: a+b}]\nparameters: {weight: 1}", 2, /not applied yet/],
     ["a revision", "merge_method: linear\nmodels: [{model: a@main}]\nparameters: {weight: 1}", 2, /revision/],
     ["two pluses", "merge_method: linear\nmodels: [{model: a+b+c}]\nparameters: {weight: 1}", 2, /path\[@revision\]/],
     [

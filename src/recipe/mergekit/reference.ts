@@ -23,8 +23,9 @@ export function readReference(reading: Reading, node: Node, path: string): strin
     });
     return undefined;
   }
-  if (lora !== undefined) return refuseLora(reading, node, path);
-  return parts[0]!.length === 2 ? refuseRevision(reading, node, path, parts[0]![1]!) : text;
+  const revision = parts.find((part) => part.length === 2)?.[1];
+  // A base with an adapter is a reference of our own, too.
+  return revision === undefined ? text : refuseRevision(reading, node, path, revision);
 }
 
 function readMap(reading: Reading, node: Node, path: string): string | undefined {
@@ -33,26 +34,24 @@ function readMap(reading: Reading, node: Node, path: string): string | undefined
   if (model === undefined) {
     return wrongType(reading, node, path, "{model: {path: ..., revision: ...}, lora: null}");
   }
+  const location = readPart(reading, model, join(path, "model"));
   const lora = entries!.get("lora")?.node;
-  if (lora !== undefined && !isNothing(lora)) return refuseLora(reading, lora, join(path, "lora"));
-  if (model.kind !== "dictionary") return readLocation(reading, model, join(path, "model"));
-  const parts = readEntries(reading, model, join(path, "model"), { known: ["path", "revision"] });
-  const revision = parts?.get("revision")?.node;
-  if (revision?.kind === "scalar" && revision.value !== null) {
-    return refuseRevision(reading, revision, join(path, "model.revision"), revision.text);
-  }
-  const location = parts?.get("path")?.node;
-  if (location === undefined) return wrongType(reading, model, join(path, "model"), "{path: ..., revision: ...}");
-  return readLocation(reading, location, join(path, "model.path"));
+  if (location === undefined || lora === undefined || isNothing(lora)) return location;
+  const adapter = readPart(reading, lora, join(path, "lora"));
+  return adapter === undefined ? undefined : `${location}+${adapter}`;
 }
 
-function refuseLora({ issues }: Reading, node: Node, path: string): undefined {
-  issues.add("a LoRA in a reference is not applied yet", {
-    code: "recipe/unsupported",
-    where: placed(node.where, path),
-    expected: "the path of a whole model",
-    advice: "apply the adapter first (merge_and_unload in PEFT), and name the result",
-  });
+/** `path`, or `{path: ..., revision: ...}`. */
+function readPart(reading: Reading, node: Node, path: string): string | undefined {
+  if (node.kind !== "dictionary") return readLocation(reading, node, path);
+  const parts = readEntries(reading, node, path, { known: ["path", "revision"] });
+  const revision = parts?.get("revision")?.node;
+  if (revision?.kind === "scalar" && revision.value !== null) {
+    return refuseRevision(reading, revision, join(path, "revision"), revision.text);
+  }
+  const location = parts?.get("path")?.node;
+  if (location === undefined) return wrongType(reading, node, path, "{path: ..., revision: ...}");
+  return readLocation(reading, location, join(path, "path"));
 }
 
 function refuseRevision({ issues }: Reading, node: Node, path: string, revision: string): undefined {
