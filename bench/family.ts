@@ -7,6 +7,8 @@ import os from "node:os";
 import path from "node:path";
 import { layoutHeader, shardTensors } from "../src/formats/safetensors/index.js";
 import type { TensorSpec } from "../src/formats/safetensors/layout.js";
+import { loraConfig, draftTensor, peftKey } from "../src/adapters/draft.js";
+import { safetensorsOf } from "../src/adapters/write.js";
 import { entriesOf } from "../src/numbers/dtypes.js";
 
 export interface FamilyShape {
@@ -85,6 +87,31 @@ export function makeFamily(
     if (!existsSync(target)) writeModel(shape, target, model, base, changes);
     return target;
   });
+}
+
+/** A LoRA of rank 16 and alpha 32 of every linear layer of a family's base. @returns its folder. */
+export function makeAdapter(shape: FamilyShape, folder = path.join(os.tmpdir(), "mergewright-bench")): string {
+  const target = path.join(folder, shape.name, "lora-16");
+  if (existsSync(target)) return target;
+  const random = mulberry(2);
+  const rank = 16;
+  const entries = (count: number) => Float32Array.from({ length: count }, () => 0.02 * normal(random));
+  const modules = tensorsOf(shape).filter(({ name }) => name.endsWith("_proj.weight"));
+  const paths = modules.map(({ name }) => name.slice(0, -".weight".length));
+  const tensors = modules.flatMap(({ shape: [out, width] }, index) => [
+    draftTensor(peftKey(paths[index]!, "lora_A.weight"), [rank, width!], entries(rank * width!)),
+    draftTensor(peftKey(paths[index]!, "lora_B.weight"), [out!, rank], entries(out! * rank)),
+  ]);
+  const partial = `${target}.partial`;
+  mkdirSync(partial, { recursive: true });
+  const config = loraConfig(
+    paths.map((module) => ({ path: module, rank, alpha: 32 })),
+    { task_type: "CAUSAL_LM", target_modules: [...new Set(paths.map((module) => module.split(".").at(-1)!))] },
+  );
+  writeFileSync(path.join(partial, "adapter_config.json"), JSON.stringify(config, null, 2));
+  writeFileSync(path.join(partial, "adapter_model.safetensors"), safetensorsOf(tensors, { format: "pt" }));
+  renameSync(partial, target);
+  return target;
 }
 
 function writeModel(

@@ -5,6 +5,7 @@
  *   npm run bench -- --family small          the 134 M family
  *   npm run bench -- --rounds 5 --only ties  more rounds, some rows
  *   npm run bench -- --mergekit FILE         adds mergekit: the path of its mergekit-yaml (peers/setup.sh installs one)
+ *   npm run bench -- --peft PYTHON           adds PEFT's merge_and_unload to the rows of adapters: a Python that has it
  *
  * The floor is `cat` of every input plus `cp` of one model to the place of the output. Inputs are warm in the page cache,
  * outputs go to memory. Figures are medians over the rounds.
@@ -15,7 +16,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
-import { LARGE, makeFamily, SMALL } from "./family.js";
+import { LARGE, makeAdapter, makeFamily, SMALL } from "./family.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: options } = parseArgs({
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     only: { type: "string" },
     mergekit: { type: "string" },
+    peft: { type: "string" },
     json: { type: "string", default: "out/bench.json" },
     threads: { type: "string" },
   },
@@ -39,6 +41,8 @@ interface Row {
   readonly name: string;
   readonly models: number;
   readonly base: boolean;
+  /** One LoRA is folded into the base. */
+  readonly adapter?: true;
   /** A native recipe without its checkpoints; without one, the recipe of mergekit is what Mergewright runs too. */
   readonly recipe?: Readonly<Record<string, unknown>>;
   /** A recipe of mergekit without its checkpoints, which it runs if there is one; `each` are parameters of every model. */
@@ -79,6 +83,7 @@ const ROWS: readonly Row[] = [
   },
   { name: "pcb", models: 3, base: true, recipe: { method: "pcb" } },
   { name: "emr", models: 3, base: true, recipe: { method: "emr" } },
+  { name: "adapter fold, LoRA r=16", models: 0, base: true, adapter: true, recipe: { method: "passthrough" } },
   // Recipes of mergekit, which both run unchanged.
   { name: "mergekit linear", models: 3, base: false, mergekit: { method: "linear", each: { weight: 1 } } },
   { name: "mergekit slerp", models: 1, base: true, mergekit: { method: "slerp", parameters: { t: 0.4 } } },
@@ -111,10 +116,12 @@ interface Result {
   readonly floorSeconds: number;
   readonly timesFloor: number;
   readonly peakMegabytes: number;
-  readonly mergekit?: { readonly seconds: number; readonly peakMegabytes: number; readonly timesFaster: number };
+  /** mergekit, or PEFT for the rows of adapters. */
+  readonly peer?: { readonly seconds: number; readonly peakMegabytes: number; readonly timesFaster: number };
 }
 
 const family = makeFamily(shape, 3);
+const adapter = makeAdapter(shape);
 const scratch = path.join(root, "out/bench");
 mkdirSync(scratch, { recursive: true });
 
@@ -186,9 +193,10 @@ function runWriting(command: string, args: readonly string[]): Promise<{ seconds
 }
 
 /** Reading every input of a row once and writing one model once. */
-async function floor({ models, base }: Row): Promise<number> {
+async function floor({ models, base, adapter: isAdapter }: Row): Promise<number> {
   const inputs = new Set(modelsOf(models));
   if (base) inputs.add(family[0]!);
+  if (isAdapter) inputs.add(adapter);
   const read = run("sh", ["-c", 'cat "$@" > /dev/null', "cat", ...weightFiles(inputs)]);
   const write = await runWriting("sh", [
     "-c",
@@ -201,12 +209,14 @@ async function floor({ models, base }: Row): Promise<number> {
 
 async function ours(row: Row): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "recipe.yaml");
-  const native = {
-    ...row.recipe,
-    ...(row.base && { base: family[0] }),
-    models: modelsOf(row.models),
-    allow_duplicates: true,
-  };
+  const native = row.adapter
+    ? { ...row.recipe, models: [`${family[0]}+${adapter}`] }
+    : {
+        ...row.recipe,
+        ...(row.base && { base: family[0] }),
+        models: modelsOf(row.models),
+        allow_duplicates: true,
+      };
   writeFileSync(recipe, JSON.stringify(row.recipe === undefined ? mergekitRecipe(row) : native));
   const threads = options.threads === undefined ? [] : ["--threads", options.threads];
   const { seconds, stdout } = await runWriting(process.execPath, [
@@ -239,6 +249,21 @@ import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 `;
+
+const PEFT = `
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base, adapter, out = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
+`;
+
+async function peft(python: string): Promise<{ seconds: number; peakMegabytes: number }> {
+  const command = [python, "-c", PEFT, family[0]!, adapter, out];
+  const { seconds, stdout } = await runWriting("python3", ["-c", MEASURE, ...command]);
+  return { seconds, peakMegabytes: Number(stdout.trim().split("\n").at(-1)) / 1e6 };
+}
 
 async function theirs(row: Row, command: string): Promise<{ seconds: number; peakMegabytes: number }> {
   const recipe = path.join(scratch, "mergekit.yaml");
@@ -273,15 +298,16 @@ async function measure(row: Row): Promise<Result> {
   }
   const seconds = median(runs.map((each) => each.seconds));
   const floorSeconds = median(floors);
-  const peer =
+  const other =
     options.mergekit !== undefined && row.mergekit !== undefined ? await theirs(row, options.mergekit) : null;
+  const peer = row.adapter && options.peft !== undefined ? await peft(options.peft) : other;
   return {
     name: row.name,
     seconds,
     floorSeconds,
     timesFloor: median(runs.map((each, round) => each.seconds / floors[round]!)),
     peakMegabytes: Math.max(...runs.map((each) => each.peakMegabytes)),
-    ...(peer !== null && { mergekit: { ...peer, timesFaster: peer.seconds / seconds } }),
+    ...(peer !== null && { peer: { ...peer, timesFaster: peer.seconds / seconds } }),
   };
 }
 
@@ -293,15 +319,15 @@ process.stdout.write(
 const startUpSeconds = startUp();
 process.stdout.write(`start-up (--version): ${startUpSeconds.toFixed(3)} s\n\n`);
 process.stdout.write(
-  "row                           seconds   floor  x floor  peak MB   mergekit s (MB)  times faster\n",
+  "row                           seconds   floor  x floor  peak MB       peer s (MB)  times faster\n",
 );
 const results: Result[] = [];
 for (const row of wanted) {
   const result = await measure(row);
   results.push(result);
-  const { name, seconds, floorSeconds, timesFloor, peakMegabytes, mergekit } = result;
-  const peer = mergekit === undefined ? "" : `${mergekit.seconds.toFixed(1)} (${mergekit.peakMegabytes.toFixed(0)})`;
-  const faster = mergekit === undefined ? "" : mergekit.timesFaster.toFixed(0);
+  const { name, seconds, floorSeconds, timesFloor, peakMegabytes, peer: beside } = result;
+  const peer = beside === undefined ? "" : `${beside.seconds.toFixed(1)} (${beside.peakMegabytes.toFixed(0)})`;
+  const faster = beside === undefined ? "" : beside.timesFaster.toFixed(0);
   const figures = [seconds.toFixed(2), floorSeconds.toFixed(2), timesFloor.toFixed(2), peakMegabytes.toFixed(0)];
   const columns = [name.padEnd(28), ...figures.map((text) => text.padStart(8)), peer.padStart(18), faster.padStart(13)];
   process.stdout.write(`${columns.join(" ")}\n`);
