@@ -1,6 +1,6 @@
 /** The job of methods that look at whole matrices: reads what a tensor's method asks for, solves, writes every block. */
 import type { Algebra, Matrix, Matrix64 } from "../algebra/algebra.js";
-import { MergewrightError } from "../errors.js";
+import { MergewrightError, toPlainError } from "../errors.js";
 import type { MatrixResult, MatrixTask } from "../methods/method.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { PlannedStatistic } from "../plan/types.js";
@@ -31,7 +31,9 @@ export async function solveMatrix(
   if (method.grain !== "matrix") throw new RangeError(`${method.name} does not look at matrices`);
   const tensor = work.setup.tensors[block.tensor]!;
   const task = taskOf(work, block.tensor, method.inputs === "changes");
-  const result = await method.solve(task, settings, await algebraOf(work));
+  const result = await method.solve(task, settings, await algebraOf(work)).catch((error: unknown) => {
+    throw inTensor(error, tensor.name);
+  });
   checkResult(result, tensor);
   const written: WrittenBlock[] = [];
   for (const part of blocksOf(block.tensor, tensor.entries)) {
@@ -39,6 +41,13 @@ export async function solveMatrix(
   }
   const { warnings = [], figures = {} } = result;
   return [{ ...written[0]!, solved: { warnings, figures } }, ...written.slice(1)];
+}
+
+/** Linear algebra does not know whose matrices it works on. */
+function inTensor(error: unknown, tensor: string): unknown {
+  if (!(error instanceof MergewrightError) || error.where.tensor !== undefined) return error;
+  const { summary, details } = toPlainError(error);
+  return new MergewrightError(summary, { ...details!, where: { ...error.where, tensor }, cause: error });
 }
 
 function checkResult({ merged }: MatrixResult, { name, entries }: WorkTensor): void {

@@ -13,12 +13,3 @@ export type JobResult = ModuleResult | Difference;
 export function workOnJob(algebra: Algebra, job: LoraJob<ByteSource>): Promise<JobResult> {
   return "parts" in job ? workOnModule(algebra, job) : workOnDifference(algebra, job);
 }
-
-/** The memory of a result, which moves with it from thread to thread. */
-export function buffersOf(result: JobResult): ArrayBuffer[] {
-  const arrays =
-    result.kind === "cores"
-      ? result.cores.flatMap(({ parts }) => parts)
-      : (result.kind === "updates" ? result.updates : [result.update]).flatMap(({ a, b }) => [a.data, b.data]);
-  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
-}

@@ -143,6 +143,26 @@ describe("a method of whole matrices", () => {
     });
   });
 
+  it("names the tensor on which linear algebra fails", async () => {
+    const failing: MatrixMethod = {
+      ...cubic,
+      name: "failing",
+      async solve(_, __, algebra) {
+        algebra.qr({ rows: 2, columns: 3, data: new Float64Array(6) });
+        throw new RangeError("qr takes a wide matrix");
+      },
+    };
+    const text = JSON.stringify({ method: "failing", base, models });
+    const recipe = parseRecipe(text, { methods: [...methods, failing] });
+    const merging = mergeModels(recipe, platformWith([failing]), { out: folder.fresh(), threads: 1 });
+    await assert.rejects(merging, (error) => {
+      assert.ok(error instanceof MergewrightError);
+      assert.deepEqual([error.code, error.where.tensor], ["algebra/shape", "a"]);
+      assert.match(error.message, /where: +tensor a\n.*2 x 3/s);
+      return true;
+    });
+  });
+
   it("cannot be an input of another merge", async () => {
     const inner = { merge: { method: "cubic", base, models } };
     const text = JSON.stringify({ method: "average", models: [inner, models[0]] });
