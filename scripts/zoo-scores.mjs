@@ -2,7 +2,10 @@
 //   node scripts/zoo-scores.mjs            every row that is made of data alone
 //   node scripts/zoo-scores.mjs ties lines rows whose name contains a word
 // Merges are made in float32 as the reference's are; a count may differ by two images of 600. Exit code 1 where one does.
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { evaluate, search } from "../dist/src/node.js";
@@ -32,6 +35,19 @@ function recipeOf(row) {
   }
   if (row === "emr rescale=tensor-mean") return { method: "emr/code" };
   if (row === "emr rescale=global") return { method: "emr/paper" };
+  if (row.startsWith("fisher ")) {
+    const floor_rule = row.includes("max(") ? "maximum" : "add";
+    const normalize = row.endsWith("=none") ? "none" : "model";
+    return { method: "fisher", parameters: { floor_rule, normalize }, statistics: "fisher" };
+  }
+  if (/^regmean alpha=\S+$/.test(row)) {
+    return { method: "regmean", parameters: { alpha: number("alpha") }, statistics: "kfac" };
+  }
+  // Without damping only the first steps are more than rounding.
+  if (/^mats kfac (cg=10|cg=\d+ damping=\S+)$/.test(row)) {
+    const alpha = row.includes("damping") ? number("damping") : 1;
+    return { method: "mats", parameters: { alpha, iterations: number("cg") }, statistics: "kfac" };
+  }
   if (row.startsWith("iso-c ")) return { method: "iso_c", parameters: { lambda: number("scale") } };
   if (row === "tsv-m alpha=1.0") return { method: "tsv_m" };
   if (row === "wudi closed form") return { method: "wudi/closed-form" };
@@ -50,6 +66,19 @@ const taskOf = (name) => ({
 });
 const tasks = { tasks: names.map(taskOf) };
 
+/** Statistics of the first 256 training images, collected once for all rows; the exact Fisher takes some minutes. */
+const statisticsFolder = mkdtempSync(path.join(os.tmpdir(), "mergewright-zoo-"));
+process.on("exit", () => rmSync(statisticsFolder, { recursive: true, force: true }));
+writeFileSync(path.join(statisticsFolder, "tasks.yaml"), JSON.stringify(tasks));
+function statisticsOf(name, kind) {
+  const file = path.join(statisticsFolder, `${name}.${kind}.safetensors`);
+  if (existsSync(file)) return file;
+  const list = path.join(statisticsFolder, "tasks.yaml");
+  const words = ["collect", kind, "--model", `zoo/vision/${name}`, "--tasks", list, "--task", name, "-o", file];
+  execFileSync(process.execPath, ["bin/mergewright.js", ...words], { stdio: ["ignore", "ignore", "inherit"] });
+  return file;
+}
+
 async function correctOf(row) {
   const counts = (results) => results.map(({ correct }) => correct);
   if (row === "base") return counts((await evaluate("zoo/vision/base", { tasks })).tasks);
@@ -61,10 +90,14 @@ async function correctOf(row) {
     }
     return all;
   }
+  const { statistics, ...wanted } = recipeOf(row);
   const recipe = {
-    ...recipeOf(row),
+    ...wanted,
     base: "zoo/vision/base",
-    models: names.map((name) => `zoo/vision/${name}`),
+    models: names.map((name) => {
+      const model = `zoo/vision/${name}`;
+      return statistics === undefined ? model : { model, statistics: statisticsOf(name, statistics) };
+    }),
     exclude: ["classifier.*"],
     output: { dtype: "float32" },
   };

@@ -2,6 +2,7 @@ import type { Checkpoint } from "./models/model.js";
 import { openCoefficients } from "./plan/coefficients.js";
 import { mergedCheckpoint, mergeKey, planIntermediate } from "./plan/intermediate.js";
 import { withOwnHeads } from "./models/untied.js";
+import { openStatistics } from "./plan/open_statistics.js";
 import type { OpenInputs, OpenMerge } from "./plan/types.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { withVocabulary } from "./tokenizers/wrap.js";
@@ -59,7 +60,9 @@ async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string,
   }
   const coefficients =
     recipe.coefficients === null ? null : await openCoefficients(recipe, { base, models }, openStored);
-  return withVocabulary(recipe, { base, models, extra, merges: [...merges], coefficients }, openOne);
+  const statistics = await openStatistics(recipe, models, openStored);
+  const own = { base, models, extra, merges: [...merges], coefficients };
+  return { ...(await withVocabulary(recipe, own, openOne)), ...(statistics !== null && { statistics }) };
 }
 
 async function openMerge(recipe: Recipe, openStored: OpenModel, known: Map<string, OpenMerge>): Promise<OpenMerge> {

@@ -620,7 +620,7 @@ export function scoresOf(plan: Plan, method: TileMethod, models: number): Scores
 }
 
 /** The statistics of a group, reduced to those of its `models` that a tensor has. */
-export function knownFor(known: Known, { inputs }: PlannedTensor, models: number): Known {
+export function knownFor(known: Known, { inputs, collected }: PlannedTensor, models: number): Known {
   const pick = (values: readonly number[]) => inputs.map(({ model }) => values[model]!);
   const { threshold, votes, moments, energy, overlap, scores } = known;
   const present = inputs.map(({ model }) => model);
@@ -633,6 +633,7 @@ export function knownFor(known: Known, { inputs }: PlannedTensor, models: number
     ...(threshold && {
       threshold: { ...threshold, thresholds: pick(threshold.thresholds), kept: pick(threshold.kept) },
     }),
+    ...(collected && { collected }),
     ...(votes && { votes }),
     ...(moments && { moments: { ...moments, mean: pick(moments.mean), deviation: pick(moments.deviation) } }),
     ...(energy && { energy: { energy: pick(energy.energy) } }),

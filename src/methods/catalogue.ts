@@ -13,12 +13,14 @@ import { dellaLinear } from "./della_linear.js";
 import { della } from "./della.js";
 import { dppa } from "./dppa.js";
 import { emr } from "./emr.js";
+import { fisher } from "./fisher.js";
 import { geometricMedian } from "./geometric_median.js";
 import { isoC } from "./iso_c.js";
 import { karcher } from "./karcher.js";
 import { linear } from "./linear.js";
 import { localizeAndStitch } from "./localize_and_stitch.js";
 import { magmax } from "./magmax.js";
+import { mats } from "./mats.js";
 import { modelStock } from "./model_stock.js";
 import { multislerp } from "./multislerp.js";
 import { nearswap } from "./nearswap.js";
@@ -27,6 +29,7 @@ import { passthrough } from "./passthrough.js";
 import { pcb } from "./pcb.js";
 import { ram } from "./ram.js";
 import { ramplusTl } from "./ramplus_tl.js";
+import { regmean } from "./regmean.js";
 import { sce } from "./sce.js";
 import { slerp } from "./slerp.js";
 import { swudi } from "./swudi.js";
@@ -52,12 +55,14 @@ export const methods: readonly Method[] = [
   della,
   dppa,
   emr,
+  fisher,
   geometricMedian,
   isoC,
   karcher,
   linear,
   localizeAndStitch,
   magmax,
+  mats,
   modelStock,
   multislerp,
   nearswap,
@@ -66,6 +71,7 @@ export const methods: readonly Method[] = [
   pcb,
   ram,
   ramplusTl,
+  regmean,
   sce,
   slerp,
   swudi,

@@ -28,7 +28,18 @@ export type OwnMethod = Pick<MethodDeclaration, "name"> &
 
 const NAME = /^[a-z][a-z0-9]*(?:_[a-z0-9]+)*$/;
 /** Keys of a model in a recipe, and of a value. */
-const TAKEN = new Set(["model", "merge", "name", "parameters", "drop", "value", "patterns", "filters", "gradient"]);
+const TAKEN = new Set([
+  "model",
+  "merge",
+  "name",
+  "statistics",
+  "parameters",
+  "drop",
+  "value",
+  "patterns",
+  "filters",
+  "gradient",
+]);
 const FUNCTIONS = ["needs", "check", "bind", "majority", "sumMultiple", "combine"];
 const KEYS = [
   ...[

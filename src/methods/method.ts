@@ -195,6 +195,17 @@ export interface Known {
   /** By the key that the method gave. */
   readonly scores?: Readonly<Record<string, ScoresValue>>;
   readonly gram?: Gram;
+  readonly collected?: Collected;
+}
+
+/** Of the sums that tiles have as `extra["statistics.0"]` …, one per model that has the tensor. */
+export interface Collected {
+  /** What each sum is divided by to be a mean. */
+  readonly counts: readonly number[];
+  /** Length (L2) of each model's means over all merged tensors that have any, tied copies left out. */
+  readonly norms: readonly number[];
+  /** The same over this tensor. */
+  readonly tensorNorms: readonly number[];
 }
 
 /** Inner products of the vectors of one tensor, or of one row or column of it, in f64. */

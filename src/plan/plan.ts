@@ -125,11 +125,16 @@ function scoreRoom(method: Method, tensors: readonly PlannedTensor[]): Plan["sco
 }
 
 /** Base, models, extras: the order of `Plan.inputs`. */
-function listInputs({ models: entries }: Recipe, { base, models, extra }: OpenInputs) {
+function listInputs({ models: entries }: Recipe, { base, models, extra, statistics = [] }: OpenInputs) {
   return [
     ...(base === null ? [] : [{ role: "base" as const, name: base.name, checkpoint: base }]),
     ...models.map((checkpoint, index) => ({ role: "model" as const, name: entries[index]!.name, checkpoint })),
     ...Object.entries(extra).map(([name, checkpoint]) => ({ role: "extra" as const, name, checkpoint })),
+    ...statistics.map(({ file }, index) => ({
+      role: "statistics" as const,
+      name: entries[index]!.name,
+      checkpoint: file,
+    })),
   ];
 }
 

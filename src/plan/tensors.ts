@@ -1,6 +1,7 @@
 import { MergewrightError } from "../errors.js";
 import type { Method, Settings } from "../methods/method.js";
 import { roleOf, tiedGroups } from "../models/families.js";
+import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
@@ -10,6 +11,7 @@ import { type CoefficientTable, withCoefficients } from "./coefficients.js";
 import { layerScale, scaleLambda } from "./lines.js";
 import type { LayerScale } from "./lines.js";
 import { cutsOf } from "./prune.js";
+import { StatisticsTable, withNorms } from "./statistics.js";
 import { isComputed } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
@@ -36,6 +38,8 @@ interface Context {
   /** Checkpoints named by parameters, by role. */
   readonly extra: Readonly<Record<string, Checkpoint>>;
   readonly coefficients?: CoefficientTable | null;
+  /** Per model, where the method needs them. */
+  readonly statistics?: readonly Statistics[];
   readonly streamOf: StreamOf;
   /** False for a merge that is only an input; see PlanOptions. */
   readonly isWritten: boolean;
@@ -47,7 +51,7 @@ interface Context {
 export function accountTensors(context: Context): Accounted {
   const { recipe, models, isWritten } = context;
   const work = new Accounting(context);
-  const backbone = context.wanted.flatMap((wanted) => work.decide(wanted) ?? []);
+  const backbone = withNorms(context.wanted.flatMap((wanted) => work.decide(wanted) ?? []));
   const skipped = work.skipped();
   const warnings = [...work.warnings, ...warnOfSkipped(skipped), ...warnOfNarrowing(context, backbone)];
   const heads = isWritten && recipe.heads === "separate" ? models.map((_, model) => work.headOf(model)) : [];
@@ -65,6 +69,7 @@ interface Found {
 class Accounting {
   readonly warnings: string[] = [];
   readonly #context: Context;
+  readonly #statistics: StatisticsTable | null;
   readonly #ties: Ties;
   readonly #scaleOf: LayerScale;
   /** What reaches the result, per checkpoint. */
@@ -72,6 +77,8 @@ class Accounting {
 
   constructor(context: Context) {
     this.#context = context;
+    const { statistics, streamOf } = context;
+    this.#statistics = statistics === undefined ? null : new StatisticsTable(statistics, streamOf);
     this.#scaleOf = layerScale(
       context.recipe,
       context.wanted.map(({ name }) => name),
@@ -179,6 +186,13 @@ class Accounting {
       ...(tiedTo === null ? [] : [`tied to ${tiedTo}; counted once`]),
     ];
     const all = [...(base === null ? [] : [base]), ...found];
+    const members = found.map((one) => ({ model: one.model, name: one.tensor.name }));
+    const isTile = recipe.method.grain === "tile";
+    const fisher = isTile ? (this.#statistics?.fisher(members) ?? null) : null;
+    const layer = isTile ? null : (this.#statistics?.layer(members) ?? null);
+    if (this.#statistics !== null && fisher === null && layer === null) {
+      reasons.push("no statistics of it; averaged");
+    }
     return {
       name,
       shape: reference.tensor.shape,
@@ -188,7 +202,9 @@ class Accounting {
       reason: reasons.join("; "),
       base: base !== null && needsBase(recipe.method) ? this.#stream(base) : null,
       inputs: found.map((one) => ({ model: one.model, stream: this.#stream(one) })),
-      extra: this.#extra(name, reference),
+      extra: { ...this.#extra(name, reference), ...fisher?.extra },
+      ...(fisher !== null && { collected: fisher.collected }),
+      ...(layer !== null && { statistics: layer }),
       settings,
       prune: cutsOf(recipe, place, reference.tensor.shape, settings),
       tiedTo,

@@ -1,6 +1,8 @@
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import type { SourceAddress, SourceStamp } from "../sources/source.js";
 import type { Settings } from "../methods/method.js";
+import type { Collected } from "../methods/method.js";
+import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint } from "../models/model.js";
 import type { Cut } from "../methods/method.js";
 import type { Recipe } from "../recipe/recipe.js";
@@ -17,6 +19,8 @@ export interface OpenInputs {
   readonly merges: readonly OpenMerge[];
   /** The recipe's table of coefficients, read. */
   readonly coefficients?: CoefficientTable | null;
+  /** Per model its statistics file, where the method needs them. */
+  readonly statistics?: readonly Statistics[];
   /** What was found out about them together, worth telling. */
   readonly notes?: readonly string[];
 }
@@ -73,7 +77,7 @@ export type PlannedSideFile =
   | { readonly name: string; readonly text: string };
 
 export interface PlannedInput {
-  readonly role: "base" | "model" | "extra";
+  readonly role: "base" | "model" | "extra" | "statistics";
   readonly name: string;
   readonly label: string;
   readonly location: string;
@@ -131,6 +135,8 @@ export interface PlannedTensor {
   readonly extra: Readonly<Record<string, Stream>>;
   /** For a merge of whole matrices with statistics; absent for a tensor that they do not know. */
   readonly statistics?: PlannedStatistics;
+  /** Of statistics that are streams among `extra`, as `statistics.0` …: what is known of them. */
+  readonly collected?: Collected;
   /** For a merge: parameter values; `models` has one entry per element of `inputs`. */
   readonly settings: Settings | null;
   /** Per element of `inputs` what is cut from its change before the method sees it, or `null`: nothing anywhere. */

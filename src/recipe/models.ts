@@ -10,7 +10,7 @@ import { type Entry, entryOf, list, type Node } from "./tree.js";
 import { join, note, outOfRange, placed, readEntries, readLocation, type Reading, wrongType } from "./values.js";
 
 /** Keys of a model that are no parameters. */
-export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "parameters", "prune", "drop"];
+export const MODEL_KEYS: readonly string[] = ["model", "merge", "name", "statistics", "parameters", "prune", "drop"];
 /** A name is also a folder's: heads/<name>/. */
 const NAME = /^(?=.*[^.])[\p{L}\p{M}\p{N}._+@=~()-]{1,100}$/u;
 const NO_NAME = /[^\p{L}\p{M}\p{N}._+@=~()-]/gu;
@@ -90,7 +90,29 @@ function readModel(
   const parameters = method === null ? {} : readModelParameters(reading, entries, method, path);
   const prune = readModelPruning(reading, entries, pruning, path);
   const model = readOrigin(reading, modelEntry, mergeEntry, path);
-  return model === undefined ? null : { model, name, parameters, prune };
+  const statistics = readStatisticsPath(reading, entries.get("statistics"), method, path);
+  return model === undefined
+    ? null
+    : { model, name, ...(statistics !== undefined && { statistics }), parameters, prune };
+}
+
+/** The file of what is known of a model's data. */
+function readStatisticsPath(
+  reading: Reading,
+  entry: Entry | undefined,
+  method: Method | null,
+  path: string,
+): string | undefined {
+  if (entry === undefined) return undefined;
+  const where = note(reading, join(path, "statistics"), entry.where);
+  if (method !== null && method.statistics === undefined) {
+    reading.issues.add(`${method.name} uses no statistics`, {
+      code: "recipe/unsupported",
+      where,
+      advice: "remove statistics:, or take a method that uses them",
+    });
+  }
+  return readLocation(reading, entry.node, join(path, "statistics"));
 }
 
 /** The path of a model, or the label of the merge that it is. */

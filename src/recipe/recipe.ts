@@ -52,6 +52,8 @@ export interface Recipe {
 export interface RecipeModel {
   /** Path or address as written, or the label of a merge in `Recipe.merges`. */
   readonly model: string;
+  /** A statistics file of this model, for methods that need one. */
+  readonly statistics?: string;
   /** Short unique name: the last path part, with `-2`, `-3` … where it repeats. */
   readonly name: string;
   /** Per-model values that override the global ones. */

@@ -113,10 +113,11 @@ function toNode(value: unknown): YAMLMap | YAMLSeq | Scalar {
   return value instanceof YAMLMap || value instanceof YAMLSeq ? value : new Scalar(value);
 }
 
-function modelNode({ model, name, parameters, prune }: RecipeModel, merges: Recipe["merges"]): YAMLMap {
+function modelNode({ model, name, statistics, parameters, prune }: RecipeModel, merges: Recipe["merges"]): YAMLMap {
   return map([
     Object.hasOwn(merges, model) ? ["merge", recipeNode(merges[model]!, false)] : ["model", model],
     ["name", name],
+    ...(statistics === undefined ? [] : [["statistics", statistics] as const]),
     ...(Object.keys(parameters).length === 0 ? [] : [["parameters", settingsNode(parameters)] as const]),
     ...(Object.keys(prune).length === 0 ? [] : [["prune", settingsNode(prune)] as const]),
   ]);

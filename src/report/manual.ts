@@ -59,12 +59,18 @@ export function exampleRecipe(method: Method): string {
   const last = paths.pop()!;
   const weight = parameters.weight?.per === "model" ? exampleWeight(parameters.weight) : null;
   const shared = Object.entries(parameters).filter(([name, { type }]) => name !== "weight" && type !== "checkpoint");
+  const defaults = shared.map(([name, { default: value }]) => [name, value] as const);
+  const kind = method.statistics?.kinds(Object.fromEntries(defaults))[0];
+  const named = (path: string) =>
+    `model: ${path}${kind === undefined ? "" : `, statistics: ${path}.${kind}.safetensors`}`;
   return [
     `method: ${method.name}${dialect === undefined ? "" : `/${dialect}`}`,
     ...(base === "required" ? ["base: ./base"] : []),
     "models:",
-    ...paths.map((path) => `  - ${path}`),
-    weight === null ? `  - ${last}` : `  - {model: ${last}, weight: ${weight}}`,
+    ...paths.map((path) => (kind === undefined ? `  - ${path}` : `  - {${named(path)}}`)),
+    weight === null && kind === undefined
+      ? `  - ${last}`
+      : `  - {${named(last)}${weight === null ? "" : `, weight: ${weight}`}}`,
     ...(shared.length === 0 ? [] : ["parameters:"]),
     ...shared.slice(0, 3).map(([name, parameter]) => `  ${name}: ${plain(valueIn(method, dialect, name, parameter))}`),
   ].join("\n");

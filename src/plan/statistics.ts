@@ -1,0 +1,95 @@
+/** What statistics files know of the tensors of a merge. */
+import { MergewrightError } from "../errors.js";
+import { sumName } from "../collected/statistics.js";
+import type { LayerStatistics, Statistics } from "../collected/statistics.js";
+import type { Collected } from "../methods/method.js";
+import type { Checkpoint, StoredTensor } from "../models/model.js";
+import type { PlannedStatistic, PlannedStatistics, Stream } from "./types.js";
+
+type StreamOf = (checkpoint: Checkpoint, tensor: StoredTensor) => Stream;
+
+/** A tensor by the name under which a model stores it. */
+export interface Member {
+  readonly model: number;
+  readonly name: string;
+}
+
+/** Finds what files know of tensors. @param files one per model. */
+export class StatisticsTable {
+  readonly #files: readonly Statistics[];
+  readonly #streamOf: StreamOf;
+  /** Per file, by a weight's name, its layer. */
+  readonly #layers: readonly ReadonlyMap<string, { readonly module: string; readonly layer: LayerStatistics }>[];
+
+  constructor(files: readonly Statistics[], streamOf: StreamOf) {
+    this.#files = files;
+    this.#streamOf = streamOf;
+    this.#layers = files.map(
+      ({ info }) => new Map(Object.entries(info.layers).map(([module, layer]) => [layer.weight, { module, layer }])),
+    );
+  }
+
+  /** Sums of squares of every member's tensor; `null` where no file has any. Norms over all are filled in later. */
+  fisher(members: readonly Member[]): { readonly extra: Record<string, Stream>; readonly collected: Collected } | null {
+    const found = members.map(({ model, name }) => this.#files[model]!.file.tensors.get(name));
+    if (this.#isUnknown(found, members)) return null;
+    const infos = members.map(({ model }) => this.#files[model]!.info);
+    const streams = members.map(({ model }, index) => this.#streamOf(this.#files[model]!.file, found[index]!));
+    const counts = infos.map(({ count }) => count);
+    const tensorNorms = members.map(({ name }, index) => Math.sqrt(infos[index]!.energy[name] ?? 0) / counts[index]!);
+    return {
+      extra: Object.fromEntries(streams.map((stream, index) => [`statistics.${index}`, stream])),
+      collected: { counts, norms: tensorNorms, tensorNorms },
+    };
+  }
+
+  /** Products of the inputs, and of the output gradients where there are any, of a linear layer; `null`: it is none. */
+  layer(members: readonly Member[]): PlannedStatistics | null {
+    const found = members.map(({ model, name }) => this.#layers[model]!.get(name));
+    if (this.#isUnknown(found, members)) return null;
+    const roleOf = (role: "input" | "output") =>
+      members.map(({ model }, index): PlannedStatistic | null => {
+        const { file } = this.#files[model]!;
+        const stored = file.tensors.get(sumName(found[index]!.module, role));
+        if (stored === undefined) return null;
+        return { stream: this.#streamOf(file, stored), shape: stored.shape, count: found[index]!.layer.rows };
+      });
+    return { transposed: found[0]!.layer.transposed, roles: { input: roleOf("input"), output: roleOf("output") } };
+  }
+
+  /** @throws statistics/file where only some of the files know a tensor. */
+  #isUnknown(found: readonly unknown[], members: readonly Member[]): boolean {
+    if (found.every((one) => one === undefined)) return true;
+    const lacking = found.indexOf(undefined);
+    if (lacking < 0) return false;
+    const { model, name } = members[lacking]!;
+    throw new MergewrightError("a statistics file knows nothing of a tensor that others know", {
+      kind: "request",
+      code: "statistics/file",
+      where: { file: this.#files[model]!.file.label, tensor: name },
+      advice: "collect the statistics of all models the same way",
+    });
+  }
+}
+
+/** Lengths over all tensors, from those of each. */
+export function withNorms<
+  T extends {
+    readonly inputs: readonly { readonly model: number }[];
+    readonly tiedTo: string | null;
+    readonly collected?: Collected;
+  },
+>(tensors: readonly T[]): T[] {
+  const squares = new Map<number, number>();
+  for (const { inputs, tiedTo, collected } of tensors) {
+    if (collected === undefined || tiedTo !== null) continue;
+    for (const [index, { model }] of inputs.entries()) {
+      squares.set(model, (squares.get(model) ?? 0) + collected.tensorNorms[index]! ** 2);
+    }
+  }
+  return tensors.map((tensor) => {
+    if (tensor.collected === undefined) return tensor;
+    const norms = tensor.inputs.map(({ model }) => Math.sqrt(squares.get(model) ?? 0));
+    return { ...tensor, collected: { ...tensor.collected, norms } };
+  });
+}
