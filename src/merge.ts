@@ -1,7 +1,11 @@
 /** The whole pipeline: a recipe and checkpoints become a plan, the plan becomes files. */
+import { soloAlgebraCrew } from "./algebra/crew.js";
+import type { AlgebraCrew } from "./algebra/crew.js";
 import { MANIFEST_FILE, manifestText } from "./artifacts/manifest.js";
 import type { Manifest } from "./artifacts/manifest.js";
 import { manifestOf } from "./artifacts/write.js";
+import { buildExperts, EXPERTS_FILE, expertOf, expertsText, placeExperts, sharedPlan } from "./experts/build.js";
+import type { Built, BuiltExpert } from "./experts/build.js";
 import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
 import type { Crew } from "./execute/crew.js";
@@ -32,6 +36,8 @@ export interface Platform {
   readonly createCrew: (setup: WorkSetup, threads: number, statisticsBytes: number) => Promise<Crew>;
   /** @throws where the place is taken, busy, or inside an input. */
   readonly openWorkspace: (out: string, inputs: OpenInputs, options: { readonly force: boolean }) => Workspace;
+  /** Threads for whole matrices. Default: the calling thread. */
+  readonly createAlgebraCrew?: (threads: number) => AlgebraCrew;
   /** SHA-256 of a whole input file, as `sha256:…`; for provenance on request. */
   readonly hashFile: (path: string) => Promise<string>;
 }
@@ -57,6 +63,8 @@ export interface MergeResult {
   readonly result: RunResult;
   /** Where the result is an artifact. */
   readonly artifact: Manifest | null;
+  /** Where it holds experts. */
+  readonly experts: readonly BuiltExpert[] | null;
   readonly seconds: number;
 }
 
@@ -80,19 +88,35 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       });
       const { method } = recipe;
       let written = plan;
+      let experts: Built | null = null;
       let result: RunResult;
       if (method.grain === "tile" && method.packing !== undefined) {
         const packing = { ...runOptions, settled, ...(options.tuning && { tuning: options.tuning }) };
         const packed = await gatherPacking(plan, method, journal, packing);
         written = makePlan(recipe, inputs, { keptOf: keptOf(plan, packed) });
         result = await runPacking(written, method, packed, workspace, journal, packing);
+      } else if (method.experts !== undefined) {
+        const own = sharedPlan(plan);
+        const setup = setupOf(own, (file) => workspace.path(file), options.tuning, settled);
+        const shared = await run(own, method, setup, workspace, journal, runOptions);
+        const crew = (platform.createAlgebraCrew ?? soloAlgebraCrew)(options.threads);
+        try {
+          experts = await buildExperts(recipe, plan, inputs, workspace, journal, { ...options, crew });
+        } finally {
+          await crew.close();
+        }
+        written = makePlan(recipe, inputs, { expertOf: expertOf(experts) });
+        result = placeExperts(written, shared, experts, workspace);
       } else {
         const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
         result = await run(plan, method, setup, workspace, journal, runOptions);
       }
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
       const artifact = manifestOf(written, method, result);
-      const manifest = artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }];
+      const manifest = [
+        ...(artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }]),
+        ...(experts === null ? [] : [{ file: EXPERTS_FILE, text: expertsText(experts, recipe) }]),
+      ];
       const told =
         artifact === null
           ? result
@@ -108,6 +132,7 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         provenance,
         result,
         artifact: artifact?.manifest ?? null,
+        experts: experts?.experts ?? null,
         seconds: (performance.now() - started) / 1000,
       };
     } catch (error) {

@@ -87,7 +87,17 @@ export function storedInputs({ inputs, merges }: Pick<RecordedMerge, "inputs" | 
 }
 
 /** Folders that hold one folder per model, or per part of an artifact. */
-const PART_FOLDERS: ReadonlySet<string> = new Set(["heads", "masks", "starts", "vectors"]);
+const PART_FOLDERS: ReadonlySet<string> = new Set([
+  "gates",
+  "heads",
+  "left",
+  "masks",
+  "models",
+  "right",
+  "starts",
+  "values",
+  "vectors",
+]);
 
 /** Where an output file lies: the folder of a part, such as a separate head's, or "", and the name in it. */
 export interface Place {

@@ -11,8 +11,9 @@ import { LIMITS } from "../models/limits.js";
 import { xxh64 } from "../numbers/checksum.js";
 
 export const MANIFEST_FILE = "artifact.json";
-/** Raised when a reader of the version before would read the files wrongly. */
-export const MANIFEST_VERSION = 1;
+/** Raised when a reader of the version before would read the files wrongly: experts came with 2. */
+export const MANIFEST_VERSION = 2;
+const VERSIONS: readonly number[] = [1, MANIFEST_VERSION];
 
 const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/, "16 hexadecimal digits"));
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -40,19 +41,33 @@ const Task = v.object({
   starts: v.nullable(PartFolder),
   /** Tensors that the task has instead of the base's; `null`: none. */
   head: v.nullable(PartFolder),
-  /** Entries that the masks keep, of how many; tied copies counted once. */
+  /** Matrices whose vector is a product: `[rows, rank]`, `[rank]` and `[rank or more, columns]` under one name. */
+  factors: v.optional(v.nullable(v.object({ left: PartFolder, values: PartFolder, right: PartFolder })), null),
+  /** Per routed matrix the rows that a token is projected on, `[gate rank, columns]`. */
+  gates: v.optional(v.nullable(PartFolder), null),
+  /** Numbers that are the task's own, of how many entries they are over; tied copies counted once. */
   kept: Count,
   entries: Count,
 });
 
+/** How an input finds its experts. */
+const Routing = v.variant("by", [
+  /** By weights per input, which a router gives that is trained for the artifact. */
+  v.object({ by: v.literal("inputs") }),
+  /** By token and layer: the norm of its projection on each expert's gate; so many experts are gone through. */
+  v.object({ by: v.literal("tokens"), top: v.pipe(Count, v.minValue(1)) }),
+]);
+
 const Manifest = v.object({
   format: v.literal("mergewright artifact"),
-  version: v.literal(MANIFEST_VERSION),
+  version: v.picklist(VERSIONS),
   /** Name of the method that made it. */
   method: v.string(),
   base: v.object({
-    /** As the recipe called it. */
+    /** As the recipe called it; of a base that is a part of the artifact, its folder. */
     model: v.string(),
+    /** The folder, where the base is a part of the artifact. */
+    inside: v.optional(v.nullable(PartFolder), null),
     /** XXH64 over names and checksums of the tensors below. */
     fingerprint: Hash,
     /** Checksums of the base's tensors under the vectors, as it stores them. */
@@ -60,6 +75,7 @@ const Manifest = v.object({
   }),
   /** The vector of the tasks that have none of their own. */
   shared: v.nullable(PartFolder),
+  routing: v.optional(v.nullable(Routing), null),
   tasks: v.pipe(
     v.array(Task),
     v.minLength(1, "at least one task"),
@@ -69,6 +85,7 @@ const Manifest = v.object({
 
 export type Manifest = v.InferOutput<typeof Manifest>;
 export type ManifestTask = Manifest["tasks"][number];
+export type ManifestRouting = NonNullable<Manifest["routing"]>;
 
 export function fingerprintOf(tensors: Readonly<Record<string, string>>): string {
   const lines = Object.keys(tensors)
@@ -120,9 +137,9 @@ function parseManifest(file: string, bytes: Uint8Array): Manifest {
     });
   }
   const head = v.safeParse(v.object({ format: v.literal("mergewright artifact"), version: v.number() }), content);
-  if (head.success && head.output.version !== MANIFEST_VERSION) {
+  if (head.success && !VERSIONS.includes(head.output.version)) {
     throw defect(file, "the artifact has another version than this program reads", {
-      expected: `version ${MANIFEST_VERSION}`,
+      expected: `version ${VERSIONS.join(" or ")}`,
       found: `version ${head.output.version}`,
       advice: "use the version of mergewright that wrote it, or a newer one",
     });

@@ -21,8 +21,8 @@ import { recordOf } from "../report/provenance.js";
 import type { Provenance } from "../report/provenance.js";
 import { partDefect } from "./check.js";
 import { openArtifact } from "./open.js";
-import type { Artifact, ArtifactPlatform, OpenTask } from "./open.js";
-import type { StoredPart } from "./parts.js";
+import type { Artifact, ArtifactPlatform, OpenTask, TaskWeights } from "./open.js";
+import { partsIn } from "./parts.js";
 
 /** What a platform supplies to write a task's model. */
 export interface MaterializePlatform extends ArtifactPlatform, Pick<VerifyPlatform, "createCrew"> {
@@ -32,6 +32,8 @@ export interface MaterializePlatform extends ArtifactPlatform, Pick<VerifyPlatfo
 export interface MaterializeOptions {
   /** Name of the task. */
   readonly task: string;
+  /** How much of which tasks' vectors is added, instead of the task's own whole one; head and config stay the task's. */
+  readonly weights?: TaskWeights;
   /** Folder to write; must not exist or be empty unless `force`. */
   readonly out: string;
   /** The base, where it is not at the place that the artifact names. */
@@ -69,13 +71,13 @@ export async function materialize(
   const started = performance.now();
   const artifact = await openArtifact(label, platform, options);
   try {
-    const open = await artifact.openTask(options.task);
+    const open = await artifact.openTask(options.task, options.weights);
     const inputs: OpenInputs = { base: artifact.base, models: [open.checkpoint], extra: {}, merges: [] };
     const workspace = platform.openWorkspace(options.out, inputs, { force: options.force ?? false });
     try {
       const createCrew = (setup: WorkSetup, bytes: number) => platform.createCrew(setup, options.threads, bytes);
       await checkParts(open, artifact, (setup) => createCrew(setup, 0));
-      const plan = planOf(artifact, open, options.shardSize ?? SHARD_SIZE);
+      const plan = planOf(open, options.shardSize ?? SHARD_SIZE);
       const setup = setupOf(plan, (file) => workspace.path(file));
       const result = await run(plan, taskArithmetic, setup, workspace, new Journal(workspace, plan), {
         createCrew,
@@ -97,13 +99,14 @@ export async function materialize(
 
 /** So that no byte is written that comes from a damaged part or from another base. */
 async function checkParts(
-  { tensors }: OpenTask,
-  { base }: Artifact,
+  open: OpenTask,
+  { base, manifest }: Artifact,
   createCrew: (setup: WorkSetup) => Promise<Crew>,
 ): Promise<void> {
-  const parts = tensors.flatMap(({ base: own, vector, mask, starts }) =>
-    [own, vector, mask, starts].filter((part): part is StoredPart => part !== null),
-  );
+  // A part that several weights are made of is looked at once.
+  const parts = [
+    ...new Map([...open.tensors.flatMap(partsIn), ...open.whole].map((part) => [part.stored, part])).values(),
+  ];
   const checkpoints = [...new Set(parts.map(({ checkpoint }) => checkpoint))];
   const shards = checkpoints.flatMap((checkpoint) => checkpoint.shards);
   const firstShard = (checkpoint: Checkpoint) => shards.indexOf(checkpoint.shards[0]!);
@@ -117,7 +120,8 @@ async function checkParts(
     const blocks = await runOver(crew, setup, all, "examine", null, (index) => parts[index]!.blockEntries);
     for (const [index, part] of parts.entries()) {
       const found = blockTreeChecksum(blocks[index]!.map(({ digest }) => digest));
-      if (found !== part.checksum) throw partDefect(part, found, part.checkpoint === base);
+      if (found !== part.checksum)
+        throw partDefect(part, found, part.checkpoint === base && manifest.base.inside === null);
     }
   } finally {
     await crew.close();
@@ -125,8 +129,8 @@ async function checkParts(
 }
 
 /** Every tensor of the task's model is copied from where it is, or made while it is read. */
-function planOf(artifact: Artifact, { task, tensors, checkpoint }: OpenTask, shardSize: number): Plan {
-  const label = `${artifact.label}#${task.name}`;
+function planOf({ task, tensors, checkpoint }: OpenTask, shardSize: number): Plan {
+  const { label } = checkpoint;
   const made = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
   // In the order of the base's bytes.
   const wanted = [...checkpoint.tensors.values()].map((stored) => {
@@ -139,7 +143,7 @@ function planOf(artifact: Artifact, { task, tensors, checkpoint }: OpenTask, sha
     const layout = layoutHeader(shard.tensors, { format: "pt" });
     for (const [index, { offset, length }] of layout.tensors.entries()) {
       const { name, shape, dtype, stored } = shard.tensors[index]!;
-      const reason = made.has(name) ? `made for ${task.name}` : `of the base or of the head of ${task.name}`;
+      const reason = made.has(name) ? `made for ${label}` : `of the base or of the head of ${task.name}`;
       const stream = { source: stored.shard, offset: stored.offset, dtype: stored.dtype };
       planned.push({ ...copied({ name, shape, dtype, reason, stream }), file: files.length, offset, length });
     }

@@ -13,8 +13,8 @@ import { checkPart, partDefect } from "./check.js";
 import { defect } from "./defect.js";
 import { readManifest } from "./manifest.js";
 import type { Manifest, ManifestTask } from "./manifest.js";
-import { tensorParts } from "./parts.js";
-import type { TensorParts } from "./parts.js";
+import { partsIn, tensorParts, weightedParts, wholeParts } from "./parts.js";
+import type { StoredPart, TensorParts } from "./parts.js";
 import { taskCheckpoint } from "./task.js";
 
 /** What a platform supplies to read artifacts. */
@@ -37,20 +37,33 @@ export interface OpenTask {
   readonly task: ManifestTask;
   /** What is made; all other tensors are the base's or the task's own head. */
   readonly tensors: readonly TensorParts[];
+  /** What of the artifact's is taken as it is: the head, and a base that is a part of it. */
+  readonly whole: readonly StoredPart[];
   /** The task's model; what is made reads as F32, unrounded. */
   readonly checkpoint: Checkpoint;
 }
 
+/** By task. */
+export type TaskWeights = Readonly<Record<string, number>>;
+
 export interface Artifact {
   readonly label: string;
+  /** Of the manifest's bytes. */
+  readonly hash: string;
   readonly manifest: Manifest;
   /** Of its making, with the checksums of all parts. */
   readonly recorded: RecordedMerge;
   /** Names of the tasks, in recipe order. */
   readonly tasks: readonly string[];
   readonly base: Checkpoint;
-  /** Opens what a task is made of. @throws artifact/task for a name that is none. */
-  openTask(name: string): Promise<OpenTask>;
+  /**
+   * Opens what a task is made of.
+   * @param weights how much of which tasks' vectors is added instead of the task's own; head and config stay its own.
+   * @throws artifact/task for a name that is none.
+   */
+  openTask(name: string, weights?: TaskWeights): Promise<OpenTask>;
+  /** The folder of a part, with the headers that the record says. */
+  openPart(folder: string): Promise<Checkpoint>;
   /**
    * Reads one tensor of a task's model, checking every byte that it is made of.
    * @throws artifact/task, artifact/damaged, artifact/base; plan/missing-tensor for a tensor that the model has not.
@@ -78,7 +91,11 @@ export async function openArtifact(
 ): Promise<Artifact> {
   const access = platform.openFolder(label);
   const { manifest, recorded, hash } = await readManifest(label, access);
-  const base = await openBase(label, manifest, platform, options.base ?? manifest.base.model);
+  const { inside } = manifest.base;
+  const base =
+    inside === null
+      ? await openBase(label, manifest, platform, options.base ?? manifest.base.model)
+      : await openFolderOf(label, inside, platform, recorded);
   const opened: Checkpoint[] = [base];
   const folders = new Map<string, Promise<Checkpoint>>();
   const openPart = (folder: string) => {
@@ -94,41 +111,68 @@ export async function openArtifact(
   };
   const partOrNull = (folder: string | null) => (folder === null ? null : openPart(folder));
   const tasks = new Map<string, Promise<OpenTask>>();
-  const openTask = async (name: string): Promise<OpenTask> => {
+  const tensorsOf = async (name: string): Promise<readonly TensorParts[]> => {
     const task = taskOf(label, manifest, name);
-    const parts = {
+    const { factors } = task;
+    const vector = task.vector ?? manifest.shared;
+    return tensorParts(manifest, task, recorded, {
       base,
-      vector: await openPart(task.vector ?? manifest.shared!),
+      vector: await partOrNull(vector),
       mask: await partOrNull(task.mask),
       starts: await partOrNull(task.starts),
-    };
+      factors:
+        factors === null
+          ? null
+          : {
+              left: await openPart(factors.left),
+              values: await openPart(factors.values),
+              right: await openPart(factors.right),
+            },
+    });
+  };
+  const openTask = async (name: string, weights?: TaskWeights): Promise<OpenTask> => {
+    const task = taskOf(label, manifest, name);
     const head = await partOrNull(task.head);
-    const tensors = tensorParts(manifest, task, recorded, parts);
     const companions = await companionsOf(label, access, task, platform);
+    const given = weights === undefined ? null : Object.entries(weights);
+    const tensors =
+      given === null
+        ? await tensorsOf(name)
+        : weightedParts(
+            await Promise.all(given.map(async ([one, weight]) => ({ tensors: await tensorsOf(one), weight }))),
+          );
+    const mixture = given === null ? null : given.map(([one, weight]) => `${one}=${weight}`).join(",");
     const { location } = access;
-    const checkpoint = taskCheckpoint({ label, location, hash, task, tensors, base, head, companions });
-    return { task, tensors, checkpoint };
+    const checkpoint = taskCheckpoint({ label, location, hash, mixture, task, tensors, base, head, companions });
+    const whole = [
+      ...(head === null ? [] : wholeParts(recorded, head, task.head!)),
+      ...(inside === null ? [] : wholeParts(recorded, base, inside)),
+    ];
+    return { task, tensors, whole, checkpoint };
   };
   const artifact: Artifact = {
     label,
+    hash,
     manifest,
     recorded,
+    openPart,
     tasks: manifest.tasks.map(({ name }) => name),
     base,
-    openTask(name) {
+    openTask(name, weights) {
+      if (weights !== undefined) return openTask(name, weights);
       let task = tasks.get(name);
       if (task === undefined) tasks.set(name, (task = openTask(name)));
       return task;
     },
     async readTensor(task, tensor) {
-      return readTaskTensor(label, await artifact.openTask(task), tensor);
+      return readTaskTensor(label, await artifact.openTask(task), tensor, inside === null ? base : null);
     },
     async close() {
       for (const checkpoint of opened) await checkpoint.close();
     },
   };
   try {
-    await checkEarly(await artifact.openTask(artifact.tasks[0]!), base);
+    await checkEarly(await artifact.openTask(artifact.tasks[0]!), inside === null ? base : null);
     return artifact;
   } catch (error) {
     await artifact.close();
@@ -202,7 +246,8 @@ async function companionsOf(label: string, access: FolderAccess, { head }: Manif
 }
 
 /** Another fine-tuned model of the same architecture has the same headers; only its bytes differ. */
-async function checkEarly({ tensors }: OpenTask, base: Checkpoint): Promise<void> {
+/** @param base where it is no part of the artifact. */
+async function checkEarly({ tensors }: OpenTask, base: Checkpoint | null): Promise<void> {
   let bytes = 0;
   for (const { base: part } of tensors.toSorted((a, b) => a.base.stored.length - b.base.stored.length)) {
     bytes += part.stored.length;
@@ -214,8 +259,9 @@ async function checkEarly({ tensors }: OpenTask, base: Checkpoint): Promise<void
 
 async function readTaskTensor(
   label: string,
-  { task, tensors, checkpoint }: OpenTask,
+  { task, tensors, whole, checkpoint }: OpenTask,
   name: string,
+  base: Checkpoint | null,
 ): Promise<TaskTensorData> {
   const stored = checkpoint.tensors.get(name);
   if (stored === undefined) {
@@ -224,10 +270,9 @@ async function readTaskTensor(
     });
   }
   const parts = tensors.find((candidate) => candidate.name === name);
-  for (const part of [parts?.base, parts?.vector, parts?.mask, parts?.starts]) {
-    if (part === undefined || part === null) continue;
+  for (const part of parts === undefined ? whole.filter((one) => one.stored.name === name) : partsIn(parts)) {
     const found = await checkPart(part);
-    if (found !== null) throw partDefect(part, found, part === parts!.base);
+    if (found !== null) throw partDefect(part, found, part.checkpoint === base);
   }
   const { source } = checkpoint.shards[stored.shard]!;
   const bytes = new Uint8Array(stored.length);

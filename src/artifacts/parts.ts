@@ -11,9 +11,11 @@ import type { Manifest, ManifestTask } from "./manifest.js";
 /** The opened folders of a task. */
 export interface TaskFolders {
   readonly base: Checkpoint;
-  readonly vector: Checkpoint;
+  /** `null` where the task has neither a vector of its own nor a share of one. */
+  readonly vector: Checkpoint | null;
   readonly mask: Checkpoint | null;
   readonly starts: Checkpoint | null;
+  readonly factors: { readonly left: Checkpoint; readonly values: Checkpoint; readonly right: Checkpoint } | null;
 }
 
 /** A stored tensor that weights are made of, and what is known of its bytes. */
@@ -26,21 +28,47 @@ export interface StoredPart {
   readonly blockEntries: number;
 }
 
-/** What one tensor of a task is made of. */
-export interface TensorParts {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly entries: number;
-  /** Of the vector, which is that of the task's model. */
-  readonly dtype: FloatDtype;
-  readonly base: StoredPart;
+/** What is added to one tensor of the base. */
+export type TermParts = VectorParts | FactorParts;
+
+export interface VectorParts {
+  readonly kind: "vector";
+  readonly scale: number;
   readonly vector: StoredPart;
   readonly mask: StoredPart | null;
   readonly starts: StoredPart | null;
 }
 
+export interface FactorParts {
+  readonly kind: "factors";
+  readonly scale: number;
+  readonly left: StoredPart;
+  readonly values: StoredPart;
+  readonly right: StoredPart;
+}
+
+/** What one tensor of a task is made of. */
+export interface TensorParts {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly entries: number;
+  /** Of what is added, which is that of the task's model. */
+  readonly dtype: FloatDtype;
+  readonly base: StoredPart;
+  readonly terms: readonly TermParts[];
+}
+
+export function partsIn({ base, terms }: TensorParts): StoredPart[] {
+  return [base, ...terms.flatMap(partsOfTerm)];
+}
+
+function partsOfTerm(term: TermParts): StoredPart[] {
+  if (term.kind === "factors") return [term.left, term.values, term.right];
+  return [term.vector, term.mask, term.starts].filter((part): part is StoredPart => part !== null);
+}
+
 /**
- * In the order of the vector's bytes.
+ * In the order of the vector's bytes, then of the factors'.
  * @throws artifact/base where the base has not the tensors that the artifact was made over; artifact/damaged where parts
  * do not fit together.
  */
@@ -50,11 +78,42 @@ export function tensorParts(
   recorded: RecordedMerge,
   folders: TaskFolders,
 ): TensorParts[] {
-  const { vector, mask } = folders;
-  const stored = [...vector.tensors.values()].sort((a, b) => a.shard - b.shard || a.offset - b.offset);
+  const { vector, mask, factors } = folders;
+  const inOrder = (checkpoint: Checkpoint | null) =>
+    [...(checkpoint?.tensors.values() ?? [])].sort((a, b) => a.shard - b.shard || a.offset - b.offset);
   // Over a vector of its own, a task without a mask keeps everything; of a shared one, nothing.
-  const own = stored.filter(({ name }) => task.vector !== null || mask === null || mask.tensors.has(name));
-  return own.map((tensor) => partsOf(tensor, { manifest, task, recorded, folders }));
+  const own = inOrder(vector).filter(({ name }) => task.vector !== null || mask === null || mask.tensors.has(name));
+  const context = { manifest, task, recorded, folders };
+  return [
+    ...own.map((tensor) => vectorParts(tensor, context)),
+    ...inOrder(factors?.left ?? null).map((tensor) => factorParts(tensor, context)),
+  ];
+}
+
+/**
+ * The same tensors with what several tasks add to them.
+ * @param weighted the tensors of each task, and its weight.
+ */
+export function weightedParts(
+  weighted: readonly { readonly tensors: readonly TensorParts[]; readonly weight: number }[],
+): TensorParts[] {
+  const all = new Map<string, TensorParts>();
+  for (const { tensors, weight } of weighted) {
+    for (const tensor of tensors) {
+      const terms = tensor.terms.map((term) => ({ ...term, scale: term.scale * weight }));
+      const known = all.get(tensor.name);
+      all.set(
+        tensor.name,
+        known === undefined ? { ...tensor, terms } : { ...known, terms: [...known.terms, ...terms] },
+      );
+    }
+  }
+  return [...all.values()];
+}
+
+/** Every tensor of one of the artifact's own folders. */
+export function wholeParts(recorded: RecordedMerge, checkpoint: Checkpoint, folder: string): StoredPart[] {
+  return [...checkpoint.tensors.keys()].map((name) => recordedPart(recorded, checkpoint, folder, name));
 }
 
 interface Context {
@@ -64,39 +123,84 @@ interface Context {
   readonly folders: TaskFolders;
 }
 
-function partsOf(vector: StoredTensor, { manifest, task, recorded, folders }: Context): TensorParts {
+function partIn(
+  { recorded }: Context,
+  checkpoint: Checkpoint | null,
+  folder: string | null,
+  name: string,
+  blockEntries = BLOCK_ENTRIES,
+): StoredPart | null {
+  const stored = checkpoint?.tensors.get(name);
+  if (checkpoint === null || folder === null || stored === undefined) return null;
+  return recordedPart(recorded, checkpoint, folder, name, blockEntries);
+}
+
+function recordedPart(
+  recorded: RecordedMerge,
+  checkpoint: Checkpoint,
+  folder: string,
+  name: string,
+  blockEntries = BLOCK_ENTRIES,
+): StoredPart {
+  const key = keyOf(folder, name);
+  const checksum = Object.hasOwn(recorded.checksums, key) ? recorded.checksums[key]! : null;
+  if (checksum === null) throw damaged(checkpoint, name, "a checksum in mergewright.json", "none");
+  return { checkpoint, stored: checkpoint.tensors.get(name)!, checksum, blockEntries };
+}
+
+function vectorParts(vector: StoredTensor, context: Context): TensorParts {
+  const { manifest, task, folders } = context;
   const { name } = vector;
-  const part = (
-    checkpoint: Checkpoint | null,
-    folder: string | null,
-    blockEntries = BLOCK_ENTRIES,
-  ): StoredPart | null => {
-    const stored = checkpoint?.tensors.get(name);
-    if (checkpoint === null || folder === null || stored === undefined) return null;
-    const key = keyOf(folder, name);
-    const checksum = Object.hasOwn(recorded.checksums, key) ? recorded.checksums[key]! : null;
-    if (checksum === null) throw damaged(checkpoint, name, "a checksum in mergewright.json", "none");
-    return { checkpoint, stored, checksum, blockEntries };
-  };
-  const mask = part(folders.mask, task.mask, MASK_BLOCK_BYTES);
-  const starts = part(folders.starts, task.starts);
-  const base = basePart(vector, manifest, folders.base);
+  const mask = partIn(context, folders.mask, task.mask, name, MASK_BLOCK_BYTES);
+  const starts = partIn(context, folders.starts, task.starts, name);
+  const base = basePart(name, manifest, folders.base);
   const { shape } = base.stored;
   const entries = entriesOf(shape);
-  if (!isFloat(vector.dtype)) throw damaged(folders.vector, name, "a floating-point vector", vector.dtype);
+  const checkpoint = folders.vector!;
+  if (!isFloat(vector.dtype)) throw damaged(checkpoint, name, "a floating-point vector", vector.dtype);
   if (starts === null) {
     if (vector.shape.join() !== shape.join())
-      throw damaged(folders.vector, name, shapeText(shape), shapeText(vector.shape));
-  } else if (mask === null) throw damaged(folders.vector, name, "a mask over a packed vector", "none");
+      throw damaged(checkpoint, name, shapeText(shape), shapeText(vector.shape));
+  } else if (mask === null) throw damaged(checkpoint, name, "a mask over a packed vector", "none");
   const bytes = Math.ceil(entries / 8);
   const blocks = Math.ceil(entries / BLOCK_ENTRIES);
   if (mask !== null && !isArray(mask.stored, "U8", bytes)) throw wrongPart(mask, `U8 [${bytes}]`);
   if (starts !== null && !isArray(starts.stored, "U64", blocks)) throw wrongPart(starts, `U64 [${blocks}]`);
-  const vectorPart = part(folders.vector, task.vector ?? manifest.shared)!;
-  return { name, shape, entries, dtype: vector.dtype, base, vector: vectorPart, mask, starts };
+  const part = partIn(context, checkpoint, task.vector ?? manifest.shared, name)!;
+  const term: VectorParts = { kind: "vector", scale: task.scale, vector: part, mask, starts };
+  return { name, shape, entries, dtype: vector.dtype, base, terms: [term] };
 }
 
-function basePart({ name }: StoredTensor, { base }: Manifest, checkpoint: Checkpoint): StoredPart {
+function factorParts(stored: StoredTensor, context: Context): TensorParts {
+  const { manifest, task, folders } = context;
+  const { name } = stored;
+  const { left: leftIn, values: valuesIn, right: rightIn } = folders.factors!;
+  const base = basePart(name, manifest, folders.base);
+  const { shape } = base.stored;
+  const left = partIn(context, leftIn, task.factors!.left, name)!;
+  const values = partIn(context, valuesIn, task.factors!.values, name);
+  const right = partIn(context, rightIn, task.factors!.right, name);
+  if (values === null) throw damaged(valuesIn, name, "the singular values of a factored matrix", "none");
+  if (right === null) throw damaged(rightIn, name, "the right factor of a factored matrix", "none");
+  const [rows = 0, columns = 0] = shape;
+  const rank = stored.shape[1] ?? 0;
+  if (shape.length !== 2 || stored.shape.length !== 2 || stored.shape[0] !== rows) {
+    throw damaged(leftIn, name, `[${rows}, rank]`, shapeText(stored.shape));
+  }
+  if (values.stored.shape.join() !== String(rank)) throw wrongPart(values, `[${rank}]`);
+  const { shape: rightShape } = right.stored;
+  if (rightShape.length !== 2 || rightShape[1] !== columns || rightShape[0]! < rank) {
+    throw wrongPart(right, `[${rank} or more, ${columns}]`);
+  }
+  for (const part of [left, values, right]) {
+    if (!isFloat(part.stored.dtype)) throw wrongPart(part, "a floating-point factor");
+  }
+  const dtype = stored.dtype as FloatDtype;
+  const term: FactorParts = { kind: "factors", scale: task.scale, left, values, right };
+  return { name, shape, entries: entriesOf(shape), dtype, base, terms: [term] };
+}
+
+function basePart(name: string, { base }: Manifest, checkpoint: Checkpoint): StoredPart {
   const checksum = Object.hasOwn(base.tensors, name) ? base.tensors[name]! : null;
   const stored = checkpoint.tensors.get(name);
   if (checksum !== null && stored !== undefined && isFloat(stored.dtype)) {

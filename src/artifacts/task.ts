@@ -4,11 +4,11 @@ import { modelName } from "../models/files.js";
 import { xxh64 } from "../numbers/checksum.js";
 import type { ByteSource } from "../sources/source.js";
 import { taskSource } from "../sources/task.js";
-import type { Part, TaskTensor } from "../sources/task.js";
+import type { Part, TaskTensor, TaskTerm } from "../sources/task.js";
 import { entriesOf } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { ManifestTask } from "./manifest.js";
-import type { StoredPart, TensorParts } from "./parts.js";
+import type { StoredPart, TensorParts, TermParts } from "./parts.js";
 
 export interface TaskOf {
   /** The artifact's, as are the next two. */
@@ -16,6 +16,8 @@ export interface TaskOf {
   readonly location: string;
   /** Of the manifest. */
   readonly hash: string;
+  /** What the weights of several tasks are called, where it is not the task's own model. */
+  readonly mixture: string | null;
   readonly task: ManifestTask;
   readonly tensors: readonly TensorParts[];
   readonly base: Checkpoint;
@@ -23,9 +25,10 @@ export interface TaskOf {
   readonly companions: Pick<Checkpoint, "config" | "configText" | "sideFiles">;
 }
 
-export function taskCheckpoint({ label, location, hash, task, tensors, base, head, companions }: TaskOf): Checkpoint {
-  const own = `${label}#${task.name}`;
-  const made = madeShard(own, hash, task, tensors);
+export function taskCheckpoint(of: TaskOf): Checkpoint {
+  const { label, location, hash, mixture, task, tensors, base, head, companions } = of;
+  const own = `${label}#${task.name}${mixture === null ? "" : ` ${mixture}`}`;
+  const made = madeShard(own, hash, tensors);
   // What is replaced is no tensor of the task's model, though its shard is read.
   const replaced = new Set([...tensors.map(({ name }) => name), ...(head?.tensors.keys() ?? [])]);
   const kept = base.shards.map((shard): Shard => {
@@ -55,7 +58,7 @@ export function taskCheckpoint({ label, location, hash, task, tensors, base, hea
 }
 
 /** What is made, as one file that nobody stored. */
-function madeShard(label: string, hash: string, { name, scale }: ManifestTask, tensors: readonly TensorParts[]): Shard {
+function madeShard(label: string, hash: string, tensors: readonly TensorParts[]): Shard {
   const files: ByteSource[] = [];
   const partOf = ({ checkpoint, stored }: StoredPart): Part => {
     const { source } = checkpoint.shards[stored.shard]!;
@@ -64,17 +67,26 @@ function madeShard(label: string, hash: string, { name, scale }: ManifestTask, t
   };
   const floatPart = (part: StoredPart) => ({ ...partOf(part), dtype: part.stored.dtype as FloatDtype });
   let offset = 0;
-  const laidOut = tensors.map(({ entries, base, vector, mask, starts }): TaskTensor => {
-    const tensor = {
-      offset,
-      entries,
-      base: floatPart(base),
+  const termOf = (term: TermParts): TaskTerm => {
+    const { scale } = term;
+    if (term.kind === "factors") {
+      const { left, values, right } = term;
+      const [rank = 0, columns = 0] = [left.stored.shape[1], right.stored.shape[1]];
+      const parts = { left: floatPart(left), values: floatPart(values), right: floatPart(right) };
+      return { kind: "factors", scale, rank, columns, ...parts };
+    }
+    const { vector, mask, starts } = term;
+    return {
+      kind: "vector",
+      scale,
       vector: floatPart(vector),
       mask: mask === null ? null : partOf(mask),
       starts: starts === null ? null : partOf(starts),
       stored: entriesOf(vector.stored.shape),
-      scale,
     };
+  };
+  const laidOut = tensors.map(({ entries, base, terms }): TaskTensor => {
+    const tensor = { offset, entries, base: floatPart(base), terms: terms.map(termOf) };
     offset += entries * 4;
     return tensor;
   });
@@ -99,7 +111,7 @@ function madeShard(label: string, hash: string, { name, scale }: ManifestTask, t
       metadata: {},
       dataStart: 0,
       fileSize: offset,
-      hash: xxh64(new TextEncoder().encode(`${hash} ${name}`)),
+      hash: xxh64(new TextEncoder().encode(`${hash} ${label}`)),
     },
   };
 }

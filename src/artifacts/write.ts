@@ -2,7 +2,7 @@
 import { MergewrightError } from "../errors.js";
 import type { RunResult } from "../execute/run.js";
 import type { Masking, MaskSums, Method } from "../methods/method.js";
-import { folderOf, makesArtifact, SHARED_FOLDER } from "../plan/artifact.js";
+import { folderOf, makesArtifact, MODEL_FOLDER, SHARED_FOLDER } from "../plan/artifact.js";
 import type { Plan } from "../plan/types.js";
 import { fingerprintOf, MANIFEST_VERSION } from "./manifest.js";
 import type { Manifest, ManifestTask } from "./manifest.js";
@@ -21,8 +21,10 @@ export function manifestOf(
   const models = plan.inputs.filter(({ role }) => role === "model");
   const tasks = models.map(({ name, label }, model): ManifestTask => {
     const own =
-      method.masking === undefined ? packedTask(plan, result, model) : maskedTask(plan, method.masking, result, model);
-    if (own.kept === 0)
+      method.masking === undefined ? ownTask(plan, result, model) : maskedTask(plan, method.masking, result, model);
+    if (own.kept === 0 && method.experts !== undefined)
+      warnings.push(`${name} is what the tasks share; its expert is empty`);
+    else if (own.kept === 0)
       warnings.push(
         `the mask of ${name} keeps nothing: ${own.vector === null ? "its model is the base" : "its layers are the base's"}`,
       );
@@ -30,16 +32,19 @@ export function manifestOf(
     return { name, model: label, ...own, head: folderIn(plan, "heads", name) };
   });
   const base = plan.inputs.find(({ role }) => role === "base")!;
+  const inside = method.experts?.over === "merge" ? MODEL_FOLDER : null;
+  const [first] = plan.experts ?? [];
   const tensors = Object.fromEntries(
     result.tensors.flatMap(({ name, baseChecksum }) => (baseChecksum === null ? [] : [[name, baseChecksum]])),
   );
   return {
     manifest: {
       format: "mergewright artifact",
-      version: MANIFEST_VERSION,
+      version: method.experts === undefined ? 1 : MANIFEST_VERSION,
       method: method.name,
-      base: { model: base.label, fingerprint: fingerprintOf(tensors), tensors },
+      base: { model: inside ?? base.label, inside, fingerprint: fingerprintOf(tensors), tensors },
       shared: method.masking === undefined ? null : SHARED_FOLDER,
+      routing: first === undefined ? null : method.experts!.routing(first.settings),
       tasks,
     },
     warnings,
@@ -58,19 +63,24 @@ function maskedTask(plan: Plan, masking: Masking, result: RunResult, model: numb
     vector: null,
     mask: folderIn(plan, "masks", nameOf(plan, model)),
     starts: null,
+    factors: null,
+    gates: null,
     kept,
     entries: sums.reduce((sum, tensor) => sum + tensor.entries, 0),
   };
 }
 
-/** Of a task with a vector of its own, some of whose tensors hold only what their masks keep. */
-function packedTask(plan: Plan, { kept }: RunResult, model: number): OwnParts {
+/** Of a task with a vector of its own, some of whose tensors hold only what their masks keep or are factored. */
+function ownTask(plan: Plan, { kept }: RunResult, model: number): OwnParts {
   const name = nameOf(plan, model);
+  const left = folderIn(plan, "left", name);
   return {
     scale: 1,
     vector: folderIn(plan, "vectors", name),
     mask: folderIn(plan, "masks", name),
     starts: folderIn(plan, "starts", name),
+    factors: left === null ? null : { left, values: folderOf("values", name), right: folderOf("right", name) },
+    gates: folderIn(plan, "gates", name),
     ...kept![model]!,
   };
 }

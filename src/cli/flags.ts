@@ -276,6 +276,35 @@ export const task: Flag = {
   group: "Run",
 };
 
+export const taskWeights: Flag = {
+  spelling: "--weights <weights>",
+  text: "a=0.7,b=0.3: how much of which tasks' experts is added, instead of the whole of the task's own",
+  group: "Run",
+  read: readWeights,
+};
+
+/** @throws MergewrightError for anything but names and numbers. */
+function readWeights(text: string): Readonly<Record<string, number>> {
+  const pairs = text.split(",").map((pair): [string, number] => {
+    const at = pair.lastIndexOf("=");
+    return [
+      pair.slice(0, Math.max(at, 0)).trim(),
+      Number(at < 0 || pair.slice(at + 1).trim() === "" ? NaN : pair.slice(at + 1)),
+    ];
+  });
+  const names = new Set(pairs.map(([name]) => name));
+  if (pairs.every(([name, weight]) => name !== "" && Number.isFinite(weight)) && names.size === pairs.length) {
+    return Object.fromEntries(pairs);
+  }
+  throw new MergewrightError("the weights of tasks cannot be read", {
+    kind: "request",
+    code: "usage",
+    where: { key: "--weights" },
+    expected: "TASK=NUMBER, TASK=NUMBER ..., each task once",
+    found: text,
+  });
+}
+
 export const artifactBase: Flag = {
   spelling: "--base <model>",
   text: "the base of the artifact, where it is not where it was",

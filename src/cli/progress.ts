@@ -19,6 +19,7 @@ const PHASES: Readonly<Record<Phase, string>> = {
   merge: "merging",
   copy: "copying",
   check: "checking",
+  experts: "making experts",
 };
 
 /** One line that changes in a terminal; elsewhere a plain line now and then; nothing where it would disturb. */

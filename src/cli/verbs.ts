@@ -35,6 +35,7 @@ export interface FlagValues {
   readonly headers?: boolean;
   readonly inputs?: boolean;
   readonly task?: string;
+  readonly weights?: Readonly<Record<string, number>>;
   readonly tasks?: string;
   readonly split?: string;
   readonly headFrom?: readonly string[];
@@ -168,14 +169,18 @@ export const verbs: readonly Verb[] = [
   },
   {
     name: "materialize",
-    argument: { spelling: "<artifact>", text: "a folder that a merge with emr, tall_masks or dppa wrote" },
+    argument: { spelling: "<artifact>", text: "a folder that a merge with emr, tall_masks, dppa, twin or smile wrote" },
     summary: "write the model of one task of an artifact",
     details:
       "Checks every byte that the model is made of, then writes a folder like any other model's. " +
       "The base is read from where it was when the artifact was made, unless --base names another place.",
-    examples: ["mergewright materialize merged --task mnist -o mnist"],
+    examples: [
+      "mergewright materialize merged --task mnist -o mnist",
+      "mergewright materialize merged --task mnist --weights mnist=0.7,fashion=0.3 -o mixed",
+    ],
     flags: [
       { ...flags.task, required: true },
+      flags.taskWeights,
       flags.artifactBase,
       flags.out,
       flags.force,

@@ -56,6 +56,12 @@ export function tellsStatistics(line: string): boolean {
   return line.startsWith('{"known":') || line.startsWith('{"settled":');
 }
 
+/** What a step beside the engine found out or made, in its own form. */
+interface NoteLine {
+  readonly note: string;
+  readonly value: unknown;
+}
+
 interface RedoLine {
   readonly redo: readonly (readonly [tensor: number, index: number])[];
 }
@@ -65,6 +71,8 @@ export class Journal {
   readonly known = new Map<string, Known>();
   /** Of merges that are inputs, by merge and group. */
   readonly settled = new Map<string, Gathered>();
+  /** By key. */
+  readonly notes = new Map<string, unknown>();
   /** By tensor index, then block index. */
   readonly written = new Map<number, Map<number, WrittenBlock>>();
   /** Whether an earlier run's work was found. */
@@ -98,6 +106,9 @@ export class Journal {
     } else if ("block" in line) {
       const { block, written } = line as BlockLine;
       this.#keep(block[0], block[1], written);
+    } else if ("note" in line) {
+      const { note, value } = line as NoteLine;
+      this.notes.set(note, value);
     } else if ("redo" in line) {
       for (const [tensor, index] of (line as RedoLine).redo) this.written.get(tensor)?.delete(index);
     }
@@ -112,6 +123,11 @@ export class Journal {
   recordKnown(key: string, value: Known): void {
     this.known.set(key, value);
     this.#workspace.record([encode({ known: key, value } satisfies KnownLine)]);
+  }
+
+  recordNote(key: string, value: unknown): void {
+    this.notes.set(key, value);
+    this.#workspace.record([JSON.stringify({ note: key, value } satisfies NoteLine)]);
   }
 
   recordSettled(key: string, gathered: Gathered): void {

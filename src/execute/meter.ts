@@ -9,7 +9,7 @@ import type { JobName } from "./jobs.js";
 import type { Journal } from "./journal.js";
 import type { WorkSetup } from "./setup.js";
 
-export type Phase = "statistics" | "merge" | "copy" | "check";
+export type Phase = "statistics" | "merge" | "copy" | "check" | "experts";
 
 /** Told from time to time; bytes are of inputs read and outputs written. */
 export interface Progress {

@@ -15,6 +15,14 @@ export interface Workspace {
   allocate(name: string, size: number, header: Uint8Array): void;
   /** Writes a small file whole. */
   writeWhole(name: string, bytes: Uint8Array): void;
+  /** The bytes of a file, or `null` where there is none. */
+  readWhole(name: string): Uint8Array | null;
+  /** Fills `into` from an offset of a file that is there. */
+  readAt(name: string, offset: number, into: Uint8Array): void;
+  /** Writes into an allocated file. */
+  writeAt(name: string, offset: number, bytes: Uint8Array): void;
+  /** Takes a file or a folder away. */
+  remove(name: string): void;
   /** Appends lines to the journal. */
   record(lines: readonly string[]): void;
   /** Flushes every file, removes the journal and moves the folder to its final place. */

@@ -381,6 +381,8 @@ export interface MethodDeclaration {
   readonly packing?: Packing;
   /** For a tile method whose result is theta_0 plus one number per model times a part of its change. */
   readonly weighing?: Weighing;
+  /** For a tile method whose result is a shared model and what is added to it per task. */
+  readonly experts?: Experts;
 }
 
 /** Statistics that `mergewright collect` makes of a model and its data (docs/statistics.md). */
@@ -470,6 +472,37 @@ export interface Packing {
   /** Share of a pruned tensor's entries that will be kept, before anything of it is known. */
   readonly expected: (settings: Settings) => number;
 }
+
+/**
+ * The other half of a method whose result is an artifact of a shared model and experts (docs/routed.md): what is added to
+ * it for inputs of a task, tensor by tensor.
+ */
+export interface Experts {
+  /** What a model's changes are taken from and added to: the merge, which is then part of the artifact, or the base. */
+  readonly over: "merge" | "base";
+  readonly form: (settings: Settings, tensor: ExpertTensor) => ExpertForm;
+  /** How an input finds its experts: by weights that a router gives it, or by the gates of every layer. */
+  readonly routing: (settings: Settings) => { readonly by: "inputs" } | { readonly by: "tokens"; readonly top: number };
+}
+
+export interface ExpertTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** A matrix inside the network's layers, the bias of one, or neither. */
+  readonly layerPart: "matrix" | "bias" | null;
+}
+
+/**
+ * How a change is kept: not at all; whole; as the product of its first singular triples (`energy`: as few as have this
+ * share of the sum of squares); its `kept` largest entries; or entries at random, divided by the probability. `gate`: right
+ * singular vectors that are kept besides.
+ */
+export type ExpertForm =
+  | { readonly kind: "none" }
+  | { readonly kind: "whole"; readonly gate?: number }
+  | { readonly kind: "factors"; readonly rank: number | { readonly energy: number }; readonly gate: number }
+  | { readonly kind: "largest"; readonly kept: number }
+  | { readonly kind: "chance"; readonly density: number };
 
 /** Outliers among the changes of one pruned tensor. */
 export interface OutlierCounts {

@@ -1,15 +1,17 @@
 /** How the parts of an artifact lie in its folder; docs/artifacts.md describes the whole. */
 import { MergewrightError } from "../errors.js";
 import { whereOf } from "../recipe/pattern.js";
-import type { Method, Settings } from "../methods/method.js";
+import type { ExpertForm, Method, Settings } from "../methods/method.js";
 import { layerPathOf } from "../models/families.js";
+import { entriesOf } from "../numbers/dtypes.js";
+import type { Dtype } from "../numbers/dtypes.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { Accounted, Unplaced } from "./tensors.js";
 import type { PlannedTensor, SkippedTensor } from "./types.js";
 
 /** Whether the result of a method is an artifact, not a checkpoint. */
-export function makesArtifact({ masking, packing }: Pick<Method, "masking" | "packing">): boolean {
-  return masking !== undefined || packing !== undefined;
+export function makesArtifact({ masking, packing, experts }: Pick<Method, "masking" | "packing" | "experts">): boolean {
+  return masking !== undefined || packing !== undefined || experts !== undefined;
 }
 
 /**
@@ -26,6 +28,10 @@ export function checkArtifact(recipe: Recipe, isWritten: boolean): void {
       "be made over a merge that is not written; write the base first") ||
     (layout !== null && "be put together from slices") ||
     (input.dtype !== null && "be made of rounded inputs; leave out the dtype of the inputs") ||
+    (prune !== null && method.experts !== undefined && "be made of pruned changes; leave out prune") ||
+    (method.experts !== undefined &&
+      recipe.models.some(({ model }) => Object.hasOwn(merges, model)) &&
+      "be made of merges that are not written; write them first") ||
     (prune !== null && method.packing !== undefined && "be pruned twice; leave out prune") ||
     (tokenizer !== null && "have another vocabulary than its base; merge the vocabularies first");
   if (wrong === false) return;
@@ -36,11 +42,14 @@ export function checkArtifact(recipe: Recipe, isWritten: boolean): void {
   });
 }
 
+/** The shared model that experts are added to. */
+export const MODEL_FOLDER = "models/shared";
+
 /** The vector that all tasks share. */
 export const SHARED_FOLDER = "vectors/shared";
 
 /** What every task has of its own, as `masks/TASK`. */
-export function folderOf(part: "heads" | "masks" | "starts" | "vectors", task: string): string {
+export function folderOf(part: "heads" | ExpertPart, task: string): string {
   return `${part}/${task}`;
 }
 
@@ -65,6 +74,124 @@ function partOf(name: string, action: "mask" | "starts", dtype: "U8" | "U64", en
   return {
     ...{ name, shape: [entries], entries, dtype, action },
     ...{ reason: "", base: null, inputs: [], extra: {}, settings: null, prune: null, tiedTo: null },
+  };
+}
+
+/** What of an expert lies in which folder. */
+export type ExpertPart = "vectors" | "masks" | "starts" | "left" | "values" | "right" | "gates";
+export const EXPERT_PARTS: readonly ExpertPart[] = ["vectors", "masks", "starts", "left", "values", "right", "gates"];
+
+/** How one tensor of an expert is stored. */
+export interface ExpertSize {
+  readonly kind: "none" | "whole" | "factors" | "packed";
+  /** Of the factors. */
+  readonly rank: number;
+  /** Rows of the gate; 0: there is none. */
+  readonly gate: number;
+  /** Entries under the mask, where it is packed. */
+  readonly kept: number;
+}
+
+/** How each tensor of each expert is stored, once it is known. */
+export type ExpertOf = (model: number, tensor: string) => ExpertSize;
+
+/** The form in which a method keeps the change of each tensor. */
+export function expertForms(merged: readonly Unplaced[], recipe: Recipe): ReadonlyMap<string, ExpertForm> {
+  const isMatrix = ({ name, shape }: Pick<Unplaced, "name" | "shape">) =>
+    shape.length === 2 && layerPathOf(name) !== null;
+  const matrices = new Set(merged.filter(isMatrix).map(({ name }) => name));
+  return new Map(
+    merged.map((tensor) => {
+      const { name, shape, settings } = tensor;
+      const isBias = name.endsWith(".bias") && matrices.has(`${name.slice(0, -".bias".length)}.weight`);
+      const layerPart = matrices.has(name) ? "matrix" : isBias ? "bias" : null;
+      const form = recipe.method.experts!.form(settings!, { name, shape, layerPart });
+      checkRanks(form, tensor, recipe);
+      return [name, form] as const;
+    }),
+  );
+}
+
+/** @throws recipe/out-of-range for ranks that a matrix does not have. */
+function checkRanks(form: ExpertForm, { name, shape }: Unplaced, recipe: Recipe): void {
+  const asked: (readonly [string, number])[] = [];
+  if (form.kind === "factors" && typeof form.rank === "number") asked.push(["rank", form.rank]);
+  if ((form.kind === "factors" || form.kind === "whole") && form.gate !== undefined)
+    asked.push(["gate_rank", form.gate]);
+  const most = Math.min(...shape);
+  for (const [parameter, rank] of asked) {
+    if (rank <= most) continue;
+    throw new MergewrightError(`${parameter} is beyond the rank of a matrix`, {
+      kind: "request",
+      code: "recipe/out-of-range",
+      where: { ...whereOf(recipe, `parameters.${parameter}`), tensor: name },
+      expected: `at most ${most}, the smaller side of ${shape.join(" x ")}`,
+      found: String(rank),
+      advice: `lower it, or give this tensor a value of its own: ${parameter}: { "${name}": ${most}, default: ${rank} }`,
+    });
+  }
+}
+
+/** What is expected of a tensor before it is read. */
+function expectedSize(form: ExpertForm, { shape, entries }: Unplaced): ExpertSize {
+  const none = { rank: 0, gate: 0, kept: 0 };
+  switch (form.kind) {
+    case "none":
+      return { kind: "none", ...none };
+    case "whole":
+      return { kind: "whole", ...none, gate: form.gate ?? 0 };
+    case "factors": {
+      // How many a share of the energy takes is not known yet; half of the share of the full rank is a fair guess.
+      const rank = typeof form.rank === "number" ? form.rank : Math.ceil((form.rank.energy / 2) * Math.min(...shape));
+      return { kind: "factors", ...none, rank, gate: form.gate };
+    }
+    case "largest":
+      return { kind: "packed", ...none, kept: form.kept };
+    case "chance":
+      return { kind: "packed", ...none, kept: Math.round(entries * form.density) };
+  }
+}
+
+/** The parts of one model's expert, by folder. @param expertOf `null`: before anything is read. */
+export function expertParts(
+  merged: readonly Unplaced[],
+  forms: ReadonlyMap<string, ExpertForm>,
+  model: number,
+  expertOf: ExpertOf | null,
+): Readonly<Record<ExpertPart, readonly Unplaced[]>> {
+  const parts: Record<ExpertPart, Unplaced[]> = {
+    ...{ vectors: [], masks: [], starts: [] },
+    ...{ left: [], values: [], right: [], gates: [] },
+  };
+  for (const tensor of merged) {
+    if (!tensor.inputs.some((candidate) => candidate.model === model)) continue;
+    const { name, shape, entries, dtype } = tensor;
+    const size = expertOf?.(model, name) ?? expectedSize(forms.get(name)!, tensor);
+    const put = (part: ExpertPart, ownShape: readonly number[], own: Dtype) =>
+      parts[part].push(expertPart(tensor, ownShape, own, model));
+    const [rows = 0, columns = 0] = shape;
+    if (size.kind === "whole") put("vectors", shape, dtype);
+    if (size.kind === "packed") {
+      put("vectors", [size.kept], dtype);
+      put("masks", [Math.ceil(entries / 8)], "U8");
+      put("starts", [Math.ceil(entries / ENTRIES_PER_START)], "U64");
+    }
+    if (size.kind === "factors") {
+      put("left", [rows, size.rank], dtype);
+      put("values", [size.rank], "F32");
+      put("right", [size.rank, columns], dtype);
+    }
+    if (size.gate > 0) put("gates", [size.gate, columns], dtype);
+  }
+  return parts;
+}
+
+function expertPart(tensor: Unplaced, shape: readonly number[], dtype: Dtype, model: number): Unplaced {
+  const { name, base, inputs, tiedTo } = tensor;
+  return {
+    ...{ name, shape, entries: entriesOf(shape), dtype, action: "expert", reason: "", base, tiedTo },
+    inputs: inputs.filter((input) => input.model === model),
+    ...{ extra: {}, settings: null, prune: null },
   };
 }
 
@@ -116,8 +243,10 @@ export function packedParts(
 const ENTRIES_PER_START = 262_144;
 
 /** An artifact repeats nothing of the base: what is not merged comes from there when a task's model is made. */
-export function leftToBase({ backbone }: Accounted, { method, base }: Recipe): SkippedTensor[] {
-  if (!makesArtifact(method)) return [];
+export function leftToBase({ backbone }: Accounted, recipe: Recipe): SkippedTensor[] {
+  const { method, base } = recipe;
+  if (!makesArtifact(method) || method.experts?.over === "merge") return [];
+  if (method.experts !== undefined) return unchanged(backbone, recipe);
   return backbone
     .filter(({ action }) => action === "copy")
     .map(({ name, reason }) => ({
@@ -125,4 +254,16 @@ export function leftToBase({ backbone }: Accounted, { method, base }: Recipe): S
       name,
       reason: reason.replace("copied from the base", "taken from the base when a task's model is made"),
     }));
+}
+
+/** What experts over the base leave out. */
+function unchanged(backbone: readonly Unplaced[], recipe: Recipe): SkippedTensor[] {
+  const merged = backbone.filter(({ action }) => action === "merge");
+  const forms = expertForms(merged, recipe);
+  return backbone.flatMap(({ name, action, reason }) => {
+    if (action !== "merge") return [{ model: recipe.base!, name, reason: reason.replace("copied", "taken") }];
+    return forms.get(name)!.kind === "none"
+      ? [{ model: recipe.base!, name, reason: "no linear layer inside the network; stays the base's" }]
+      : [];
+  });
 }

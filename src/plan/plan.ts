@@ -8,8 +8,19 @@ import type { Dtype } from "../numbers/dtypes.js";
 import { type PatternUse, unmatchedPattern, unmatchedPatterns, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
-import { checkArtifact, folderOf, leftToBase, masksOver, packedParts, SHARED_FOLDER } from "./artifact.js";
-import type { KeptOf } from "./artifact.js";
+import {
+  checkArtifact,
+  EXPERT_PARTS,
+  expertForms,
+  expertParts,
+  folderOf,
+  leftToBase,
+  masksOver,
+  MODEL_FOLDER,
+  packedParts,
+  SHARED_FOLDER,
+} from "./artifact.js";
+import type { ExpertOf, KeptOf } from "./artifact.js";
 import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
 import { isSolved } from "./matrices.js";
@@ -22,6 +33,7 @@ import type {
   OpenInputs,
   OpenMerge,
   Plan,
+  PlannedExpert,
   PlannedFile,
   PlannedInput,
   PlannedMerge,
@@ -34,6 +46,8 @@ export interface PlanOptions {
   readonly isWritten?: boolean;
   /** Where the method packs what it keeps, and it is known how much that is. Default: what the method expects. */
   readonly keptOf?: KeptOf;
+  /** Where the method makes experts, and it is known how each is stored. Default: what their forms lead one to expect. */
+  readonly expertOf?: ExpertOf;
 }
 
 /**
@@ -41,7 +55,7 @@ export interface PlanOptions {
  * @throws plan/missing-tensor, plan/shape, plan/dtype, plan/nothing-to-merge, recipe/pattern, recipe/out-of-range,
  * recipe/unsupported
  */
-export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, keptOf }: PlanOptions = {}): Plan {
+export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, ...known }: PlanOptions = {}): Plan {
   checkArtifact(recipe, isWritten);
   const list = listInputs(recipe, open);
   const sources: PlannedSource[] = [];
@@ -71,12 +85,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, k
   if (merged.length === 0) throw nothingToMerge(recipe);
   if (!isWritten) refuseWhole(recipe, merged);
   const side = planSideFiles(recipe, open, wanted);
-  const placed = place(
-    accounted,
-    recipe,
-    isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY,
-    keptOf ?? null,
-  );
+  const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY, known);
   const passes = checkNeeds(recipe, merged);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
     return { key, dialect: inner.dialect, recipe: stringifyRecipe(inner), plan };
@@ -111,8 +120,16 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, k
     },
     measured: recipe.method.grain === "tile" && recipe.method.rows !== undefined,
     scores: scoreRoom(recipe.method, placed.tensors),
+    ...(recipe.method.experts !== undefined && { experts: plannedExperts(merged, recipe) }),
     seed: recipe.seed,
   };
+}
+
+function plannedExperts(merged: readonly Unplaced[], recipe: Recipe): PlannedExpert[] {
+  const forms = expertForms(merged, recipe);
+  return merged.map(({ name, shape, entries, dtype, base, inputs, settings }) => {
+    return { name, shape, entries, dtype, base, inputs, settings: settings!, form: forms.get(name)! };
+  });
 }
 
 function scoreRoom(method: Method, tensors: readonly PlannedTensor[]): Plan["scores"] {
@@ -175,7 +192,12 @@ interface Placed {
 }
 
 /** Gives every tensor its file and its bytes. */
-function place(accounted: Accounted, recipe: Recipe, shardSize: number, keptOf: KeptOf | null): Placed {
+function place(
+  accounted: Accounted,
+  recipe: Recipe,
+  shardSize: number,
+  { keptOf = null, expertOf = null }: { readonly keptOf?: KeptOf | null; readonly expertOf?: ExpertOf | null },
+): Placed {
   const tensors: PlannedTensor[] = [];
   const files: PlannedFile[] = [];
   const indexes: { name: string; text: string }[] = [];
@@ -202,6 +224,15 @@ function place(accounted: Accounted, recipe: Recipe, shardSize: number, keptOf: 
     for (const [model, { name }] of recipe.models.entries()) {
       const parts = packedParts(merged, recipe.method, model, tensors.length, keptOf);
       for (const part of ["vectors", "masks", "starts"] as const) {
+        if (parts[part].length > 0) add(`${folderOf(part, name)}/`, parts[part], shardSize);
+      }
+    }
+  } else if (recipe.method.experts !== undefined) {
+    if (recipe.method.experts.over === "merge") add(`${MODEL_FOLDER}/`, accounted.backbone, shardSize);
+    const forms = expertForms(merged, recipe);
+    for (const [model, { name }] of recipe.models.entries()) {
+      const parts = expertParts(merged, forms, model, expertOf);
+      for (const part of EXPERT_PARTS) {
         if (parts[part].length > 0) add(`${folderOf(part, name)}/`, parts[part], shardSize);
       }
     }

@@ -4,7 +4,7 @@ import type { Settings } from "../methods/method.js";
 import type { Collected } from "../methods/method.js";
 import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint } from "../models/model.js";
-import type { Cut } from "../methods/method.js";
+import type { Cut, ExpertForm } from "../methods/method.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { CoefficientTable } from "./coefficients.js";
 
@@ -58,7 +58,15 @@ export interface Plan {
   readonly scores: { readonly rows: number; readonly ranks: number };
   /** Whether the method measures rows. */
   readonly measured: boolean;
+  /** Of a method that makes experts: the tensors that they are of. */
+  readonly experts?: readonly PlannedExpert[];
   readonly seed: number;
+}
+
+/** A tensor whose change is kept for each model that has it. */
+export interface PlannedExpert extends Pick<PlannedTensor, "name" | "shape" | "entries" | "dtype" | "base" | "inputs"> {
+  readonly settings: Settings;
+  readonly form: ExpertForm;
 }
 
 /** A merge that is read tile by tile and never written. */
@@ -123,8 +131,8 @@ export interface PlannedTensor {
   readonly entries: number;
   /** Of the output. */
   readonly dtype: Dtype;
-  /** `mask`, `starts`: written along with the tensor that they are over. */
-  readonly action: "merge" | "copy" | "mask" | "starts";
+  /** `mask`, `starts`: written along with the tensor that they are over. `expert`: a part of what a task adds. */
+  readonly action: "merge" | "copy" | "mask" | "starts" | "expert";
   /** Why it is copied, or what is special about its merge; "" where nothing is. */
   readonly reason: string;
   /** The base's copy, for a merge with a base. */

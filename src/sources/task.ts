@@ -1,6 +1,6 @@
 /**
- * The weights of an artifact's task as bytes that nobody stored: theta_0 + scale * mask * vector in f32, computed where
- * they are read. The parts are read from their own files. docs/artifacts.md describes them.
+ * The weights of an artifact's task as bytes that nobody stored: theta_0 + scale * mask * vector, or theta_0 + scale *
+ * left diag(values) right, in f32, computed where they are read. The parts are read from their own files. docs/artifacts.md describes them.
  */
 import { MergewrightError } from "../errors.js";
 import { narrow, widen } from "../numbers/convert.js";
@@ -26,8 +26,18 @@ export interface TaskTensor {
   /** First byte among the task's weights. */
   readonly offset: number;
   readonly entries: number;
-  readonly base: Part & { readonly dtype: FloatDtype };
-  readonly vector: Part & { readonly dtype: FloatDtype };
+  readonly base: FloatPart;
+  /** What is added to the base, one after the other. */
+  readonly terms: readonly TaskTerm[];
+}
+
+export type TaskTerm = VectorTerm | FactorTerm;
+
+/** scale * mask * vector. */
+export interface VectorTerm {
+  readonly kind: "vector";
+  readonly scale: number;
+  readonly vector: FloatPart;
   /** One bit per entry, lowest first; `null`: all ones. */
   readonly mask: Part | null;
   /**
@@ -37,8 +47,23 @@ export interface TaskTensor {
   readonly starts: Part | null;
   /** Entries that the vector holds. */
   readonly stored: number;
-  readonly scale: number;
 }
+
+/** scale * left diag(values) right, for a matrix. */
+export interface FactorTerm {
+  readonly kind: "factors";
+  readonly scale: number;
+  readonly rank: number;
+  readonly columns: number;
+  /** `[rows, rank]`. */
+  readonly left: FloatPart;
+  /** `[rank]`. */
+  readonly values: FloatPart;
+  /** `[rank or more, columns]`; rows behind the first `rank` take no part. */
+  readonly right: FloatPart;
+}
+
+export type FloatPart = Part & { readonly dtype: FloatDtype };
 
 /** A tensor's bytes in one of the files. */
 export interface Part {
@@ -108,6 +133,15 @@ function tensorAt(tensors: readonly TaskTensor[], byte: number): number {
   return low;
 }
 
+/** Reads some bytes of a part. */
+type ReadPart = (part: Part, at: number, into: Uint8Array) => void | Promise<void>;
+
+/** What one term adds to a run of entries: what it reads, step by step, and then what it adds. */
+interface TermRun {
+  readonly steps: readonly (() => void | Promise<void>)[];
+  add(weights: Float32Array): void;
+}
+
 /** Some entries of one block; `skip` bytes of the first are not wanted. */
 function readRun(
   files: readonly ByteSource[],
@@ -117,30 +151,115 @@ function readRun(
   target: Uint8Array,
   skip: number,
 ): void | Promise<void> {
-  const { base, vector, mask, starts } = tensor;
-  const run = new Run(tensor, first, count);
-  const read = ({ file, offset }: Part, at: number, into: Uint8Array) => files[file]!.read(offset + at, into);
-  const parts = [
-    read(base, first * DTYPE_BYTES[base.dtype], run.base),
-    ...(mask === null ? [] : [read(mask, run.maskFirst, run.mask)]),
-    starts === null
-      ? read(vector, first * DTYPE_BYTES[vector.dtype], run.vector)
-      : read(starts, 8 * Math.floor(first / BLOCK), run.start),
+  const { base, terms } = tensor;
+  const bytes = new Uint8Array(count * DTYPE_BYTES[base.dtype]);
+  const read: ReadPart = ({ file, offset }, at, into) => files[file]!.read(offset + at, into);
+  const runs = terms.map((term): TermRun => {
+    if (term.kind === "factors") return factorRun(term, first, count, read);
+    return vectorRun(term, first, count, read, () => brokenStarts(files[term.vector.file]!.label, term));
+  });
+  const steps = [
+    () => read(base, first * DTYPE_BYTES[base.dtype], bytes),
+    ...runs.flatMap((run) => run.steps),
+    () => {
+      const weights = floats(base.dtype, bytes);
+      for (const run of runs) run.add(weights);
+      writeRun(weights, target, skip);
+    },
   ];
-  const finish = (): void | Promise<void> => {
-    if (starts === null) return run.write(target, skip);
-    // Of a packed vector, where to read follows from the mask.
-    const begin = run.packedBegin();
-    const bytes = run.packedBytes();
-    const width = DTYPE_BYTES[vector.dtype];
-    if (begin + bytes.length / width > tensor.stored) throw brokenStarts(files[vector.file]!.label, tensor);
-    const packed = read(vector, begin * width, bytes);
-    return packed === undefined ? run.write(target, skip) : packed.then(() => run.write(target, skip));
-  };
-  return parts.every((part) => part === undefined) ? finish() : Promise.all(parts).then(finish);
+  return inOrder(steps, 0);
 }
 
-function brokenStarts(file: string, { stored }: TaskTensor): MergewrightError {
+/** Without waiting where nothing has to be waited for. */
+function inOrder(steps: readonly (() => void | Promise<void>)[], from: number): void | Promise<void> {
+  for (let at = from; at < steps.length; at++) {
+    const pending = steps[at]!();
+    if (pending !== undefined) return pending.then(() => inOrder(steps, at + 1));
+  }
+}
+
+function writeRun(weights: Float32Array, target: Uint8Array, skip: number): void {
+  if (skip === 0 && target.length === weights.length * WIDTH) {
+    narrow("F32", weights, target);
+    return;
+  }
+  const bytes = new Uint8Array(weights.length * WIDTH);
+  narrow("F32", weights, bytes);
+  target.set(bytes.subarray(skip, skip + target.length));
+}
+
+function vectorRun(
+  term: VectorTerm,
+  first: number,
+  count: number,
+  read: ReadPart,
+  broken: () => MergewrightError,
+): TermRun {
+  const { vector, mask, starts } = term;
+  const run = new Run(term, first, count);
+  const width = DTYPE_BYTES[vector.dtype];
+  const reading =
+    starts === null
+      ? [() => read(vector, first * width, run.vector)]
+      : [
+          () => read(starts, 8 * Math.floor(first / BLOCK), run.start),
+          () => {
+            // Of a packed vector, where to read follows from the mask.
+            const begin = run.packedBegin();
+            const packed = run.packedBytes();
+            if (begin + packed.length / width > term.stored) throw broken();
+            return read(vector, begin * width, packed);
+          },
+        ];
+  const masked = mask === null ? [] : [() => read(mask, run.maskFirst, run.mask)];
+  return { steps: [...masked, ...reading], add: (weights) => run.add(weights) };
+}
+
+/** The rows that a run touches are multiplied out; sums over the rank in f64, rounded once to f32. */
+function factorRun(term: FactorTerm, first: number, count: number, read: ReadPart): TermRun {
+  const { rank, columns, left, values, right } = term;
+  const firstRow = Math.floor(first / columns);
+  const rows = Math.floor((first + count - 1) / columns) - firstRow + 1;
+  const buffer = (part: FloatPart, entries: number) => new Uint8Array(entries * DTYPE_BYTES[part.dtype]);
+  const [leftBytes, valueBytes, rightBytes] = [
+    buffer(left, rows * rank),
+    buffer(values, rank),
+    buffer(right, rank * columns),
+  ];
+  return {
+    steps: [
+      () => read(left, firstRow * rank * DTYPE_BYTES[left.dtype], leftBytes),
+      () => read(values, 0, valueBytes),
+      () => read(right, 0, rightBytes),
+    ],
+    add(weights) {
+      const [u, s, v] = [
+        floats(left.dtype, leftBytes),
+        floats(values.dtype, valueBytes),
+        floats(right.dtype, rightBytes),
+      ];
+      const scale = Math.fround(term.scale);
+      const sums = new Float64Array(columns);
+      for (let row = 0; row < rows; row++) {
+        const begin = Math.max(first, (firstRow + row) * columns);
+        const end = Math.min(first + count, (firstRow + row + 1) * columns);
+        const shift = begin - (firstRow + row) * columns;
+        sums.fill(0);
+        for (let k = 0; k < rank; k++) {
+          const factor = u[row * rank + k]! * s[k]!;
+          const at = k * columns + shift;
+          for (let c = 0; c < end - begin; c++) sums[c] = sums[c]! + factor * v[at + c]!;
+        }
+        for (let c = 0; c < end - begin; c++) {
+          const p = begin - first + c;
+          weights[p] = weights[p]! + Math.fround(scale * Math.fround(sums[c]!));
+        }
+      }
+    },
+  };
+}
+
+function brokenStarts(file: string, { stored }: VectorTerm): MergewrightError {
   return new MergewrightError("the parts of the artifact do not fit together", {
     kind: "request",
     code: "artifact/damaged",
@@ -151,9 +270,8 @@ function brokenStarts(file: string, { stored }: TaskTensor): MergewrightError {
   });
 }
 
-/** The parts of a run of entries, and what they make. */
+/** What a vector has under a run of entries. */
 class Run {
-  readonly base: Uint8Array;
   /** From the block's first entry on where the vector is packed, since what comes before must be counted. */
   readonly mask: Uint8Array;
   readonly maskFirst: number;
@@ -163,12 +281,11 @@ class Run {
   readonly #bit: number;
 
   constructor(
-    readonly tensor: TaskTensor,
+    readonly term: VectorTerm,
     first: number,
     readonly count: number,
   ) {
-    const { base, vector, mask, starts } = tensor;
-    this.base = new Uint8Array(count * DTYPE_BYTES[base.dtype]);
+    const { vector, mask, starts } = term;
     this.vector = new Uint8Array(starts === null ? count * DTYPE_BYTES[vector.dtype] : 0);
     const from = starts === null ? first : first - (first % BLOCK);
     this.maskFirst = Math.floor(from / 8);
@@ -184,7 +301,7 @@ class Run {
   /** Room for the packed entries of the run. */
   packedBytes(): Uint8Array {
     const kept = this.#keptIn(this.#bit, this.#bit + this.count);
-    return (this.vector = new Uint8Array(kept * DTYPE_BYTES[this.tensor.vector.dtype]));
+    return (this.vector = new Uint8Array(kept * DTYPE_BYTES[this.term.vector.dtype]));
   }
 
   #keptIn(from: number, to: number): number {
@@ -194,21 +311,13 @@ class Run {
   }
 
   /** Every operation is rounded to f32. */
-  write(target: Uint8Array, skip: number): void {
-    const { base, vector, mask, starts } = this.tensor;
-    const weights = floats(base.dtype, this.base);
+  add(weights: Float32Array): void {
+    const { vector, mask, starts } = this.term;
     const changes = floats(vector.dtype, this.vector);
-    const scale = Math.fround(this.tensor.scale);
+    const scale = Math.fround(this.term.scale);
     if (mask === null) {
       for (let p = 0; p < this.count; p++) weights[p] = weights[p]! + Math.fround(scale * changes[p]!);
     } else this.#addKept(weights, changes, scale, starts !== null);
-    if (skip === 0 && target.length === this.count * WIDTH) {
-      narrow("F32", weights, target);
-      return;
-    }
-    const bytes = new Uint8Array(this.count * WIDTH);
-    narrow("F32", weights, bytes);
-    target.set(bytes.subarray(skip, skip + target.length));
   }
 
   #addKept(weights: Float32Array, changes: Float32Array, scale: number, isPacked: boolean): void {

@@ -31,6 +31,7 @@ export async function materialize({ positionals, flags, terminal }: Given): Prom
   const work = () =>
     materializeTask(artifact, workspace.platform, {
       task: flags.task!,
+      ...(flags.weights !== undefined && { weights: flags.weights }),
       out,
       base: flags.base ?? null,
       threads: flags.threads ?? defaultThreads(),

@@ -58,6 +58,24 @@ export class MemoryWorkspace implements Workspace {
     this.#files.set(name, bytes.slice());
   }
 
+  readWhole(name: string): Uint8Array | null {
+    return this.#files.get(name) ?? null;
+  }
+
+  readAt(name: string, offset: number, into: Uint8Array): void {
+    into.set(this.bytes(name).subarray(offset, offset + into.length));
+  }
+
+  writeAt(name: string, offset: number, bytes: Uint8Array): void {
+    this.bytes(name).set(bytes, offset);
+  }
+
+  remove(name: string): void {
+    for (const file of [...this.#files.keys()]) {
+      if (file === name || file.startsWith(`${name}/`)) this.#files.delete(file);
+    }
+  }
+
   record(lines: readonly string[]): void {
     this.recorded.push(...lines);
   }

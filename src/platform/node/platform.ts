@@ -13,6 +13,7 @@ import type { Method } from "../../methods/method.js";
 import type { Checkpoint } from "../../models/model.js";
 import type { OpenInputs } from "../../plan/types.js";
 import { openAdapterAt } from "./adapters.js";
+import { createAlgebraCrew } from "./algebra_crew.js";
 import { createCrew } from "./crew.js";
 import { openFolder } from "./files.js";
 import { defaultThreads } from "./threads.js";
@@ -25,6 +26,7 @@ export const nodePlatform: Platform & VerifyPlatform = {
   openModel,
   openFolder: folderOf,
   createCrew: (setup, threads, statisticsBytes) => createCrew(setup, threads, statisticsBytes),
+  createAlgebraCrew,
   openWorkspace(out, inputs, options) {
     refuseInsideInput(out, inputs);
     return openWorkspace(out, options);

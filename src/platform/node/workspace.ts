@@ -49,6 +49,27 @@ export function openWorkspace(out: string, { force }: OpenWorkspaceOptions): Wor
         fs.writeFileSync(at(name), bytes);
       });
     },
+    readWhole(name) {
+      return guard(at(name), () => (fs.existsSync(at(name)) ? fs.readFileSync(at(name)) : null));
+    },
+    readAt(name, offset, into) {
+      withFile(at(name), "r", (file) => {
+        for (let done = 0; done < into.length; ) {
+          const count = fs.readSync(file, into, done, into.length - done, offset + done);
+          if (count === 0) throw new RangeError(`${at(name)} is shorter than was written`);
+          done += count;
+        }
+      });
+    },
+    writeAt(name, offset, bytes) {
+      withFile(at(name), "r+", (file) => {
+        for (let done = 0; done < bytes.length; )
+          done += fs.writeSync(file, bytes, done, bytes.length - done, offset + done);
+      });
+    },
+    remove(name) {
+      guard(at(name), () => fs.rmSync(at(name), { recursive: true, force: true }));
+    },
     record(lines) {
       guard(at(JOURNAL), () => {
         journalFile ??= fs.openSync(at(JOURNAL), "a");
@@ -168,6 +189,17 @@ function replace(partial: string, target: string): void {
   if (fs.existsSync(target)) fs.renameSync(target, old);
   fs.renameSync(partial, target);
   fs.rmSync(old, { recursive: true, force: true });
+}
+
+function withFile(place: string, flags: string, action: (file: number) => void): void {
+  guard(place, () => {
+    const file = fs.openSync(place, flags);
+    try {
+      action(file);
+    } finally {
+      fs.closeSync(file);
+    }
+  });
 }
 
 function guard<T>(file: string, action: () => T): T {
