@@ -58,6 +58,7 @@ export type ErrorCode =
   | "artifact/base"
   | "artifact/task"
   | "artifact/damaged"
+  | "artifact/router"
   | "adapter/config"
   | "adapter/tensor"
   | "adapter/kind"

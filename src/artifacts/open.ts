@@ -62,8 +62,8 @@ export interface Artifact {
    * @throws artifact/task for a name that is none.
    */
   openTask(name: string, weights?: TaskWeights): Promise<OpenTask>;
-  /** The folder of a part, with the headers that the record says. */
-  openPart(folder: string): Promise<Checkpoint>;
+  /** The tensors of one of its folders, with the checksums that the record says. */
+  partsOf(folder: string): Promise<readonly StoredPart[]>;
   /**
    * Reads one tensor of a task's model, checking every byte that it is made of.
    * @throws artifact/task, artifact/damaged, artifact/base; plan/missing-tensor for a tensor that the model has not.
@@ -155,7 +155,7 @@ export async function openArtifact(
     hash,
     manifest,
     recorded,
-    openPart,
+    partsOf: async (folder) => wholeParts(recorded, await openPart(folder), folder),
     tasks: manifest.tasks.map(({ name }) => name),
     base,
     openTask(name, weights) {

@@ -348,6 +348,23 @@ export const split: Flag = {
   group: "Run",
 };
 
+export const routing: Flag = {
+  spelling: "--routing <mode>",
+  text: "of an artifact: soft or top1 by its router, oracle (each task its own expert), tokens by the gates",
+  group: "Run",
+  read(text) {
+    const modes = ["soft", "top1", "oracle", "tokens"];
+    if (modes.includes(text)) return text;
+    throw new MergewrightError("there is no such routing", {
+      kind: "request",
+      code: "usage",
+      where: { key: "--routing" },
+      expected: modes.join(", "),
+      found: text,
+    });
+  },
+};
+
 export const headFrom: Flag = {
   spelling: "--head-from <heads>",
   text: "TASK=MODEL whose head is attached for a task, or a folder with one model per task, by name",

@@ -35,9 +35,9 @@ export interface FlagValues {
   readonly headers?: boolean;
   readonly inputs?: boolean;
   readonly task?: string;
-  readonly weights?: Readonly<Record<string, number>>;
   readonly tasks?: string;
   readonly split?: string;
+  readonly routing?: "soft" | "top1" | "oracle" | "tokens";
   readonly headFrom?: readonly string[];
   readonly against?: string;
   readonly cache?: boolean;
@@ -55,7 +55,8 @@ export interface FlagValues {
   readonly all?: boolean;
   readonly to?: string;
   readonly prefix?: string;
-  readonly weights?: readonly number[];
+  /** A list where models are merged, by task where an artifact is materialised. */
+  readonly weights?: readonly number[] | Readonly<Record<string, number>>;
   readonly space?: Space;
   readonly rank?: number;
   readonly energy?: number;
@@ -276,6 +277,7 @@ export const verbs: readonly Verb[] = [
       flags.tasks,
       flags.split,
       flags.headFrom,
+      flags.routing,
       flags.against,
       flags.noCache,
       flags.threads,

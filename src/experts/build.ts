@@ -96,9 +96,12 @@ export async function buildExperts(
   return { experts: withoutUntouched(experts), references, sizes };
 }
 
-/** A tensor that no model changes has no experts. */
+/** A tensor that no model changes has no experts, nor has the bias of a gated layer whose matrix has none. */
 function withoutUntouched(experts: readonly BuiltExpert[]): BuiltExpert[] {
   const changed = new Set(experts.filter(({ norm }) => norm > 0).map(({ tensor }) => tensor));
+  for (const { tensor, gate } of experts) {
+    if (gate > 0 && !changed.has(tensor)) changed.delete(`${tensor.slice(0, -".weight".length)}.bias`);
+  }
   return experts.map((expert) =>
     changed.has(expert.tensor) ? expert : { ...expert, kind: "none", rank: 0, gate: 0, kept: 0, bytes: 0 },
   );

@@ -1,5 +1,6 @@
 /** A model that can be run: what evaluation and search know of the runtime. */
 
+import type { Embeddings, Routing } from "./routing.js";
 import type { LinearRule } from "./operations/linear.js";
 import type { Shape } from "./shapes.js";
 
@@ -153,6 +154,8 @@ export interface TappedNetwork extends Network {
     of: Squared,
     parameters?: readonly string[],
   ): Promise<ReadonlyMap<string, Float32Array>>;
+  /** Of every example the mean over its positions of the last hidden state, without experts. */
+  embeddings(batch: Batch): Promise<Embeddings>;
   /** The same as sums of products, of bounded size. */
   grams(batch: Batch, layers: readonly string[], loss?: Loss): Promise<ReadonlyMap<string, Grams>>;
 }
@@ -168,6 +171,8 @@ export interface NetworkOptions {
   readonly backend?: BackendName;
   /** How linear layers are run, where not plainly: with adapters or experts of one's own. Their parameters are weights. */
   readonly linear?: LinearRule;
+  /** Experts that are chosen per input; their stacks are weights. */
+  readonly routing?: Routing;
 }
 
 /** `own`: the kernels of this package, the same bits everywhere. `onnx`: onnxruntime-node, where it is installed. */

@@ -19,6 +19,7 @@ import type {
 import { linear } from "./operations/linear.js";
 import { lossOf } from "./operations/loss.js";
 import { Passes } from "./passes.js";
+import type { Embeddings } from "./routing.js";
 import type { Team } from "./team.js";
 import type { Backend, Engine, Goal, RunBatch } from "./trace.js";
 import { tensorsOf, withHead } from "./weights.js";
@@ -30,7 +31,8 @@ export const openNetworkWith = (
   team: Team,
 ): Promise<TappedNetwork> =>
   openNetworkOn(weights, options, {
-    open: (definition, rule) => new Passes(definition, rule, team),
+    open: (definition, rule, routing) => new Passes(definition, rule, team, routing),
+    routes: true,
     close: () => team.close(),
   });
 
@@ -50,7 +52,9 @@ export async function openNetworkOn(
       head === undefined ? source : withHead(source, head, headNames(source, head));
     const source = overlay(weights);
     const { name, definition } = defineNetwork(source, tensorsOf(source));
-    const engine = backend.open(definition, options.linear ?? linear);
+    const { routing = null } = options;
+    if (routing !== null && backend.routes !== true) throw notRouted();
+    const engine = backend.open(definition, options.linear ?? linear, routing);
     const network = new OpenedNetwork(name, definition, engine, overlay);
     await network.load(weights);
     return network;
@@ -58,6 +62,14 @@ export async function openNetworkOn(
     await backend.close();
     throw error;
   }
+}
+
+function notRouted(): MergewrightError {
+  return new MergewrightError("this back end runs no networks that choose experts per input", {
+    kind: "request",
+    code: "runtime/architecture",
+    advice: "leave out --backend: the kernels do",
+  });
 }
 
 /** The head's beginnings of names; an architecture is asked with all of the head's tensors in sight. */
@@ -101,6 +113,13 @@ class OpenedNetwork implements TappedNetwork {
       const values = new Float32Array(rows * classes);
       for (const { firstRow, handed } of parts) values.set(handed("logits").values, firstRow * classes);
       return { rows, classes, values };
+    });
+  }
+
+  embeddings(batch: Batch): Promise<Embeddings> {
+    return this.#inTurn(() => {
+      if (this.#engine.embeddings === undefined) throw notRouted();
+      return this.#engine.embeddings(batch);
     });
   }
 

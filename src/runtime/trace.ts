@@ -11,6 +11,8 @@ import { shapeOf, watching, weightOf } from "./operations/linear.js";
 import type { LinearRule, Passed } from "./operations/linear.js";
 import { expectation, loss } from "./operations/loss.js";
 import type { LossKind } from "./operations/loss.js";
+import { ExpertTape, tokenRule } from "./routing.js";
+import type { Choice, Embeddings, ExpertStacks, Routing } from "./routing.js";
 import { ParameterTable, Tape } from "./tape.js";
 import type { Tensor } from "./tape.js";
 
@@ -27,6 +29,8 @@ export interface Goal {
   readonly wanted: ReadonlySet<string> | "all" | null;
   /** Layers of which something is handed out. */
   readonly taps?: { readonly layers: readonly string[]; readonly form: "rows" | "grams" };
+  /** The last hidden state is handed out, of the network without experts that are chosen per example. */
+  readonly hidden?: true;
 }
 
 /** A part that has been run. Its memory is good until the next pass. */
@@ -34,6 +38,8 @@ export interface RunPart {
   /** Rows of logits, and where the first of them is among all. */
   readonly rows: number;
   readonly firstRow: number;
+  /** What is handed out. */
+  readonly names: readonly string[];
   /** What was handed out under a name, and the rows that it has or is a sum over. */
   readonly handed: (name: string) => { readonly values: Float32Array; readonly rows: number };
 }
@@ -58,37 +64,54 @@ export interface Engine {
   load(weights: WeightSource): Promise<void>;
   /** @param content the targets and weights that the goal needs, a value per row of the whole batch's logits. */
   run(batch: Batch, goal: Goal, content: RowContent): Promise<RunBatch>;
+  /** Mean last hidden states; absent where the back end has none. */
+  embeddings?(batch: Batch): Promise<Embeddings>;
   close(): Promise<void>;
 }
 
 /** What passes run on: kernels of our own on threads, or another engine. */
 export interface Backend {
-  /** @param rule how linear layers are run. */
-  open(definition: Definition, rule: LinearRule): Engine;
+  /** @param rule how linear layers are run. @param routing how a pass differs from input to input; `null`: it does not. */
+  open(definition: Definition, rule: LinearRule, routing: Routing | null): Engine;
+  /** Whether it can run networks that choose per input. */
+  readonly routes?: boolean;
   /** Where nothing was opened; an engine that was closes its back end. */
   close(): Promise<void>;
 }
+
+/** All experts count, with weights that come with the part. */
+const ALL: Choice = { expert: null, weights: new Float32Array(0) };
 
 export class Trace {
   readonly table = new ParameterTable();
   readonly layers: readonly LayerInfo[];
   readonly #rule: LinearRule;
+  readonly #stacks: ExpertStacks | null;
 
   /** @param rule how linear layers are run. */
   constructor(
     readonly definition: Definition,
     rule: LinearRule,
+    routing: Routing | null = null,
   ) {
-    this.#rule = rule;
+    this.#rule = routing === null || routing.tokens === null ? rule : tokenRule(routing.tokens);
+    this.#stacks = routing?.examples?.experts ?? null;
     // A first pass over the definition finds parameters and layers.
-    const tape = new Tape(this.table, null);
+    const { tape, linear } = this.#begin(null, ALL);
     const passed: Passed[] = [];
     const part = batchPart(definition.rows, smallestBatch(definition), { from: 0, to: 1 });
-    definition.build({ tape, linear: watching(rule, null, passed), whole: true }, partTensors(tape, part));
+    definition.build({ tape, linear: watching(linear, null, passed), whole: true }, partTensors(tape, part));
     this.layers = passed.map(({ layer }) => {
       const { name, inputs, outputs, transposed = false } = layer;
       return { name, inputs, outputs, weight: weightOf(layer), shape: shapeOf(layer), transposed };
     });
+  }
+
+  /** @param choice how the part's examples are run; `null`: without experts that are chosen per example. */
+  #begin(wanted: Goal["wanted"], choice: Choice | null): { readonly tape: Tape; readonly linear: LinearRule } {
+    if (this.#stacks === null || choice === null) return { tape: new Tape(this.table, wanted), linear: this.#rule };
+    const tape = new ExpertTape(this.table, this.#stacks, choice.expert);
+    return { tape, linear: tape.linear };
   }
 
   get parameters(): readonly string[] {
@@ -104,15 +127,21 @@ export class Trace {
   }
 
   /** Parts and goals with the same key have the same tape. */
-  key(part: BatchPart, { loss: kind, wanted, taps, squares }: Goal): string {
+  key(part: BatchPart, { loss: kind, wanted, taps, squares, hidden }: Goal, choice: Choice | null = null): string {
     const names = wanted === null || wanted === "all" ? wanted : [...wanted].join(" ");
-    return `${partKey(part)} | ${kind} ${squares} | ${names} | ${taps?.form} ${taps?.layers.join(" ")}`;
+    const variant = `${hidden} ${choice?.expert}`;
+    return `${partKey(part)} | ${kind} ${squares} | ${names} | ${variant} | ${taps?.form} ${taps?.layers.join(" ")}`;
   }
 
-  tape(part: BatchPart, { loss: kind, squares, wanted, taps }: Goal): Tape {
-    const tape = new Tape(this.table, wanted);
+  tape(part: BatchPart, { loss: kind, squares, wanted, taps, hidden }: Goal, choice: Choice | null = null): Tape {
+    const { tape, linear: rule } = this.#begin(wanted, choice);
     const passed: Passed[] = [];
-    const linear = taps === undefined ? this.#rule : watching(this.#rule, new Set(taps.layers), passed);
+    const linear = taps === undefined ? rule : watching(rule, new Set(taps.layers), passed);
+    if (hidden === true) {
+      const handOut = (states: Tensor) => tape.handOut("hidden", states);
+      this.definition.build({ tape, linear, whole: true, hidden: handOut }, partTensors(tape, part));
+      return tape;
+    }
     const logits = this.definition.build({ tape, linear, whole: taps !== undefined }, partTensors(tape, part));
     if (squares === "expectation") expectation(tape, logits);
     else if (kind !== null) {

@@ -2,24 +2,32 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { evaluateModel } from "../../evaluate/evaluate.js";
 import type { Evaluation } from "../../evaluate/evaluate.js";
+import type { Task } from "../../evaluate/task.js";
+import { evaluateArtifact } from "../../experts/evaluate.js";
+import type { ArtifactEvaluation } from "../../experts/evaluate.js";
 import { parseTasks } from "../../evaluate/read_tasks.js";
 import { defaultStoreFolder, evaluatePlatform, folderStore } from "../../platform/node/evaluate.js";
 import { systemError } from "../../platform/node/files.js";
-import { defaultThreads } from "../../platform/node/platform.js";
+import { defaultThreads, namesArtifact, nodePlatform } from "../../platform/node/platform.js";
 import { evaluationTable } from "../../report/evaluation.js";
+import { numberText, percentText } from "../../report/units.js";
 import { headsOf } from "../heads.js";
 import { interruptible } from "../interrupt.js";
 import { showMarkdown } from "../markdown.js";
 import { openDisplay, stepMeter } from "../progress.js";
 import { readFileGiven } from "../request.js";
+import { table } from "../table.js";
+import type { Column } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
 import type { Given, Outcome } from "../verbs.js";
 
-export async function evaluate({ positionals, flags, terminal }: Given): Promise<Outcome> {
+export async function evaluate(given: Given): Promise<Outcome> {
+  const { positionals, flags, terminal } = given;
   const file = flags.tasks!;
   const tasks = parseTasks(readFileGiven(file, "tasks file"), file);
   const heads = headsOf(flags, tasks);
+  if (flags.routing !== undefined || namesArtifact(positionals[0]!)) return evaluateRouted(given, tasks, heads);
   const display = await openDisplay(terminal, flags.quiet ?? false, stepMeter());
   try {
     const evaluation = await interruptible(
@@ -40,6 +48,41 @@ export async function evaluate({ positionals, flags, terminal }: Given): Promise
   } finally {
     display.end();
   }
+}
+
+/** An artifact as a whole: every task with the experts that its inputs find. */
+async function evaluateRouted(
+  { positionals, flags, terminal }: Given,
+  tasks: readonly Task[],
+  heads: Readonly<Record<string, string>>,
+): Promise<Outcome> {
+  const display = await openDisplay(terminal, flags.quiet ?? false, stepMeter());
+  try {
+    const evaluation = await evaluateArtifact(positionals[0]!, tasks, { ...nodePlatform, ...evaluatePlatform }, {
+      threads: flags.threads ?? defaultThreads(),
+      heads,
+      progress: ({ task, done, total }) => display.report({ name: `scoring ${task}`, done, total }),
+      ...(flags.split !== undefined && { split: flags.split }),
+      ...(flags.routing !== undefined && { routing: flags.routing }),
+    });
+    if (flags.report !== undefined) writeReport(flags.report, evaluation);
+    return {
+      exitCode: 0,
+      json: evaluation,
+      text: () => [describe(evaluation, terminal), describeRouting(evaluation, terminal)].join("\n\n"),
+    };
+  } finally {
+    display.end();
+  }
+}
+
+function describeRouting({ routing, routed }: ArtifactEvaluation, terminal: Terminal): string {
+  const how = `${terminal.out.bold("Routing")}: ${routing}`;
+  if (routed === null) return how;
+  const right = { align: "right" } as const;
+  const columns: Column[] = [{ head: "inputs of" }, { head: "entropy", ...right }, { head: "right expert", ...right }];
+  const rows = routed.map((one) => [one.name, numberText(one.entropy), one.right === null ? "" : percentText(one.right)]);
+  return [how, table(columns, rows, terminal), "an entropy of 1 is a uniform choice, of 0 a sure one"].join("\n\n");
 }
 
 function writeReport(folder: string, evaluation: Evaluation): void {

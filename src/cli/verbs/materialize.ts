@@ -31,7 +31,7 @@ export async function materialize({ positionals, flags, terminal }: Given): Prom
   const work = () =>
     materializeTask(artifact, workspace.platform, {
       task: flags.task!,
-      ...(flags.weights !== undefined && { weights: flags.weights }),
+      ...(flags.weights !== undefined && { weights: flags.weights as Readonly<Record<string, number>> }),
       out,
       base: flags.base ?? null,
       threads: flags.threads ?? defaultThreads(),

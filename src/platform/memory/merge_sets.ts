@@ -108,6 +108,11 @@ async function readSet(set: TensorSet, { tensors }: FileLayout, offset: number, 
   into.set(new Uint8Array(entries.buffer));
 }
 
+/** Artifacts, which alone are read again while they are made, are no sets of tensors. */
+function notKept(): never {
+  throw new RangeError(`files of ${MERGED} are not kept`);
+}
+
 /** Files that are not kept: a tensor is handed on when all its bytes have come. */
 class Taking {
   readonly workspace: Workspace = {
@@ -117,6 +122,10 @@ class Taking {
     reset() {},
     allocate: (name, size, header) => this.#open(name, size, header),
     writeWhole() {},
+    readWhole: () => null,
+    readAt: notKept,
+    writeAt: notKept,
+    remove() {},
     record() {},
     commit() {},
     release() {},

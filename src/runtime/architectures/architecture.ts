@@ -10,6 +10,11 @@ export interface Interpreter {
   readonly linear: LinearRule;
   /** Every row of every layer is wanted, as where a layer is looked into; else rows that no logit depends on may be left out. */
   readonly whole: boolean;
+  /**
+   * Takes the last hidden state, `[count × length, width]`, behind the final norm; absent where nobody asks. Called by
+   * definitions whose `hidden` says so; `whole` is then true.
+   */
+  readonly hidden?: (states: Tensor) => void;
 }
 
 export interface ImageTensors {
@@ -65,6 +70,8 @@ export interface Definition {
   readonly head: readonly string[];
   /** Rows of activations that one example makes, for cutting batches. */
   readonly tokens: (length: number) => number;
+  /** Whether the last hidden state of every position can be looked at. */
+  readonly hidden?: boolean;
   /** @returns the logits. */
   readonly build: (net: Interpreter, batch: ImageTensors | TextTensors) => Tensor;
 }

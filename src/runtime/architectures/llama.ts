@@ -107,6 +107,7 @@ function defineLlama(config: Config, variant: Variant): Definition {
     rows: "positions",
     head: ["lm_head."],
     tokens: (length) => length,
+    hidden: true,
     build(net, batch) {
       const { tape } = net;
       const text = textOf(batch);
@@ -114,7 +115,13 @@ function defineLlama(config: Config, variant: Variant): Definition {
       const table = rotaryTable(tape, frequencies, text.length);
       let x = take(tape, text.ids, embeddings);
       for (let layer = 0; layer < layers; layer++) x = block(net, x, layer, table, text);
-      const state = rmsNorm(tape, "model.norm", wantedRows(tape, x, text), eps);
+      let state: Tensor;
+      if (net.hidden === undefined) state = rmsNorm(tape, "model.norm", wantedRows(tape, x, text), eps);
+      else {
+        const states = rmsNorm(tape, "model.norm", x, eps);
+        net.hidden(states);
+        state = wantedRows(tape, states, text);
+      }
       const weight = tied ? { weight: "model.embed_tokens.weight" } : {};
       return linearsOf(net, "")("lm_head", vocabulary, state, { bias: false, ...weight });
     },

@@ -7,6 +7,7 @@ import { attention } from "../operations/attention.js";
 import { activate, add, addRows } from "../operations/entries.js";
 import { layerNorm } from "../operations/norm.js";
 import { patches, prepend, take } from "../operations/rows.js";
+import type { Tensor } from "../tape.js";
 import type { Architecture } from "./architecture.js";
 import { firstRows, headSize, imagesOf, linearsOf, OPEN } from "./parts.js";
 
@@ -35,6 +36,7 @@ export const vit: Architecture = {
       rows: "examples",
       head: ["classifier."],
       tokens: () => length,
+      hidden: true,
       build(net, batch) {
         const { tape, linear } = net;
         const { count, pixels } = imagesOf(batch);
@@ -69,7 +71,14 @@ export const vit: Architecture = {
           const wide = activate(tape, kind, project("intermediate.dense", inner, after));
           x = add(tape, x, project("output.dense", width, wide));
         }
-        const state = layerNorm(tape, "vit.layernorm", net.whole ? take(tape, first, x) : x, eps);
+        let state: Tensor;
+        if (net.hidden === undefined) {
+          state = layerNorm(tape, "vit.layernorm", net.whole ? take(tape, first, x) : x, eps);
+        } else {
+          const states = layerNorm(tape, "vit.layernorm", x, eps);
+          net.hidden(states);
+          state = take(tape, first, states);
+        }
         return linear(tape, { name: "classifier", inputs: width, outputs: classes, bias: true }, state);
       },
     };

@@ -2,6 +2,7 @@
 
 import * as activation from "./activation.js";
 import * as elementwise from "./elementwise.js";
+import * as routed from "./experts.js";
 import * as gather from "./gather.js";
 import { gemm } from "../../algebra/kernels/gemm.js";
 import * as heads from "./heads.js";
@@ -21,6 +22,7 @@ export const definitions = {
   activate_vjp,
   ...elementwise,
   ...gather,
+  ...routed,
   ...heads,
   ...loss,
   ...norm,
@@ -35,5 +37,11 @@ export const definitionsByName: Readonly<Record<KernelName, (machine: Machine, .
   definitions;
 
 /** Those that need memory of their own behind their last argument. */
-export const WITH_SCRATCH: ReadonlySet<KernelName> = new Set(["gemm", "heads_scores", "heads_mix", "heads_mix_t"]);
+export const WITH_SCRATCH: ReadonlySet<KernelName> = new Set([
+  "gemm",
+  "heads_scores",
+  "heads_mix",
+  "heads_mix_t",
+  "experts",
+]);
 export const SCRATCH_BYTES = 589_952;

@@ -9,3 +9,4 @@ export * from "./gather.as";
 export * from "./rope.as";
 export * from "./loss.as";
 export * from "./squares.as";
+export * from "./experts.as";

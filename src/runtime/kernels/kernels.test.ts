@@ -227,3 +227,33 @@ it("the definitions are all there are", () => {
     assert.ok(Object.hasOwn(definitions, name));
   }
 });
+
+describe("gates and experts", () => {
+  for (const [rows, experts, rank, top] of [
+    [5, 3, 4, 1],
+    [7, 8, 5, 2],
+    [4, 1, 3, 1],
+    [6, 4, 16, 4],
+  ] as const) {
+    it(`${rows} rows, top ${top} of ${experts}, gates of rank ${rank}`, () => {
+      same("gate", [at(A), at(B), at(C), at(D), rows, experts, rank, top]);
+    });
+  }
+
+  for (const [rows, inputs, outputs, rank, top, whole] of [
+    [9, 7, 12, 3, 1, false],
+    [10, 16, 9, 4, 2, false],
+    [8, 6, 5, 1, 3, true],
+  ] as const) {
+    it(`${rows} x ${inputs} to ${outputs}, ${whole ? "whole" : `rank ${rank}`}, top ${top} of 3`, () => {
+      const prepare = (_: Float32Array, i: Int32Array) => {
+        for (let row = 0; row < rows; row++) {
+          for (let t = 0; t < top; t++) i[B + row * top + t] = (row + t) % 3;
+        }
+      };
+      const places = [at(A), at(B), at(C), whole ? 0 : at(D), at(E), whole ? 0 : at(F)];
+      const room = [at(A + 2000), at(A + 4000), at(A + 6000), at(A + 8000)];
+      same("experts", [...places, ...room, rows, inputs, outputs, rank, 3, top], prepare);
+    });
+  }
+});

@@ -125,6 +125,7 @@ export class OnnxEngine implements Engine {
     return {
       rows: part.rows,
       firstRow: part.firstRow,
+      names: outputs.map(({ name }) => name),
       handed: (name) => {
         const index = outputs.findIndex((output) => output.name === name);
         return { values: found[outputPort(index)]!, rows: outputs[index]!.rows };
