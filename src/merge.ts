@@ -1,10 +1,8 @@
 /** The whole pipeline: a recipe and checkpoints become a plan, the plan becomes files. */
-import { soloAlgebraCrew } from "./algebra/crew.js";
 import type { AlgebraCrew } from "./algebra/crew.js";
 import { MANIFEST_FILE, manifestText } from "./artifacts/manifest.js";
 import type { Manifest } from "./artifacts/manifest.js";
 import { manifestOf } from "./artifacts/write.js";
-import { buildExperts, EXPERTS_FILE, expertOf, expertsText, placeExperts, sharedPlan } from "./experts/build.js";
 import type { Built, BuiltExpert } from "./experts/build.js";
 import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
@@ -37,7 +35,7 @@ export interface Platform {
   /** @throws where the place is taken, busy, or inside an input. */
   readonly openWorkspace: (out: string, inputs: OpenInputs, options: { readonly force: boolean }) => Workspace;
   /** Threads for whole matrices. Default: the calling thread. */
-  readonly createAlgebraCrew?: (threads: number) => AlgebraCrew;
+  readonly createAlgebraCrew?: (threads: number) => AlgebraCrew | Promise<AlgebraCrew>;
   /** SHA-256 of a whole input file, as `sha256:…`; for provenance on request. */
   readonly hashFile: (path: string) => Promise<string>;
 }
@@ -96,10 +94,11 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         written = makePlan(recipe, inputs, { keptOf: keptOf(plan, packed) });
         result = await runPacking(written, method, packed, workspace, journal, packing);
       } else if (method.experts !== undefined) {
+        const { buildExperts, expertOf, placeExperts, sharedPlan } = await import("./experts/build.js");
         const own = sharedPlan(plan);
         const setup = setupOf(own, (file) => workspace.path(file), options.tuning, settled);
         const shared = await run(own, method, setup, workspace, journal, runOptions);
-        const crew = (platform.createAlgebraCrew ?? soloAlgebraCrew)(options.threads);
+        const crew = await algebraCrew(platform, options.threads);
         try {
           experts = await buildExperts(recipe, plan, inputs, workspace, journal, { ...options, crew });
         } finally {
@@ -115,7 +114,7 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       const artifact = manifestOf(written, method, result);
       const manifest = [
         ...(artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }]),
-        ...(experts === null ? [] : [{ file: EXPERTS_FILE, text: expertsText(experts, recipe) }]),
+        ...(experts === null ? [] : [await expertsFile(experts, recipe)]),
       ];
       const told =
         artifact === null
@@ -142,6 +141,17 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
   } finally {
     await inputs.close();
   }
+}
+
+/** Linear algebra is loaded by the methods that need it. */
+async function algebraCrew({ createAlgebraCrew }: Platform, threads: number): Promise<AlgebraCrew> {
+  if (createAlgebraCrew !== undefined) return createAlgebraCrew(threads);
+  return (await import("./algebra/crew.js")).soloAlgebraCrew();
+}
+
+async function expertsFile(experts: Built, recipe: Recipe): Promise<{ readonly file: string; readonly text: string }> {
+  const { EXPERTS_FILE, expertsText } = await import("./experts/build.js");
+  return { file: EXPERTS_FILE, text: expertsText(experts, recipe) };
 }
 
 /** How much each tensor keeps, for the plan in which it gets its place. */

@@ -365,6 +365,22 @@ export const routing: Flag = {
   },
 };
 
+export const routerKind: Flag = {
+  spelling: "--router <kind>",
+  text: "mlp, the perceptron of the paper, or logistic; mlp by default",
+  group: "Run",
+  read(text) {
+    if (text === "mlp" || text === "logistic") return text;
+    throw new MergewrightError("there is no such kind of router", {
+      kind: "request",
+      code: "usage",
+      where: { key: "--router" },
+      expected: "mlp or logistic",
+      found: text,
+    });
+  },
+};
+
 export const headFrom: Flag = {
   spelling: "--head-from <heads>",
   text: "TASK=MODEL whose head is attached for a task, or a folder with one model per task, by name",

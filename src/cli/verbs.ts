@@ -37,6 +37,7 @@ export interface FlagValues {
   readonly task?: string;
   readonly tasks?: string;
   readonly split?: string;
+  readonly router?: "mlp" | "logistic";
   readonly routing?: "soft" | "top1" | "oracle" | "tokens";
   readonly headFrom?: readonly string[];
   readonly against?: string;
@@ -267,8 +268,10 @@ export const verbs: readonly Verb[] = [
     summary: "score a model on tasks of your own",
     details:
       "Runs the model on the data that a tasks file names: images, text, choices, sequences; or lets a program of yours " +
-      "score it. What was scored before is not run again.",
+      "score it. What was scored before is not run again. Of an artifact with experts every input goes through those that " +
+      "it finds: --routing says how, and the entropy of the choice is told.",
     examples: [
+      "mergewright eval twin --tasks tasks.yaml --routing soft",
       "mergewright eval merged --tasks tasks.yaml",
       "mergewright eval merged --tasks tasks.yaml --against average --split val",
       "mergewright eval merged --tasks tasks.yaml --head-from merged/heads --json",
@@ -290,16 +293,20 @@ export const verbs: readonly Verb[] = [
   },
   {
     name: "collect",
-    argument: { spelling: "[what...]", text: "fisher, gram or kfac; with --add the files to add" },
+    argument: {
+      spelling: "[what...]",
+      text: "fisher, gram or kfac; router and an artifact; with --add the files to add",
+    },
     summary: "find out from examples what merges by Fisher, RegMean and MaTS need to know",
     details:
       "Runs the model on examples of a task and writes sums over them to a file, which recipes name as a model's " +
       "statistics: fisher (squared gradients), gram (inner products of each linear layer's inputs), kfac (the same, and " +
       "of its output gradients). An interrupted collection continues with the same command. Files of different examples " +
-      "add up with --add.",
+      "add up with --add. router trains what chooses the experts of an artifact of twin, and puts it in.",
     examples: [
       "mergewright collect fisher --model mnist --tasks tasks.yaml --task mnist -o mnist.fisher.safetensors",
       "mergewright collect kfac --model mnist --tasks tasks.yaml --task mnist --examples 512 -o mnist.kfac.safetensors",
+      "mergewright collect router twin --tasks tasks.yaml --split train",
       "mergewright collect --add first.gram.safetensors second.gram.safetensors -o mnist.gram.safetensors",
     ],
     flags: [
@@ -315,6 +322,7 @@ export const verbs: readonly Verb[] = [
         group: "Run",
       },
       { ...flags.seed, text: "seed of labels that are drawn; 0 by default", group: "Run" },
+      flags.routerKind,
       flags.batch,
       flags.add,
       flags.threads,

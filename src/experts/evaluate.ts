@@ -63,8 +63,10 @@ export async function evaluateArtifact(
     const routed: RoutedTask[] = [];
     for (const [index, task] of tasks.entries()) {
       const { progress } = options;
-      const tell = progress && ((one: Parameters<typeof progress>[0]) =>
-        progress({ ...one, done: one.done + index * one.total, total: one.total * tasks.length }));
+      const tell =
+        progress &&
+        ((one: Parameters<typeof progress>[0]) =>
+          progress({ ...one, done: one.done + index * one.total, total: one.total * tasks.length }));
       const { evaluation, report } = await work.score(task, { ...options, ...(tell && { progress: tell }) });
       evaluations.push(evaluation);
       if (report !== null) routed.push(report);
@@ -128,13 +130,19 @@ class Work {
     // Config, tokenizer and head are the task's; of a task that nobody trained, they are what the tasks file says.
     const { checkpoint, tensors } = await this.artifact.openTask(this.artifact.tasks[Math.max(own, 0)]!);
     if (this.experts === null) {
-      return { evaluation: await evaluateModel(checkpoint, [task], this.platform, { ...options, store: null }), report: null };
+      return {
+        evaluation: await evaluateModel(checkpoint, [task], this.platform, { ...options, store: null }),
+        report: null,
+      };
     }
     const seen: Choice[] = [];
     const watcher = new GateWatcher(this.artifact.tasks.length);
     const { experts } = this;
     const routing: Routing = {
-      examples: experts.stacks === null ? null : { experts: experts.stacks, choose: (batch, embed) => this.#choose(batch.count, embed, own, seen) },
+      examples:
+        experts.stacks === null
+          ? null
+          : { experts: experts.stacks, choose: (batch, embed) => this.#choose(batch.count, embed, own, seen) },
       tokens: experts.tokens,
       observe: (parts) => watcher.watch(parts),
     };
@@ -150,7 +158,10 @@ class Work {
     };
     const evaluation = await evaluateModel(shared, [task], platform, { ...options, store: null });
     if (experts.tokens !== null) return { evaluation, report: { name: task.name, right: null, ...watcher.report() } };
-    return { evaluation, report: this.mode === "oracle" ? null : inputReport(task.name, own, seen, experts.tasks.length) };
+    return {
+      evaluation,
+      report: this.mode === "oracle" ? null : inputReport(task.name, own, seen, experts.tasks.length),
+    };
   }
 
   async #choose(
@@ -178,7 +189,8 @@ class Work {
       where: { file: this.artifact.label },
       expected: someOf(this.artifact.tasks, 10),
       found: task.name,
-      advice: "name the task as the artifact does; of one that nobody trained give head: MODEL and --routing soft or top1",
+      advice:
+        "name the task as the artifact does; of one that nobody trained give head: MODEL and --routing soft or top1",
     });
   }
 }
@@ -195,8 +207,9 @@ function withoutExperts(task: Checkpoint, base: Checkpoint, made: ReadonlySet<st
 }
 
 function inputReport(name: string, own: number, seen: readonly Choice[], tasks: number): RoutedTask {
-  const shares = Array.from({ length: tasks }, (_, task) =>
-    seen.reduce((sum, { weights }) => sum + weights[task]!, 0) / seen.length,
+  const shares = Array.from(
+    { length: tasks },
+    (_, task) => seen.reduce((sum, { weights }) => sum + weights[task]!, 0) / seen.length,
   );
   const isOwn = ({ weights }: Choice) => weights.indexOf(Math.max(...weights)) === own;
   return {

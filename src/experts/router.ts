@@ -54,7 +54,10 @@ export function routerWeights({ mean, scale, layers }: Router, embeddings: Float
     }
     const most = Math.max(...x);
     const total = x.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
-    weights.set(x.map((logit) => Math.exp(logit - most) / total), row * outputs);
+    weights.set(
+      x.map((logit) => Math.exp(logit - most) / total),
+      row * outputs,
+    );
   }
   return weights;
 }
@@ -224,7 +227,12 @@ interface Block {
   readonly outputs: number;
   readonly weight: Float32Array;
   readonly bias: Float32Array;
-  readonly norm: { readonly gain: Float32Array; readonly shift: Float32Array; readonly mean: Float32Array; readonly variance: Float32Array } | null;
+  readonly norm: {
+    readonly gain: Float32Array;
+    readonly shift: Float32Array;
+    readonly mean: Float32Array;
+    readonly variance: Float32Array;
+  } | null;
 }
 
 /** @param validation by which the epoch is chosen: the most right answers, the first of equals. */
@@ -241,8 +249,16 @@ export function trainMlp(
   const batch = Math.min(options.batch ?? 1024, count);
   const x = features(data, mean, scale);
   const hidden = 2 * width;
-  const blocks = [block(width, hidden, true, seed, 0), block(hidden, hidden, true, seed, 1), block(hidden, tasks, false, seed, 2)];
-  const arrays = blocks.flatMap(({ weight, bias, norm }) => [weight, bias, ...(norm === null ? [] : [norm.gain, norm.shift])]);
+  const blocks = [
+    block(width, hidden, true, seed, 0),
+    block(hidden, hidden, true, seed, 1),
+    block(hidden, tasks, false, seed, 2),
+  ];
+  const arrays = blocks.flatMap(({ weight, bias, norm }) => [
+    weight,
+    bias,
+    ...(norm === null ? [] : [norm.gain, norm.shift]),
+  ]);
   const adam = new Adam(arrays, { rate });
   const each = Math.ceil(count / batch);
   let best: { right: number; router: Router } | null = null;
@@ -255,7 +271,8 @@ export function trainMlp(
       if (rows.length > 1) adam.step(gradients(algebra, blocks, x, rows, data.tasks, { dropout, seed, step }));
     }
     const router: Router = { kind: "mlp", mean, scale, layers: blocks.map(folded) };
-    const right = validation === null ? epoch : rightByTask(router, validation, tasks).reduce((sum, one) => sum + one, 0);
+    const right =
+      validation === null ? epoch : rightByTask(router, validation, tasks).reduce((sum, one) => sum + one, 0);
     if (best === null || right > best.right) best = { right, router };
     progress?.(epoch + 1, epochs);
   }

@@ -58,12 +58,15 @@ export function routerBytes(router: Router, record: RouterRecord): Uint8Array<Ar
   const layout = layoutHeader(tensors, { format: "pt", router: said });
   const file = new Uint8Array(layout.fileSize);
   file.set(layout.header);
-  for (const { name, offset } of layout.tensors) file.set(tensors.find((tensor) => tensor.name === name)!.bytes, offset);
+  for (const { name, offset } of layout.tensors)
+    file.set(tensors.find((tensor) => tensor.name === name)!.bytes, offset);
   return file;
 }
 
 function contentOf(tensors: readonly { readonly name: string; readonly bytes: Uint8Array }[]): string {
-  const hashes = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1)).map(({ name, bytes }) => `${name} ${xxh64(bytes)}`);
+  const hashes = tensors
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, bytes }) => `${name} ${xxh64(bytes)}`);
   return xxh64(new TextEncoder().encode(hashes.join("\n")));
 }
 
@@ -88,7 +91,8 @@ export async function readRouter(artifact: Artifact, platform: ArtifactPlatform)
       [...checkpoint.tensors.values()].map(async ({ name, shape, dtype, offset, length }) => {
         const bytes = new Uint8Array(length);
         await shard!.source.read(offset, bytes);
-        if (dtype !== "F32") throw defect(label, "the router is damaged", { expected: `F32 for ${name}`, found: dtype });
+        if (dtype !== "F32")
+          throw defect(label, "the router is damaged", { expected: `F32 for ${name}`, found: dtype });
         const values = new Float32Array(entriesOf(shape));
         widen("F32", bytes, values);
         return { name, shape, bytes, values };
@@ -96,7 +100,10 @@ export async function readRouter(artifact: Artifact, platform: ArtifactPlatform)
     );
     const content = contentOf(tensors);
     if (content !== said.content) {
-      throw defect(label, "the router is not as it was written", { expected: `XXH64 ${said.content}`, found: `XXH64 ${content}` });
+      throw defect(label, "the router is not as it was written", {
+        expected: `XXH64 ${said.content}`,
+        found: `XXH64 ${content}`,
+      });
     }
     checkFits(label, said, artifact);
     return { ...said, ...built(label, said.tasks.length, tensors), kind: said.kind };
@@ -142,7 +149,8 @@ type Read = { readonly name: string; readonly shape: readonly number[]; readonly
 function built(label: string, tasks: number, tensors: readonly Read[]): Omit<Router, "kind"> {
   const get = (name: string): Read => {
     const found = tensors.find((tensor) => tensor.name === name);
-    if (found === undefined) throw defect(label, "the router is damaged", { expected: `a tensor ${name}`, found: "none" });
+    if (found === undefined)
+      throw defect(label, "the router is damaged", { expected: `a tensor ${name}`, found: "none" });
     return found;
   };
   const layers: RouterLayer[] = [];

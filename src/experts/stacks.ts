@@ -119,7 +119,8 @@ async function tokenStacks(
     } else {
       stacks.set(at("left"), { shape: [experts * outputs, inputs], read: () => wholeStack(tensors, outputs * inputs) });
     }
-    if (biases !== undefined) stacks.set(at("bias"), { shape: [experts, outputs], read: () => wholeStack(biases, outputs) });
+    if (biases !== undefined)
+      stacks.set(at("bias"), { shape: [experts, outputs], read: () => wholeStack(biases, outputs) });
     layers.set(name, {
       ...{ experts, top: Math.min(top, experts), gates: at("gates"), gateRank, rank, left: at("left") },
       right: rank > 0 ? at("right") : null,
@@ -176,7 +177,11 @@ async function leftStack(tensors: readonly (TensorParts | null)[], rows: number,
   return stack;
 }
 
-async function rightStack(tensors: readonly (TensorParts | null)[], columns: number, rank?: number): Promise<Float32Array> {
+async function rightStack(
+  tensors: readonly (TensorParts | null)[],
+  columns: number,
+  rank?: number,
+): Promise<Float32Array> {
   const ranks = tensors.map((tensor) => rank ?? rankOf(factorsOf(tensor)));
   const stack = new Float32Array(ranks.reduce((sum, one) => sum + one, 0) * columns);
   let first = 0;

@@ -61,11 +61,16 @@ export async function trainRouter(
   try {
     const own = tasksOf(artifact, tasks);
     const { checkpoint } = await artifact.openTask(artifact.tasks[0]!);
-    const shared = { ...checkpoint, tensors: new Map([...checkpoint.tensors, ...artifact.base.tensors]), shards: artifact.base.shards };
+    const shared = {
+      ...checkpoint,
+      tensors: new Map([...checkpoint.tensors, ...artifact.base.tensors]),
+      shards: artifact.base.shards,
+    };
     const head = weightsOf(checkpoint);
     const network = await openNetworkWith(weightsOf(shared), { head }, platform.openTeam());
     try {
-      const embed = (one: Split, most: number | null) => embedTasks(one, most, { own, artifact, network, platform, options });
+      const embed = (one: Split, most: number | null) =>
+        embedTasks(one, most, { own, artifact, network, platform, options });
       const data = await embed(split, options.examples ?? null);
       const validation = select === null ? null : await embed(select, null);
       const { epochs, progress } = options;

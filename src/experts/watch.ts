@@ -63,7 +63,8 @@ export class GateWatcher {
     const layers = [...this.#layers].map(([layer, { rows, entropy, chosen }]): GateReport => {
       return { layer, shares: [...chosen].map((count) => count / rows), entropy: entropy / rows };
     });
-    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / Math.max(values.length, 1);
+    const mean = (values: readonly number[]) =>
+      values.reduce((sum, value) => sum + value, 0) / Math.max(values.length, 1);
     return {
       layers,
       entropy: mean(layers.map(({ entropy }) => entropy)),

@@ -67,7 +67,10 @@ export class Passes implements Engine {
   async #embed(batch: Batch): Promise<Embeddings> {
     const whole = batch.kind === "text" ? { ...withoutPositions(batch) } : batch;
     const { parts } = await this.run(whole, { loss: null, wanted: null, hidden: true }, {});
-    return meanStates(whole, parts.map(({ handed }) => handed("hidden")));
+    return meanStates(
+      whole,
+      parts.map(({ handed }) => handed("hidden")),
+    );
   }
 
   /** Of each example; @throws runtime/architecture where the network does not show its last hidden state. */
@@ -193,7 +196,10 @@ export class Passes implements Engine {
   }
 
   #write({ part, choice, program, inputs }: PlannedPart, rows: RowContent): void {
-    const content: ReturnType<typeof contentOf> = { ...contentOf(part, rows), ...(choice !== null && { "expert weights": choice.weights }) };
+    const content: ReturnType<typeof contentOf> = {
+      ...contentOf(part, rows),
+      ...(choice !== null && { "expert weights": choice.weights }),
+    };
     for (const { name, at, entries, content: fixed } of program.inputs) {
       const values = fixed ?? content[name]!;
       const View = values instanceof Int32Array ? Int32Array : Float32Array;
@@ -237,8 +243,9 @@ export class Passes implements Engine {
   }
 }
 
-function withoutPositions({ positions: _, ...batch }: TextBatch): TextBatch {
-  return batch;
+function withoutPositions(batch: TextBatch): TextBatch {
+  const { kind, count, length, ids, lengths, segments, decoder } = batch;
+  return { kind, count, length, ids, lengths, ...(segments && { segments }), ...(decoder && { decoder }) };
 }
 
 /** @param parts of the batch's examples in their order. */

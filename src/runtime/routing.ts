@@ -41,7 +41,10 @@ export interface ExpertStacks {
   /** `[experts, entries]`, of tensors that are added whole: the weight's name of the stack. */
   readonly whole: ReadonlyMap<string, string>;
   /** Of factored matrices `[rows, columns]`: the names of `[ranks, rows]` and `[ranks, columns]`, ranks in expert order. */
-  readonly factored: ReadonlyMap<string, { readonly left: string; readonly right: string; readonly ranks: readonly number[] }>;
+  readonly factored: ReadonlyMap<
+    string,
+    { readonly left: string; readonly right: string; readonly ranks: readonly number[] }
+  >;
 }
 
 /** By the name of the weight. */
@@ -177,7 +180,12 @@ export class ExpertTape extends Tape {
 
   /** x with its columns, or its rows, multiplied by `factors`. */
   #scaled(x: Tensor, factors: Tensor, rows: boolean): Tensor {
-    const zeros = this.input(`${rows ? "each" : "first"} ${x.rows}`, x.rows, 1, Int32Array.from({ length: x.rows }, (_, row) => (rows ? row : 0)));
+    const zeros = this.input(
+      `${rows ? "each" : "first"} ${x.rows}`,
+      x.rows,
+      1,
+      Int32Array.from({ length: x.rows }, (_, row) => (rows ? row : 0)),
+    );
     const y = this.value(x.rows, x.columns);
     if (!rows) {
       this.call("take", zeros, factors, y, x.rows, x.columns);
@@ -203,12 +211,31 @@ export function tokenRule(layers: TokenExperts) {
     const { experts: count, top, gateRank, rank } = experts;
     const gates = tape.parameter(experts.gates, [count * gateRank, inputs]);
     const projections = tape.value(rows, count * gateRank);
-    tape.call("gemm", rows, count * gateRank, inputs, x, inputs, 0, gates, inputs, 1, projections, count * gateRank, 1, null, 0);
+    tape.call(
+      "gemm",
+      rows,
+      count * gateRank,
+      inputs,
+      x,
+      inputs,
+      0,
+      gates,
+      inputs,
+      1,
+      projections,
+      count * gateRank,
+      1,
+      null,
+      0,
+    );
     const shares = tape.output(`gate ${layer.name}`, rows, count);
     const chosen = tape.value(rows, top);
     const weights = tape.value(rows, top);
     tape.call("gate", projections, shares, chosen, weights, rows, count, gateRank, top);
-    const left = tape.parameter(experts.left, experts.right === null ? [count * outputs, inputs] : [count * rank, outputs]);
+    const left = tape.parameter(
+      experts.left,
+      experts.right === null ? [count * outputs, inputs] : [count * rank, outputs],
+    );
     const right = experts.right === null ? null : tape.parameter(experts.right, [count * rank, inputs]);
     const bias = experts.bias === null ? null : tape.parameter(experts.bias, [count, outputs]);
     const gathered = tape.value(rows, inputs);

@@ -7,6 +7,7 @@ const KINDS: Readonly<Record<string, () => Promise<Run>>> = {
   fisher: async () => (await import("./collect/statistics.js")).collectFisher,
   gram: async () => (await import("./collect/statistics.js")).collectGram,
   kfac: async () => (await import("./collect/statistics.js")).collectKfac,
+  router: async () => (await import("./collect/router.js")).router,
 };
 
 /** The first word says what is collected; the rest is for that. With --add all words are files. */

@@ -58,13 +58,18 @@ async function evaluateRouted(
 ): Promise<Outcome> {
   const display = await openDisplay(terminal, flags.quiet ?? false, stepMeter());
   try {
-    const evaluation = await evaluateArtifact(positionals[0]!, tasks, { ...nodePlatform, ...evaluatePlatform }, {
-      threads: flags.threads ?? defaultThreads(),
-      heads,
-      progress: ({ task, done, total }) => display.report({ name: `scoring ${task}`, done, total }),
-      ...(flags.split !== undefined && { split: flags.split }),
-      ...(flags.routing !== undefined && { routing: flags.routing }),
-    });
+    const evaluation = await evaluateArtifact(
+      positionals[0]!,
+      tasks,
+      { ...nodePlatform, ...evaluatePlatform },
+      {
+        threads: flags.threads ?? defaultThreads(),
+        heads,
+        progress: ({ task, done, total }) => display.report({ name: `scoring ${task}`, done, total }),
+        ...(flags.split !== undefined && { split: flags.split }),
+        ...(flags.routing !== undefined && { routing: flags.routing }),
+      },
+    );
     if (flags.report !== undefined) writeReport(flags.report, evaluation);
     return {
       exitCode: 0,
@@ -81,7 +86,11 @@ function describeRouting({ routing, routed }: ArtifactEvaluation, terminal: Term
   if (routed === null) return how;
   const right = { align: "right" } as const;
   const columns: Column[] = [{ head: "inputs of" }, { head: "entropy", ...right }, { head: "right expert", ...right }];
-  const rows = routed.map((one) => [one.name, numberText(one.entropy), one.right === null ? "" : percentText(one.right)]);
+  const rows = routed.map((one) => [
+    one.name,
+    numberText(one.entropy),
+    one.right === null ? "" : percentText(one.right),
+  ]);
   return [how, table(columns, rows, terminal), "an entropy of 1 is a uniform choice, of 0 a sure one"].join("\n\n");
 }
 

@@ -13,7 +13,6 @@ import type { Method } from "../../methods/method.js";
 import type { Checkpoint } from "../../models/model.js";
 import type { OpenInputs } from "../../plan/types.js";
 import { openAdapterAt } from "./adapters.js";
-import { createAlgebraCrew } from "./algebra_crew.js";
 import { createCrew } from "./crew.js";
 import { openFolder } from "./files.js";
 import { defaultThreads } from "./threads.js";
@@ -26,7 +25,7 @@ export const nodePlatform: Platform & VerifyPlatform = {
   openModel,
   openFolder: folderOf,
   createCrew: (setup, threads, statisticsBytes) => createCrew(setup, threads, statisticsBytes),
-  createAlgebraCrew,
+  createAlgebraCrew: async (threads) => (await import("./algebra_crew.js")).createAlgebraCrew(threads),
   openWorkspace(out, inputs, options) {
     refuseInsideInput(out, inputs);
     return openWorkspace(out, options);

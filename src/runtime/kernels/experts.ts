@@ -98,7 +98,8 @@ export function experts(
     for (let at = 0; at < rows * top; at++) {
       if (i[chosen + at] !== e) continue;
       const to = y + Math.floor(at / top) * outputs;
-      for (let c = 0; c < outputs; c++) f[to + c] = round(f[to + c]! + round(f[weights + at]! * f[made + next * outputs + c]!));
+      for (let c = 0; c < outputs; c++)
+        f[to + c] = round(f[to + c]! + round(f[weights + at]! * f[made + next * outputs + c]!));
       next++;
     }
   }

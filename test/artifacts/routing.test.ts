@@ -1,0 +1,260 @@
+/** Networks that choose per input, held to the golden layer, to materialised models and to routers' promises. */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+import { openAlgebra } from "../../src/algebra/algebra.js";
+import { openArtifact } from "../../src/artifacts/open.js";
+import { rightByTask, routerWeights, trainLogistic, trainMlp } from "../../src/experts/router.js";
+import type { RouterData } from "../../src/experts/router.js";
+import { readRouter, routerBytes } from "../../src/experts/router_file.js";
+import { openExperts } from "../../src/experts/stacks.js";
+import { mergeModels } from "../../src/merge.js";
+import { openNetwork } from "../../src/platform/node/network.js";
+import { nodePlatform, openModel } from "../../src/platform/node/platform.js";
+import { definitions } from "../../src/runtime/kernels/definitions.js";
+import { f64Machine } from "../../src/runtime/kernels/machine.js";
+import type { Batch } from "../../src/runtime/network.js";
+import type { Routing } from "../../src/runtime/routing.js";
+import { weightsOf } from "../../src/runtime/weights.js";
+import { Folder, recipeOf } from "../laws/support/family.js";
+import { normals } from "../laws/support/random.js";
+import { write } from "./support.js";
+
+const folder = new Folder();
+after(() => folder.remove());
+
+interface Golden {
+  readonly W0: number[][];
+  readonly b0: number[];
+  readonly W: number[][][];
+  readonly b: number[][];
+  readonly x: number[][];
+}
+type Setting = { readonly gate_scores: number[][]; readonly y: number[][] };
+const golden = (JSON.parse(fs.readFileSync("test/golden/methods.json", "utf8")) as { smile: Golden }).smile;
+
+describe("SMILE's layer", () => {
+  for (const [gateRank, rank, top] of [
+    [1, 1, 1],
+    [2, 2, 1],
+    [1, 1, 2],
+  ] as const) {
+    it(`is the golden one with gates of rank ${gateRank}, experts of rank ${rank}, top ${top}`, () => {
+      const { W0, b0, W, b, x } = golden;
+      const expected = (golden as unknown as Record<string, Setting>)[`gate_k=${gateRank},k=${rank},top=${top}`]!;
+      const [inputs, outputs, rows] = [3, 2, 2];
+      const machine = f64Machine(400);
+      const { f } = machine;
+      const [X, P, S, C, G, R, L, B, T, Y] = [1, 10, 20, 30, 40, 50, 70, 90, 100, 200] as const;
+      f.set(x.flat(), X);
+      for (const [expert, own] of W.entries()) {
+        const data = Float64Array.from(own.flat().map((value, at) => value - W0.flat()[at]!));
+        const { u, s, vt } = openAlgebra().svd({ rows: outputs, columns: inputs, data });
+        for (let row = 0; row < rows; row++) {
+          for (let k = 0; k < gateRank; k++) {
+            const sum = [0, 1, 2].reduce((total, c) => total + vt.data[k * inputs + c]! * x[row]![c]!, 0);
+            f[P + (row * 2 + expert) * gateRank + k] = sum;
+          }
+          const own = f.subarray(P + (row * 2 + expert) * gateRank, P + (row * 2 + expert + 1) * gateRank);
+          const score = Math.hypot(...own);
+          assert.ok(Math.abs(score - expected.gate_scores[row]![expert]!) < 1e-7);
+        }
+        for (let k = 0; k < rank; k++) {
+          f.set(vt.data.subarray(k * inputs, (k + 1) * inputs), R + (expert * rank + k) * inputs);
+          for (let o = 0; o < outputs; o++)
+            f[L + (expert * rank + k) * outputs + o] = u.data[o * u.columns + k]! * s[k]!;
+        }
+        for (let o = 0; o < outputs; o++) f[B + expert * outputs + o] = b[expert]![o]! - b0[o]!;
+      }
+      for (let row = 0; row < rows; row++) {
+        for (let o = 0; o < outputs; o++) {
+          f[Y + row * outputs + o] = W0[o]!.reduce((sum, weight, c) => sum + weight * x[row]![c]!, b0[o]!);
+        }
+      }
+      definitions.gate(machine, P, S, C, G, rows, 2, gateRank, top);
+      definitions.experts(machine, X, C, G, R, L, B, T, T + 20, T + 40, Y, rows, inputs, outputs, rank, 2, top);
+      for (const [row, wanted] of expected.y.entries()) {
+        for (const [o, value] of wanted.entries())
+          assert.ok(Math.abs(f[Y + row * outputs + o]! - value) < 1e-6, `${row} ${o}`);
+      }
+    });
+  }
+});
+
+const vision = (name: string) => `zoo/vision/${name}`;
+const TASKS = ["mnist", "fashion"];
+
+function images(count: number): Batch {
+  return { kind: "images", count, channels: 1, height: 28, width: 28, pixels: normals(count * 784, 5, 0.5) };
+}
+
+function farthest(a: Float32Array, b: Float32Array): number {
+  return a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0);
+}
+
+async function logitsOf(model: string, batch: Batch): Promise<Float32Array> {
+  const checkpoint = await openModel(model);
+  const network = await openNetwork(weightsOf(checkpoint), { threads: 1 });
+  try {
+    return (await network.logits(batch)).values;
+  } finally {
+    await network.close();
+    await checkpoint.close();
+  }
+}
+
+async function build(method: string, parameters: Record<string, number>): Promise<string> {
+  const out = folder.fresh();
+  const models = TASKS.map(vision);
+  const rest = { exclude: ["classifier.*"], heads: "separate", output: { dtype: "float32" } };
+  await mergeModels(recipeOf({ method, base: vision("base"), models, parameters, ...rest }), nodePlatform, {
+    out,
+    threads: 2,
+  });
+  return out;
+}
+
+/** Logits with the head of the first task. */
+async function routedLogits(label: string, batch: Batch, weights: readonly number[][] | null): Promise<Float32Array> {
+  const artifact = await openArtifact(label, nodePlatform);
+  const experts = await openExperts(artifact);
+  const { checkpoint } = await artifact.openTask(TASKS[0]!);
+  const head = weightsOf(checkpoint);
+  const routing: Routing = {
+    examples:
+      experts.stacks === null
+        ? null
+        : {
+            experts: experts.stacks,
+            choose: () =>
+              Promise.resolve(
+                weights!.map((own) => ({
+                  expert: own.includes(1) ? own.indexOf(1) : null,
+                  weights: Float32Array.from(own),
+                })),
+              ),
+          },
+    tokens: experts.tokens,
+  };
+  const shared = experts.withStacks({ ...weightsOf(artifact.base), config: checkpoint.config });
+  const network = await openNetwork(shared, { threads: 1, head, routing });
+  try {
+    await assert.rejects(network.gradients(batch, { kind: "entropy" }), /no gradients/);
+    return (await network.logits(batch)).values;
+  } finally {
+    await network.close();
+    await artifact.close();
+  }
+}
+
+describe("a network with experts per input", () => {
+  let twin: string;
+  before(async () => {
+    twin = await build("twin", { lambda: 0.2, density: 0.1 });
+  });
+
+  it("gives each input the logits of the model that is materialised for its weights", async () => {
+    const batch = images(5);
+    const routed = await routedLogits(twin, batch, [
+      [1, 0],
+      [1, 0],
+      [0.7, 0.3],
+      [0.7, 0.3],
+      [0.25, 0.5],
+    ]);
+    const classes = routed.length / 5;
+    const mixed = async (weights: Record<string, number>) => {
+      const out = folder.fresh();
+      await write(twin, { task: "mnist", out, weights });
+      return logitsOf(out, batch);
+    };
+    const own = await logitsOf(`${twin}#mnist`, batch);
+    const some = await mixed({ mnist: 0.7, fashion: 0.3 });
+    const other = await mixed({ mnist: 0.25, fashion: 0.5 });
+    const rows = (values: Float32Array, first: number, count: number) =>
+      values.subarray(first * classes, (first + count) * classes);
+    assert.ok(farthest(rows(routed, 0, 2), rows(own, 0, 2)) < 2e-4);
+    assert.ok(farthest(rows(routed, 2, 2), rows(some, 2, 2)) < 2e-4);
+    assert.ok(farthest(rows(routed, 4, 1), rows(other, 4, 1)) < 2e-4);
+    assert.ok(farthest(own, some) > 0.01, "the weights make a difference");
+  });
+
+  it("takes the router that was trained for it and no other", async () => {
+    const artifact = await openArtifact(twin, nodePlatform);
+    const { data } = clusters();
+    const router = trainLogistic(data, 2);
+    const shared = artifact.manifest.base.fingerprint;
+    const record = { kind: "logistic" as const, shared, tasks: TASKS, seed: 0, scores: [] };
+    const put = (bytes: Uint8Array) => {
+      fs.mkdirSync(path.join(twin, "router"), { recursive: true });
+      fs.writeFileSync(path.join(twin, "router/model.safetensors"), bytes);
+    };
+    await assert.rejects(readRouter(artifact, nodePlatform), /no router[^]*collect router/);
+    put(routerBytes(router, record));
+    assert.deepEqual((await readRouter(artifact, nodePlatform)).layers, router.layers);
+    const broken = routerBytes(router, record);
+    broken[broken.length - 2]! ^= 8;
+    for (const [bytes, said] of [
+      [routerBytes(router, { ...record, tasks: ["fashion", "mnist"] }), /other tasks[^]*mnist, fashion/],
+      [routerBytes(router, { ...record, shared: "0123456789abcdef" }), /another shared model/],
+      [broken, /not as it was written/],
+    ] as const) {
+      put(bytes);
+      await assert.rejects(readRouter(artifact, nodePlatform), said);
+    }
+    const whole = routerBytes(router, record);
+    put(whole.subarray(0, whole.length - 4));
+    await assert.rejects(readRouter(artifact, nodePlatform));
+    await artifact.close();
+  });
+});
+
+describe("a network with experts per token", () => {
+  it("of full rank and through all experts is the base plus the mean of what they add, where gates are equal", async () => {
+    // Twice the same expert: both gates see the same, so each token goes half through each.
+    const out = folder.fresh();
+    const models = [vision("mnist"), { model: vision("mnist"), name: "again" }];
+    const recipe = { method: "smile", base: vision("base"), models, exclude: ["classifier.*"], heads: "separate" };
+    const parameters = { gate_rank: 4, rank: 128, top_k: 2 };
+    const rest = { parameters, allow_duplicates: true, output: { dtype: "float32" } };
+    await mergeModels(recipeOf({ ...recipe, ...rest }), nodePlatform, { out, threads: 2 });
+    const batch = images(3);
+    assert.ok(farthest(await routedLogits(out, batch, null), await logitsOf(`${out}#mnist`, batch)) < 2e-3);
+  });
+});
+
+/** Two clouds of points. */
+function clusters(): { readonly data: RouterData; readonly other: RouterData } {
+  const make = (seed: number): RouterData => {
+    const [count, width] = [120, 6];
+    const values = normals(count * width, seed, 1);
+    const tasks = Int32Array.from({ length: count }, (_, row) => row % 2);
+    for (let row = 0; row < count; row++) values[row * width]! += tasks[row] === 1 ? 3 : -3;
+    return { count, width, values, tasks };
+  };
+  return { data: make(1), other: make(2) };
+}
+
+describe("routers", () => {
+  const { data, other } = clusters();
+
+  it("tell apart what can be told apart, and their weights sum to 1", () => {
+    const logistic = trainLogistic(data, 2);
+    const mlp = trainMlp(openAlgebra(), data, other, 2, { epochs: 60, batch: 40, rate: 5e-3 });
+    for (const router of [logistic, mlp]) {
+      const right = rightByTask(router, other, 2).reduce((sum, one) => sum + one, 0);
+      assert.ok(right >= 112, `${router.kind}: ${right} of 120`);
+      const weights = routerWeights(router, other.values, other.width);
+      for (let row = 0; row < other.count; row++)
+        assert.ok(Math.abs(weights[2 * row]! + weights[2 * row + 1]! - 1) < 1e-6);
+    }
+  });
+
+  it("are the same for the same seed, and others for another", () => {
+    const train = (seed: number) =>
+      trainMlp(openAlgebra(), data, null, 2, { epochs: 3, batch: 40, seed }).layers[0]!.weight;
+    assert.deepEqual(train(1), train(1));
+    assert.notDeepEqual(train(1), train(2));
+  });
+});
