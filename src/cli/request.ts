@@ -51,7 +51,7 @@ export async function readAdapterRequest({
     },
   );
   if (flags.weights === undefined) return { asked, own };
-  return { asked: { ...asked, recipe: withWeights(asked.recipe, flags.weights as readonly number[]) }, own };
+  return { asked: { ...asked, recipe: withWeights(asked.recipe, flags.weights) }, own };
 }
 
 function recipeOf({ positionals, flags }: Given, methods: readonly Method[]): Recipe {

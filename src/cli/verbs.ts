@@ -56,8 +56,8 @@ export interface FlagValues {
   readonly all?: boolean;
   readonly to?: string;
   readonly prefix?: string;
-  /** A list where models are merged, by task where an artifact is materialised. */
-  readonly weights?: readonly number[] | Readonly<Record<string, number>>;
+  /** Of materialize, by task: see `taskWeightsOf`. */
+  readonly weights?: readonly number[];
   readonly space?: Space;
   readonly rank?: number;
   readonly energy?: number;
@@ -250,7 +250,7 @@ export const verbs: readonly Verb[] = [
       flags.trimDensity,
       flags.subsets,
       flags.oracle,
-      flags.searchSeed,
+      { ...flags.searchSeed, text: "seed of the random sets; 0 by default" },
       flags.curveSplit,
       flags.headFrom,
       flags.use,

@@ -32,12 +32,14 @@ import { ramplusTl } from "./ramplus_tl.js";
 import { regmean } from "./regmean.js";
 import { sce } from "./sce.js";
 import { slerp } from "./slerp.js";
+import { smile } from "./smile.js";
 import { swudi } from "./swudi.js";
 import { tallMasks } from "./tall_masks.js";
 import { taskArithmetic } from "./task_arithmetic.js";
 import { ties } from "./ties.js";
 import { trainDifference } from "./train_difference.js";
 import { tsvM } from "./tsv_m.js";
+import { twin } from "./twin.js";
 import { wudi } from "./wudi.js";
 
 /** Every merge method, sorted by file name. */
@@ -74,12 +76,14 @@ export const methods: readonly Method[] = [
   regmean,
   sce,
   slerp,
+  smile,
   swudi,
   tallMasks,
   taskArithmetic,
   ties,
   trainDifference,
   tsvM,
+  twin,
   wudi,
 ];
 

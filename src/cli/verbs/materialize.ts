@@ -31,7 +31,7 @@ export async function materialize({ positionals, flags, terminal }: Given): Prom
   const work = () =>
     materializeTask(artifact, workspace.platform, {
       task: flags.task!,
-      ...(flags.weights !== undefined && { weights: flags.weights as Readonly<Record<string, number>> }),
+      ...(flags.weights !== undefined && { weights: taskWeightsOf(flags.weights) }),
       out,
       base: flags.base ?? null,
       threads: flags.threads ?? defaultThreads(),
@@ -48,6 +48,11 @@ export async function materialize({ positionals, flags, terminal }: Given): Prom
   } finally {
     progress.end();
   }
+}
+
+/** The flag of this verb reads weights by task, where others read a list. */
+function taskWeightsOf(weights: unknown): Readonly<Record<string, number>> {
+  return weights as Readonly<Record<string, number>>;
 }
 
 function reportOf(
