@@ -55,6 +55,9 @@ import type { Plan } from "./plan/types.js";
 import type { OwnMethod } from "./methods/define.js";
 import type { Method } from "./methods/method.js";
 import { openAdapterAt, writeFolder } from "./platform/node/adapters.js";
+import type { ExtractReport, ExtractWish } from "./lora/extract.js";
+import type { CombineReport } from "./lora/given.js";
+import type { ExtractOptions, MergeAdaptersOptions } from "./platform/node/lora.js";
 import { nodeMachine } from "./platform/node/machine.js";
 import { loadMethods } from "./platform/node/own_methods.js";
 import { defaultThreads, nodePlatform, platformWith } from "./platform/node/platform.js";
@@ -62,6 +65,7 @@ import type { Chart } from "./plots/chart.js";
 import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
+import type { AdapterWish } from "./recipe/adapters.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -81,6 +85,12 @@ export type {
   RecipeObject,
   Verification,
 };
+
+/** A recipe whose models are adapters: docs/adapters.md. */
+export interface AdapterRecipeObject extends Partial<Omit<RecipeObject, "models">> {
+  readonly models: RecipeObject["models"];
+  readonly adapter?: Partial<AdapterWish>;
+}
 
 /** Threads default to one per processor. */
 type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
@@ -119,6 +129,52 @@ export async function merge(
   const own = await loadMethods(options.use ?? []);
   return mergeModels(await recipeOf(recipe, own), platformWith(own), threaded(options));
 }
+
+/**
+ * Merges adapters into one adapter, the folder `options.out`; without a method, into their exact weighted sum.
+ * @param recipe a plain object, or the path of a YAML file.
+ * @returns ranks and errors of every module.
+ */
+export async function mergeAdapters(
+  recipe: string | AdapterRecipeObject,
+  options: Omit<Threaded<MergeAdaptersOptions>, "own"> & UseOptions,
+): Promise<CombineReport & { readonly out: string }> {
+  const { mergeAdaptersAt } = await import("./platform/node/lora.js");
+  const { adapterContext } = await import("./lora/context.js");
+  const { readAdapterRecipe } = await import("./recipe/adapters.js");
+  const { use = [], ...others } = options;
+  const own = await loadMethods(use);
+  const file = typeof recipe === "string" ? recipe : undefined;
+  const text = typeof recipe === "string" ? await readFile(recipe, "utf8") : JSON.stringify(recipe);
+  const context = { ...adapterContext([...methods, ...own]), ...(file !== undefined && { file }) };
+  return mergeAdaptersAt(readAdapterRecipe(text, {}, {}, context), { ...threaded<MergeAdaptersOptions>(others), own });
+}
+
+/** How `extractAdapter` is called: `rank`, `energy` (with `rank` as the most) or `auto` says how much is kept. */
+export type ExtractAdapterOptions = Partial<ExtractWish> & Omit<Threaded<ExtractOptions>, keyof ExtractWish>;
+
+/** Writes what a fine-tune changed of its base as a LoRA, the folder `options.out`. */
+export async function extractAdapter(
+  model: string,
+  base: string,
+  options: ExtractAdapterOptions,
+): Promise<ExtractReport & { readonly out: string }> {
+  const { extractAt } = await import("./platform/node/lora.js");
+  return extractAt(model, base, {
+    ...EXTRACT_DEFAULTS,
+    ...threaded<ExtractOptions>(options as Threaded<ExtractOptions>),
+  });
+}
+
+const EXTRACT_DEFAULTS: ExtractWish = {
+  rank: null,
+  energy: null,
+  auto: false,
+  include: [],
+  exclude: [],
+  rest: "save",
+  dtype: "F32",
+};
 
 /** What a merge would do, from headers alone. */
 export async function plan(recipe: string | RecipeObject, { use = [] }: UseOptions = {}): Promise<Plan> {

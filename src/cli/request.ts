@@ -30,8 +30,8 @@ export async function readAdapterRequest({
   flags,
 }: Given): Promise<{ asked: AdapterRecipe; own: readonly Method[] }> {
   // What only adapters need, a merge of models does not load.
-  const { cat, svd, withWeights } = await import("../lora/methods.js");
-  const { PEFT, peftMethods } = await import("../lora/peft.js");
+  const { withWeights } = await import("../lora/methods.js");
+  const { adapterContext } = await import("../lora/context.js");
   const own = await loadMethods(flags.use ?? []);
   const [first, ...others] = positionals;
   if (first === undefined && flags.model === undefined) throw nothingGiven("mergewright adapter merge", "ADAPTER ...");
@@ -46,8 +46,7 @@ export async function readAdapterRequest({
     },
     {
       ...(file !== null && { file }),
-      methods: (dialect) => (dialect === PEFT ? peftMethods : [cat, svd, ...catalogue, ...own]),
-      methodDefault: cat.name,
+      ...adapterContext([...catalogue, ...own]),
     },
   );
   if (flags.weights === undefined) return { asked, own };

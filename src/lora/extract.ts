@@ -111,7 +111,7 @@ export async function extractLora(
       unchanged: weights.length - changed.length,
       error: together([...changed.map(({ update }) => update), ...lost]),
       parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
-      warnings: warningsOf(rest, base),
+      warnings: warningsOf(rest),
     },
   };
 }
@@ -260,23 +260,24 @@ function configOf(
     base_model_name_or_path: base.label,
     modules_to_save: rest.modules.length === 0 ? null : rest.modules,
     lora_bias: rest.biases,
+    // Without it a saved embedding parts from the head that shares its rows.
+    ...(sharesRows(rest, base) && { ensure_weight_tying: true }),
   });
 }
 
-function warningsOf({ reports, modules }: RestResult, base: Checkpoint): string[] {
+function sharesRows({ reports }: RestResult, base: Checkpoint): boolean {
+  return (
+    embeddingsAreTied(base.config) && reports.some(({ tensor, saved }) => saved && roleOf(tensor) === "vocabulary")
+  );
+}
+
+function warningsOf({ reports, modules }: RestResult): string[] {
   const bare = reports.filter(({ tensor, saved }) => saved && modules.includes(tensor)).map(({ tensor }) => tensor);
   const left = reports.filter(({ saved }) => !saved);
-  const tied = embeddingsAreTied(base.config)
-    ? reports.filter(({ tensor, saved }) => saved && roleOf(tensor) === "vocabulary")
-    : [];
   return [
     ...(left.length === 0 ? [] : [`left out, although changed: ${left.map(({ tensor }) => tensor).join(", ")}`]),
     ...(bare.length === 0
       ? []
       : [`saved whole, but parameters without a module of their own, which PEFT does not load: ${bare.join(", ")}`]),
-    ...tied.map(
-      ({ tensor }) =>
-        `${tensor} is saved whole; the head that is tied to it follows when the adapter is folded here, and in PEFT only with ensure_weight_tying`,
-    ),
   ];
 }

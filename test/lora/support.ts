@@ -4,8 +4,8 @@ import { readFactors } from "../../src/adapters/adapter.js";
 import { peftFiles } from "../../src/adapters/write.js";
 import { combineAdapters } from "../../src/lora/combine.js";
 import type { CombineOptions } from "../../src/lora/combine.js";
-import { cat, svd, withWeights } from "../../src/lora/methods.js";
-import { PEFT, peftMethods } from "../../src/lora/peft.js";
+import { adapterContext } from "../../src/lora/context.js";
+import { withWeights } from "../../src/lora/methods.js";
 import { methods } from "../../src/methods/catalogue.js";
 import type { Checkpoint } from "../../src/models/model.js";
 import { soloCombinePlatform } from "../../src/platform/memory/lora.js";
@@ -32,7 +32,7 @@ export async function merge(adapters: readonly Adapter[], asked: Asked = {}, bas
     null,
     { method, parameters, exclude, dare, seed, models: adapters.map((_, index) => `a${index}`) },
     wish,
-    { methods: (dialect) => (dialect === PEFT ? peftMethods : [cat, svd, ...methods]), methodDefault: cat.name },
+    adapterContext(methods),
   );
   const weighted = weights === undefined ? recipe : { ...recipe, recipe: withWeights(recipe.recipe, weights) };
   const { draft, report } = await combineAdapters(adapters, base, weighted, platform, { anyBase });
