@@ -464,7 +464,7 @@ export const objective: Flag = {
 
 export const searchSeed: Flag = {
   spelling: "--seed <number>",
-  text: "seed of the search's own randomness; 0 by default",
+  text: "seed of what is drawn at random: candidates, sets of models; 0 by default",
   group: "Run",
 };
 

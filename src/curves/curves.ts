@@ -26,7 +26,9 @@ export const curveKinds = {
 
 export type CurveName = keyof typeof curveKinds;
 
-export interface CurveOptions extends Pick<EvaluateOptions, "threads" | "heads" | "store">, Partial<CurveSettings> {
+export interface CurveOptions
+  extends Pick<EvaluateOptions, "threads" | "backend" | "heads" | "store">,
+    Partial<CurveSettings> {
   readonly ledger?: LedgerFile | null;
   readonly progress?: (progress: LaboratoryProgress) => void;
 }

@@ -20,7 +20,7 @@ export interface SearchPlatform {
   readonly merging: MemoryMerging;
 }
 
-export interface DeskOptions extends Pick<EvaluateOptions, "threads" | "heads" | "store"> {
+export interface DeskOptions extends Pick<EvaluateOptions, "threads" | "backend" | "heads" | "store"> {
   readonly split: Split;
   readonly ledger?: LedgerFile | null;
 }
@@ -55,11 +55,12 @@ export class Desk {
     tell: Tell,
     tasks: readonly Task[] = this.tasks,
   ): Promise<{ readonly entry: LedgerEntry; readonly known: boolean }> {
-    const { heads = {}, split } = this.#options;
+    const { heads = {}, split, backend = "own" } = this.#options;
     this.#data ??= dataKey(this.tasks, heads, this.#platform.evaluation);
     const key = await sha256(
       JSON.stringify([
         VERSION,
+        backend,
         await recipeKey(recipe, this.#platform.merging),
         await this.#data,
         split,

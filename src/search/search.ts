@@ -14,7 +14,7 @@ import { strategies, type StrategyName, usualBudget } from "./strategies/strateg
 
 export type { SearchPlatform } from "./desk.js";
 
-export interface SearchOptions extends Pick<EvaluateOptions, "threads" | "heads" | "store"> {
+export interface SearchOptions extends Pick<EvaluateOptions, "threads" | "backend" | "heads" | "store"> {
   /** Default: val. */
   readonly split?: Split;
   /** What is found on test data says nothing about other data. Default false: an error. */

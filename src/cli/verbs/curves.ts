@@ -42,6 +42,7 @@ export async function curves({ positionals, flags, terminal }: Given): Promise<O
     const options: CurveOptions = {
       ...settingsOf(flags),
       threads: flags.threads ?? defaultThreads(),
+      ...(flags.backend !== undefined && { backend: flags.backend }),
       heads: headsOf(flags, tasks),
       store: flags.cache === false ? null : folderStore(defaultStoreFolder()),
       progress: ({ name, done, total }) => display.report({ name: `${kind}, ${name}`, done, total }),

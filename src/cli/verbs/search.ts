@@ -48,6 +48,7 @@ export async function search({ positionals, flags, terminal }: Given): Promise<O
     store: flags.cache === false ? null : folderStore(defaultStoreFolder()),
     allowTest: flags.allowTest ?? false,
     ledger: ledgerFile(ledger),
+    ...(flags.backend !== undefined && { backend: flags.backend }),
     ...(flags.split !== undefined && { split: flags.split }),
     ...(flags.objective !== undefined && { objective: flags.objective as Objective }),
     progress: ({ candidate, task, done, total }) =>
