@@ -1,18 +1,23 @@
 // Scores of merges of the vision zoo beside those of the reference implementation (zoo/reference.json), row by row:
 //   node scripts/zoo-scores.mjs            every row that is made of data alone
 //   node scripts/zoo-scores.mjs ties lines rows whose name contains a word
-// Merges are made in float32 as the reference's are; a count may differ by two images of 600. Exit code 1 where one does.
+// Merges are made in float32 as the reference's are; a count may differ by two images of 600, and by what is said below
+// where a row was trained step by step. Exit code 1 where one differs by more.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { evaluate, search } from "../dist/src/node.js";
+import { collectCoefficients, evaluate, search } from "../dist/src/node.js";
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const { tasks: names, rows } = JSON.parse(readFileSync("zoo/reference.json", "utf8")).vision;
 const MOST = 2;
+/** The largest difference of a row's counts, and of its average in points, where steps of training add up roundings. */
+const ITERATIVE = { most: 4, average: 0.1 };
+const scratch = mkdtempSync(path.join(os.tmpdir(), "mergewright-zoo-"));
+process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 
 /** What a row's name says, as a recipe; null for what no recipe here makes. */
 function recipeOf(row) {
@@ -55,7 +60,21 @@ function recipeOf(row) {
   if (/^lines .* on the task-vector sum$/.test(row)) {
     return { method: "task_arithmetic", parameters: { lambda: 1 }, lines: { alpha: number("a"), beta: number("b") } };
   }
+  if (row.startsWith("adamerging")) {
+    return { method: row.startsWith("adamerging++") ? "adamerging/plus-plus" : "adamerging" };
+  }
   return null;
+}
+
+/** Learns the coefficients of a row of AdaMerging on the test inputs, as the reference does; about four minutes. */
+async function withCoefficients(row, recipe) {
+  if (!row.startsWith("adamerging")) return recipe;
+  const { steps } = rows[row].hyper;
+  const per = row.endsWith("task-wise") ? "model" : "tensor";
+  const { table } = await collectCoefficients(recipe, { tasks, steps, per, split: "test" });
+  const file = path.join(scratch, "coefficients.safetensors");
+  writeFileSync(file, table);
+  return { ...recipe, coefficients: file };
 }
 
 const taskOf = (name) => ({
@@ -102,7 +121,12 @@ async function correctOf(row) {
     output: { dtype: "float32" },
   };
   // The reference's numbers are of the test data; nothing is chosen here.
-  const { best } = await search(recipe, { tasks, over: { seed: [0] }, split: "test", allowTest: true });
+  const { best } = await search(await withCoefficients(row, recipe), {
+    tasks,
+    over: { seed: [0] },
+    split: "test",
+    allowTest: true,
+  });
   return counts(best.tasks);
 }
 
@@ -111,14 +135,18 @@ const asked = Object.keys(rows)
   .filter((row) => row === "base" || row === "individual" || recipeOf(row) !== null)
   .filter((row) => words.length === 0 || words.some((word) => row.includes(word)));
 let worst = 0;
+let wrong = 0;
 for (const row of asked) {
   const ours = await correctOf(row);
   const theirs = rows[row].correct;
   const far = Math.max(...ours.map((count, at) => Math.abs(count - theirs[at])));
   worst = Math.max(worst, far);
+  const apart = Math.abs(ours.reduce((sum, count, at) => sum + count - theirs[at], 0)) / (6 * ours.length);
+  const isIterative = row.startsWith("adamerging");
+  if (far > (isIterative ? ITERATIVE.most : MOST) || (isIterative && apart > ITERATIVE.average)) wrong++;
   process.stdout.write(
-    `${row}\n  ours      ${ours.join(" ")}\n  reference ${theirs.join(" ")}\n  ${far} apart at most\n`,
+    `${row}\n  ours      ${ours.join(" ")}\n  reference ${theirs.join(" ")}\n  ${far} apart at most, ${apart.toFixed(2)} points in the average\n`,
   );
 }
 process.stdout.write(`${asked.length} rows, ${worst} of 600 images apart at most\n`);
-process.exitCode = asked.length === 0 || worst > MOST ? 1 : 0;
+process.exitCode = asked.length === 0 || wrong > 0 ? 1 : 0;

@@ -31,6 +31,7 @@ import { inspectModel } from "./analyse/inspect.js";
 import type { Inspection, InspectOptions } from "./analyse/inspect.js";
 import { verifyOutput } from "./analyse/verify.js";
 import type { Verification, VerifyOptions } from "./analyse/verify.js";
+import type { CoefficientOptions, CoefficientResult } from "./collect/coefficients.js";
 import { evaluateIn, evaluateModel } from "./evaluate/evaluate.js";
 import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
 import type { CurveName, CurveOptions, CurveResult } from "./curves/curves.js";
@@ -66,6 +67,7 @@ import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
 import type { AdapterWish } from "./recipe/adapters.js";
+import { parseRecipe } from "./recipe/native.js";
 import { readRecipe } from "./recipes.js";
 import type { RecipeObject } from "./recipes.js";
 
@@ -78,6 +80,7 @@ export type {
   Artifact,
   ArtifactInspection,
   Chart,
+  CoefficientResult,
   Comparison,
   Inspection,
   Materialized,
@@ -304,6 +307,29 @@ async function searchOver(
 async function storeOf(cache: string | undefined): Promise<ResultStore | null> {
   if (cache === undefined) return null;
   return (await import("./platform/node/evaluate.js")).folderStore(cache);
+}
+
+/** How `collectCoefficients` is called. */
+export interface CollectCoefficientsOptions extends Omit<Threaded<CoefficientOptions>, "state">, UseOptions {
+  readonly tasks: EvaluateModelOptions["tasks"];
+}
+
+/**
+ * Learns a table of coefficients on the inputs of tasks (AdaMerging); `table` of the result is the file that a recipe
+ * names with `coefficients:`.
+ * @param recipe a plain object, or the path of a YAML file; a table that it names is not looked at.
+ */
+export async function collectCoefficients(
+  recipe: string | RecipeObject,
+  { tasks, use = [], ...options }: CollectCoefficientsOptions,
+): Promise<CoefficientResult> {
+  const { learnCoefficients } = await import("./collect/coefficients.js");
+  const { collectPlatform } = await import("./platform/node/collect.js");
+  const own = await loadMethods(use);
+  const text = typeof recipe === "string" ? await readFile(recipe, "utf8") : JSON.stringify(recipe);
+  const file = typeof recipe === "string" ? { file: recipe } : {};
+  const read = parseRecipe(text, { methods: [...methods, ...own], withoutCoefficients: true, ...file });
+  return learnCoefficients(read, await tasksOf(tasks), collectPlatform, threaded<CoefficientOptions>(options));
 }
 
 async function tasksOf(tasks: EvaluateModelOptions["tasks"]): Promise<Task[]> {

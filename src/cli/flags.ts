@@ -531,6 +531,77 @@ export const allowTest: Flag = {
   group: "Run",
 };
 
+export const collectSplit: Flag = {
+  ...split,
+  text: "part of the data to learn on, labels unseen; val by default, test is what the paper uses",
+};
+
+export const trainSplit: Flag = { ...split, text: "part of the data to learn from; train by default" };
+
+export const steps: Flag = {
+  spelling: "--steps <number>",
+  text: "steps of the optimiser; 300 by default",
+  group: "Run",
+  read: (text) => wholeNumber(text, { flag: "--steps", min: 0, max: 999_999 }),
+};
+
+export const signSteps: Flag = { ...steps, text: "steps of the optimiser; 100 by default" };
+
+export const stepBatch: Flag = { ...batch, text: "examples of every task in one step; 16 by default" };
+
+export const fewExamples: Flag = {
+  ...examples,
+  text: "examples of every task at all, the first of the split; 32 by default",
+};
+
+export const rate: Flag = {
+  spelling: "--rate <number>",
+  text: "step size of Adam; 0.001 by default",
+  group: "Run",
+  read: (text) => share(text, "--rate"),
+};
+
+export const signRate: Flag = { ...rate, text: "step size of Adam; 0.0003 by default" };
+
+export const per: Flag = {
+  spelling: "--per <what>",
+  text: "what has a coefficient of its own for each model: tensor (the default), layer, or model for all at once",
+  group: "Run",
+};
+
+export const noClamp: Flag = {
+  spelling: "--no-clamp",
+  text: "coefficients may leave the range from 0 to 1",
+  group: "Run",
+};
+
+export const shuffle: Flag = {
+  spelling: "--shuffle",
+  text: "take the examples in another order each round, instead of the data's own",
+  group: "Run",
+};
+
+export const shuffleSeed: Flag = {
+  spelling: "--seed <number>",
+  text: "seed of --shuffle; without it nothing is random",
+  group: "Run",
+};
+
+export const start: Flag = {
+  spelling: "--from <where>",
+  text: "where training begins: mean of the models (the default), or base",
+  group: "Run",
+};
+
+export const tableOut: Flag = {
+  spelling: "-o, --out <file>",
+  text: "table to write, .safetensors; its curves are written beside it",
+  group: "Output",
+  required: true,
+};
+
+export const forceFile: Flag = { ...force, text: "start over and replace what is there" };
+
 export const bestRecipe: Flag = {
   spelling: "-o, --out <file>",
   text: "recipe to write: the best candidate",

@@ -40,6 +40,8 @@ function makeProgram({ out, error }: Terminal, chosen: Chosen): Command {
     .version(VERSION, "-V, --version", "print the version")
     .addHelpOption(new Option(HELP.spelling, HELP.text))
     .helpCommand("help [verb]", "print the help of a verb")
+    // Flags behind a verb are the verb's, also where the word before it is a verb, too.
+    .enablePositionalOptions()
     .addOption(new Option(noColor.spelling, noColor.text))
     .configureHelp({ styleTitle: (title) => out.bold(title) })
     .configureOutput({
@@ -68,6 +70,8 @@ function makeProgram({ out, error }: Terminal, chosen: Chosen): Command {
         chosen(verb, argument === undefined ? [] : typeof argument === "string" ? [argument] : argument, flags);
       });
     for (const flag of [...verb.flags, noColor]) command.addOption(optionOf(flag));
+    // A verb of one word may have others under it; what stands behind their names is theirs.
+    if (words.length === 1) parents.set(verb.name, command.enablePositionalOptions());
   }
   return program;
 }

@@ -53,6 +53,12 @@ export interface FlagValues {
   readonly oracle?: string;
   readonly allowTest?: boolean;
   readonly ledger?: string;
+  readonly steps?: number;
+  readonly rate?: number;
+  readonly per?: string;
+  readonly clamp?: boolean;
+  readonly shuffle?: boolean;
+  readonly from?: string;
   readonly all?: boolean;
   readonly to?: string;
   readonly prefix?: string;
@@ -521,6 +527,66 @@ export const verbs: readonly Verb[] = [
       flags.quiet,
     ],
     load: async () => (await import("./verbs/adapter_fold.js")).unfold,
+  },
+  {
+    name: "collect coefficients",
+    argument: { spelling: "<recipe>", text: "a recipe (.yaml or .yml) with method: adamerging or task_arithmetic" },
+    summary: "learn how strong each model is in each tensor, without labels (AdaMerging)",
+    details:
+      "Minimises the entropy of the merged model's predictions on the tasks' inputs and writes a table of coefficients, " +
+      "which recipes use with coefficients: FILE. An interrupted run continues with the same command.",
+    examples: [
+      "mergewright collect coefficients recipe.yaml --tasks tasks.yaml -o c.safetensors",
+      "mergewright collect coefficients recipe.yaml --tasks tasks.yaml --split test --steps 300 --batch 16 --seed 0 -o c.safetensors",
+      "mergewright collect coefficients recipe.yaml --tasks tasks.yaml --per model --shuffle --seed 7 -o c.safetensors",
+    ],
+    flags: [
+      flags.tasks,
+      flags.collectSplit,
+      flags.steps,
+      flags.stepBatch,
+      flags.rate,
+      flags.per,
+      flags.noClamp,
+      flags.shuffle,
+      flags.shuffleSeed,
+      flags.headFrom,
+      flags.use,
+      flags.threads,
+      flags.tableOut,
+      flags.forceFile,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/collect/coefficients.js")).coefficients,
+  },
+  {
+    name: "collect signs",
+    argument: { spelling: "<recipe>", text: "a recipe (.yaml or .yml), whose base, models and exclusions hold" },
+    summary: "train a model briefly on all tasks, whose signs TIES can follow (elect: oracle)",
+    details:
+      "The model learns from a few labelled examples of every task, each with its own frozen head, and is written as a " +
+      "checkpoint. An interrupted run continues with the same command.",
+    examples: [
+      "mergewright collect signs ties.yaml --tasks tasks.yaml -o signs",
+      "mergewright merge ties.yaml -p elect=oracle -p oracle=signs -o merged",
+    ],
+    flags: [
+      flags.tasks,
+      flags.trainSplit,
+      flags.fewExamples,
+      flags.signSteps,
+      flags.stepBatch,
+      flags.signRate,
+      flags.start,
+      flags.headFrom,
+      flags.threads,
+      flags.out,
+      flags.force,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/collect/signs.js")).signs,
   },
   {
     name: "verify",

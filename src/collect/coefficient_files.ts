@@ -9,9 +9,9 @@ import type { LearnerState } from "./learner.js";
 /** What happened, step by step. */
 export interface History {
   /** Each task's mean entropy in nats before the step. */
-  readonly losses: number[][];
+  readonly losses: (readonly number[])[];
   /** Each model's coefficient after the step, its mean over tensors. */
-  readonly means: number[][];
+  readonly means: (readonly number[])[];
 }
 
 export interface TableFacts {

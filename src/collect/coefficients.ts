@@ -17,7 +17,8 @@ import type { Team } from "../runtime/team.js";
 import { VERSION } from "../version.js";
 import { CoefficientLearner } from "./learner.js";
 import { readState, stateFile, tableFile, type History } from "./coefficient_files.js";
-import { examplesOf, openTasks, type OpenTasks, type Order, type TaskInputs } from "./task_inputs.js";
+import { NotFinite, notFiniteError, type StepPlan, taskGradients } from "./task_gradients.js";
+import { openTasks, type OpenTasks, type Order, type TaskInputs } from "./task_inputs.js";
 import {
   checkWeighing,
   mergedWeights,
@@ -36,11 +37,10 @@ export interface CollectPlatform {
   readonly openTeam: (threads: number) => Team;
 }
 
-/** A file that a run keeps for the case that it is ended, and finds when it is started again. */
+/** A file that a run keeps for the case that it is ended, and finds when it is started again; the caller removes it. */
 export interface KeptState {
   read(): Uint8Array | null;
   write(bytes: Uint8Array): void;
-  remove(): void;
 }
 
 export interface CoefficientOptions {
@@ -108,7 +108,6 @@ export async function learnCoefficients(
     const resumedAt = run.steps;
     await run.learn();
     const result = run.result();
-    options.state?.remove();
     return {
       ...result,
       split,
@@ -147,7 +146,7 @@ class Run {
   readonly #total: number;
   readonly #key: string;
   readonly #learner: CoefficientLearner;
-  readonly #history: { losses: number[][]; means: number[][] };
+  readonly #history: History;
 
   private constructor(
     recipe: WeighingRecipe,
@@ -199,8 +198,11 @@ class Run {
     const { state = null, progress, keepEvery = 5 } = this.#options;
     let kept = performance.now();
     const names = this.#tensors.map(({ name }) => name);
+    const plan: StepPlan = { names, weights: this.#weights, order: this.#order, loss: "entropy" };
     while (this.steps < this.#total) {
-      const losses = await this.#step(names);
+      const losses = await this.#step(plan).catch((error: unknown) => {
+        throw error instanceof NotFinite ? notFiniteError(error, this.steps, () => this.#keep()) : error;
+      });
       this.#history.losses.push(losses);
       this.#history.means.push(this.#means());
       if (state !== null && performance.now() - kept >= 1000 * keepEvery) {
@@ -213,28 +215,15 @@ class Run {
   }
 
   /** @returns each task's loss before the step. */
-  async #step(names: readonly string[]): Promise<number[]> {
+  async #step(plan: StepPlan): Promise<readonly number[]> {
     weigh(this.#tensors, (tensor, model) => this.#learner.coefficient(tensor, model));
-    const sums = this.#tensors.map(({ merged }) => new Float32Array(merged.length));
-    const losses: number[] = [];
-    for (const task of this.#tasks) {
-      const { network } = task;
-      await network.load(this.#weights);
-      const { batch } = await task.batch(examplesOf(this.steps, task, this.#order));
-      const used = names.filter((name) => network.parameters.includes(name));
-      const { loss, parameters } = await network.gradients(batch, { kind: "entropy" }, used);
-      if (!Number.isFinite(loss)) throw this.#notFinite(`the loss of ${task.name}`, loss);
-      losses.push(loss);
-      for (const [index, name] of names.entries()) {
-        const gradient = parameters.get(name);
-        if (gradient !== undefined) add(sums[index]!, gradient);
-      }
-    }
+    const sizes = this.#tensors.map(({ base }) => base.length);
+    const { losses, sums } = await taskGradients(this.steps, this.#tasks, sizes, plan);
     const products = productsWith(this.#tensors, sums);
     const bad = products.findIndex((product) => !Number.isFinite(product));
     if (bad !== -1) {
       const { name } = this.#tensors[Math.floor(bad / this.#recipe.models.length)]!;
-      throw this.#notFinite(`the gradient of a coefficient of ${name}`, products[bad]!);
+      throw new NotFinite(`the gradient of a coefficient of ${name}`, products[bad]!);
     }
     this.#learner.step(products);
     return losses;
@@ -250,20 +239,6 @@ class Run {
 
   #keep(): void {
     this.#options.state?.write(stateFile(this.#key, this.#learner.state, this.#history));
-  }
-
-  #notFinite(what: string, found: number): MergewrightError {
-    const { steps } = this;
-    if (steps > 0) this.#keep();
-    return new MergewrightError(`${what} is not finite at step ${steps}`, {
-      kind: "request",
-      code: "collect/not-finite",
-      found: String(found),
-      advice:
-        steps === 0
-          ? "look for NaN or infinity in the models: mergewright inspect MODEL --norms"
-          : `the state before it is kept: the same command with --steps ${steps} writes that table; a smaller --rate may go further`,
-    });
   }
 
   result(): Pick<CoefficientResult, "steps" | "coefficients" | "merged" | "means" | "history" | "table"> {
@@ -325,10 +300,6 @@ function tooFar(made: number, asked: number): MergewrightError {
     found: `--steps ${asked}`,
     advice: "ask for more steps, or start over with --force",
   });
-}
-
-function add(sums: Float32Array, values: Float32Array): void {
-  for (let p = 0; p < sums.length; p++) sums[p]! += values[p]!;
 }
 
 function sumOf(values: readonly number[]): number {

@@ -125,7 +125,8 @@ async function openFile(
     throw new MergewrightError("the table of coefficients is not there", {
       kind: "request",
       code: "coefficients/table",
-      where: { ...whereOf(recipe, "coefficients"), file: label },
+      where: whereOf(recipe, "coefficients"),
+      expected: label,
       advice: `make it: ${collectCommand(recipe, label)}`,
       cause,
     });
@@ -142,8 +143,8 @@ async function columnsOf(
     new MergewrightError("the table of coefficients was made with other models", {
       kind: "request",
       code: "coefficients/models",
-      where: { ...whereOf(recipe, "coefficients"), file: recipe.coefficients! },
-      expected,
+      where: whereOf(recipe, "coefficients"),
+      expected: `${recipe.coefficients!} is of ${expected}`,
       found,
       advice: `use it with the models that it was made with, or make a new one: ${collectCommand(recipe, recipe.coefficients!)}`,
     });
@@ -175,8 +176,9 @@ function noTable(recipe: Recipe, label: string): MergewrightError {
   return new MergewrightError("the file is no table of coefficients", {
     kind: "request",
     code: "coefficients/table",
-    where: { ...whereOf(recipe, "coefficients"), file: label },
+    where: whereOf(recipe, "coefficients"),
     expected: "a file that mergewright collect coefficients wrote",
+    found: label,
     advice: `make one: ${collectCommand(recipe, label)}`,
   });
 }
@@ -185,9 +187,9 @@ function wrongShape(recipe: Recipe, tensor: string, models: number, found: strin
   return new MergewrightError("the table of coefficients is damaged", {
     kind: "request",
     code: "coefficients/table",
-    where: { ...whereOf(recipe, "coefficients"), file: recipe.coefficients!, tensor },
+    where: { ...whereOf(recipe, "coefficients"), tensor },
     expected: `F32 [${models}], finite`,
-    found,
+    found: `${found}, in ${recipe.coefficients!}`,
     advice: `make it again: ${collectCommand(recipe, recipe.coefficients!)}`,
   });
 }
