@@ -39,6 +39,7 @@ import { EvaluationSeries } from "./evaluate/series.js";
 import type { SeriesOptions } from "./evaluate/series.js";
 import { parseTasks } from "./evaluate/read_tasks.js";
 import type { Task } from "./evaluate/task.js";
+import type { ExportOptions, ExportReport } from "./experts/export_lora.js";
 import { foldRecipe, measureUnfold } from "./fold.js";
 import type { FoldRequest } from "./fold.js";
 import { methods } from "./methods/catalogue.js";
@@ -400,6 +401,10 @@ export function inspectArtifact(folder: string): Promise<ArtifactInspection> {
 export function materialize(folder: string, options: Threaded<MaterializeOptions>): Promise<Materialized> {
   return materializeTask(folder, nodePlatform, threaded(options));
 }
+
+/** Writes the experts of an artifact as LoRA adapters into folders of `options.out`, one per task. */
+export const exportLora = async (folder: string, options: ExportOptions): Promise<ExportReport> =>
+  (await import("./experts/export_lora.js")).exportLora(folder, nodePlatform, options);
 
 /** Opens an adapter: a folder of PEFT's, a `.safetensors` file of kohya's layout, or an address. */
 export const openAdapter = (label: string): Promise<Adapter> => openAdapterAt(label);

@@ -200,6 +200,28 @@ export const verbs: readonly Verb[] = [
     load: async () => (await import("./verbs/materialize.js")).materialize,
   },
   {
+    name: "export",
+    argument: { spelling: "<artifact>", text: "a folder that a merge with twin or smile wrote" },
+    summary: "write the experts of an artifact as LoRA adapters",
+    details:
+      "One folder of PEFT's per task. Over the artifact's shared model (of smile, the base) each makes the model of its " +
+      "task, as materialize writes it, to rounding. What is no layer at a rank is saved whole.",
+    examples: [
+      "mergewright export smile --to lora -o adapters",
+      "mergewright export twin --to lora --task mnist -o adapters",
+    ],
+    flags: [
+      { ...flags.to, text: "lora: a folder of PEFT's per task", required: true },
+      { ...flags.task, text: "only this task; all by default" },
+      flags.artifactBase,
+      flags.out,
+      flags.force,
+      flags.json,
+      flags.quiet,
+    ],
+    load: async () => (await import("./verbs/export.js")).exportArtifact,
+  },
+  {
     name: "check",
     argument: RECIPE_ARGUMENT,
     summary: "look for what could go wrong with a merge, before it is made",

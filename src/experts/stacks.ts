@@ -158,7 +158,11 @@ async function padded(parts: readonly (StoredPart | null)[], each: number): Prom
 }
 
 /** (U S)^T of every task, one below the other. @param rank so many rows each; default: each its own. */
-async function leftStack(tensors: readonly (TensorParts | null)[], rows: number, rank?: number): Promise<Float32Array> {
+export async function leftStack(
+  tensors: readonly (TensorParts | null)[],
+  rows: number,
+  rank?: number,
+): Promise<Float32Array> {
   const ranks = tensors.map((tensor) => rank ?? rankOf(factorsOf(tensor)));
   const stack = new Float32Array(ranks.reduce((sum, one) => sum + one, 0) * rows);
   let first = 0;
@@ -177,7 +181,8 @@ async function leftStack(tensors: readonly (TensorParts | null)[], rows: number,
   return stack;
 }
 
-async function rightStack(
+/** The first rows of V^T of every task, as `leftStack`. */
+export async function rightStack(
   tensors: readonly (TensorParts | null)[],
   columns: number,
   rank?: number,
@@ -205,8 +210,8 @@ async function wholeStack(tensors: readonly (TensorParts | null)[], entries: num
   return stack;
 }
 
-/** What is packed is unpacked. */
-async function wholeVector({ scale, vector, mask }: VectorParts, entries: number): Promise<Float32Array> {
+/** What a task adds to a whole tensor, scaled; what is packed is unpacked. */
+export async function wholeVector({ scale, vector, mask }: VectorParts, entries: number): Promise<Float32Array> {
   const stored = await readPart(vector);
   const scaled = scale === 1 ? stored : stored.map((value) => scale * value);
   if (mask === null) return scaled;
