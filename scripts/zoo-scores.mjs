@@ -16,6 +16,12 @@ const { tasks: names, rows } = JSON.parse(readFileSync("zoo/reference.json", "ut
 const MOST = 2;
 /** The largest difference of a row's counts, and of its average in points, where steps of training add up roundings. */
 const ITERATIVE = { most: 4, average: 0.1 };
+/**
+ * Of MaTS, whose conjugate gradients are stopped long before they are done: each step multiplies what the order of summation
+ * changed in the one before. The reference allows a few images there (three where it gives a number) and differs by two from
+ * its own repeat in float64 after 10 undamped steps, by 13 after 50, which is why those are not compared.
+ */
+const SOLVED = 3;
 /** Of rows whose inputs choose their experts: a gate or router that hesitates is decided by rounding. */
 const ROUTED = 3;
 const isRouted = (row) => routedOf(row) !== null;
@@ -177,6 +183,13 @@ async function routedCorrectOf({ file, recipe, routing, router }) {
   return results.map(({ correct }) => correct);
 }
 
+/** Images of 600 by which a count may differ. */
+function mostOf(row) {
+  if (row.startsWith("adamerging")) return ITERATIVE.most;
+  if (row.startsWith("mats ")) return SOLVED;
+  return isRouted(row) ? ROUTED : MOST;
+}
+
 const words = process.argv.slice(2);
 const asked = Object.keys(rows)
   .filter((row) => row === "base" || row === "individual" || isRouted(row) || recipeOf(row) !== null)
@@ -190,11 +203,7 @@ for (const row of asked) {
   worst = Math.max(worst, far);
   const apart = Math.abs(ours.reduce((sum, count, at) => sum + count - theirs[at], 0)) / (6 * ours.length);
   const isIterative = row.startsWith("adamerging");
-  if (
-    far > (isIterative ? ITERATIVE.most : isRouted(row) ? ROUTED : MOST) ||
-    (isIterative && apart > ITERATIVE.average)
-  )
-    wrong++;
+  if (far > mostOf(row) || (isIterative && apart > ITERATIVE.average)) wrong++;
   process.stdout.write(
     `${row}\n  ours      ${ours.join(" ")}\n  reference ${theirs.join(" ")}\n  ${far} apart at most, ${apart.toFixed(2)} points in the average\n`,
   );

@@ -222,8 +222,13 @@ function callKernel(
   tile: PreparedTile,
   target: number,
 ): number {
-  for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
+  for (const [row, address] of tile.inputs.entries()) {
+    context.setPointer(row, address);
+    const sums = tile.extra[`statistics.${row}`];
+    if (sums !== undefined) context.setSums(row, sums);
+  }
   context.setTile(tile.padded, target, tile.subtract, tile.add, scratch);
+  context.setEntries(tile.count);
   context.setStream(rowStream);
   context.clearCounters(tile.inputs.length);
   return kernel(context.address);

@@ -4,6 +4,7 @@ const FIXED_BYTES = 192;
 const ROW_BYTES = 64;
 const SCALARS = 24;
 const COUNTERS = 64;
+const ENTRIES = 184;
 const ROW_COLUMNS = 4;
 const ROW_COUNTERS = 32;
 export const MAX_SCALARS = 8;
@@ -12,6 +13,8 @@ const STRIDE = 60;
 /** Bytes of a kernel's own memory that it may use per row. */
 const SCRATCH_ROW_BYTES = 128;
 export const MAX_COLUMNS = 7;
+/** Holds an address instead, where rows have collected sums beside them. */
+const SUMS_COLUMN = MAX_COLUMNS - 1;
 
 /** Bytes of scratch memory: what a kernel may use per row, then the method's table. */
 export function scratchBytes(rows: number): number {
@@ -56,6 +59,16 @@ export class KernelContext {
     this.#view.setUint32(STREAM, address, true);
   }
 
+  /** @param count entries of the tile that are no padding. */
+  setEntries(count: number): void {
+    this.#view.setInt32(ENTRIES, count, true);
+  }
+
+  /** @param address of a row's collected sums, an f32 per entry. */
+  setSums(row: number, address: number): void {
+    this.setColumnBits(row, SUMS_COLUMN, address);
+  }
+
   setPointer(row: number, address: number): void {
     this.#view.setUint32(FIXED_BYTES + ROW_BYTES * row, address, true);
   }
@@ -79,7 +92,7 @@ export class KernelContext {
   }
 
   clearCounters(rows: number): void {
-    for (let at = COUNTERS; at < FIXED_BYTES; at += 8) this.#view.setFloat64(at, 0, true);
+    for (let at = COUNTERS; at < ENTRIES; at += 8) this.#view.setFloat64(at, 0, true);
     for (let row = 0; row < rows; row++) {
       // Eight zero bytes, without a BigInt for each.
       for (let index = 0; index < 4; index++) this.#view.setFloat64(this.#rowCounter(row, index), 0, true);

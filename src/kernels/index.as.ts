@@ -30,3 +30,4 @@ export * from "./elect/kernel.as";
 export * from "./masks/kernel.as";
 export * from "./arcee_fusion/kernel.as";
 export * from "./low_rank/kernel.as";
+export * from "./fisher/kernel.as";

@@ -148,5 +148,6 @@ recipe order in f32. Equal F give the plain average.`,
     }
   },
 
-  kernel: () => null,
+  // Whatever no statistics know is little, such as a head.
+  kernel: ({ scalars }) => (scalars.known === 1 ? "fisher" : null),
 };

@@ -28,10 +28,11 @@ const STREAM_BYTES = MOST_ENTRIES * 4 + 256;
 const OUT = STREAMS + MOST_STREAMS * STREAM_BYTES;
 const SCRATCH = OUT + STREAM_BYTES;
 const STREAM = SCRATCH + 8192;
+const SUMS = STREAM + 4 * MOST_ENTRIES + 64;
 const GUARD = 64;
 
 const settings = [true, false].map((shared) => {
-  const memory = createMemory(STREAM + 4 * MOST_ENTRIES + 64, shared);
+  const memory = createMemory(SUMS + MOST_STREAMS * STREAM_BYTES, shared);
   return { memory, kernels: loadKernels(memory), context: new KernelContext(memory, CONTEXT, MOST_STREAMS) };
 });
 
@@ -47,14 +48,19 @@ export interface TwinCase {
   readonly models: readonly Uint8Array[];
   /** Per entry the measure of its row, where rows are measured. */
   readonly rows?: Float32Array;
+  /** Per model its collected sums, where the method has any. */
+  readonly sums?: readonly Float32Array[];
+  /** How many of the last entries are padding, which takes no part in counters; less than eight. Default none. */
+  readonly padding?: number;
   readonly shared: boolean;
   /** Bytes by which every address is off a multiple of 64; even. */
   readonly offset: number;
 }
 
 /** The definition's results in f32, and its counters. */
-export function define({ method, args, from, base, models, rows }: TwinCase) {
+export function define({ method, args, from, base, models, rows, sums = [] }: TwinCase) {
   const count = base.length / DTYPE_BYTES[from];
+  const extra = Object.fromEntries(sums.map((values, row) => [`statistics.${row}`, values]));
   const floats = [...models, base].map((bytes) => {
     const values = new Float32Array(count);
     widen(from, bytes, values);
@@ -64,7 +70,7 @@ export function define({ method, args, from, base, models, rows }: TwinCase) {
   if (method.inputs === "changes") for (const values of floats) change(values, widened, values);
   const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
   const out = new Float32Array(count);
-  method.combine({ count, base: widened, inputs: floats, extra: {}, ...(rows && { rows }), out, counters }, args);
+  method.combine({ count, base: widened, inputs: floats, extra, ...(rows && { rows }), out, counters }, args);
   return { out, counters, changes: floats };
 }
 
@@ -73,7 +79,9 @@ export function checkTwin(twin: TwinCase): boolean {
   const { method, args, kernel, from, to, base, models, offset } = twin;
   assert.equal(method.kernel(args), kernel);
   const count = base.length / DTYPE_BYTES[from];
-  const { out, counters } = define(twin);
+  const { out } = define(twin);
+  const real = (bytes: Uint8Array) => bytes.subarray(0, (count - (twin.padding ?? 0)) * DTYPE_BYTES[from]);
+  const { counters } = define({ ...twin, base: real(base), models: models.map(real) });
   const expected = new Uint8Array(count * DTYPE_BYTES[to]);
   const nonFinite = narrow(to, out, expected);
 
@@ -95,7 +103,13 @@ export function checkTwin(twin: TwinCase): boolean {
   addresses.forEach((address, row) => context.setPointer(row, address));
   const subtracted = method.inputs === "changes" ? subtract : 0;
   context.setTile(count, target, subtracted, subtract, SCRATCH);
+  context.setEntries(count - (twin.padding ?? 0));
   context.setStream(STREAM);
+  twin.sums?.forEach((values, row) => {
+    const address = SUMS + row * STREAM_BYTES + offset;
+    at(address, 4 * count).set(bytesOf(values));
+    context.setSums(row, address);
+  });
   if (args.table !== undefined) context.setTable(memory, SCRATCH, models.length, args.table);
   if (twin.rows !== undefined) new Float32Array(memory.buffer, STREAM, count).set(twin.rows);
   const general = kernels.get(kernel, `_${from}_${to}`);
