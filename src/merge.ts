@@ -25,7 +25,7 @@ import type { Plan } from "./plan/types.js";
 import { methodsOf } from "./recipe/methods.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { modelCard } from "./report/model_card.js";
-import { PROVENANCE_FILE, provenanceOf } from "./report/provenance.js";
+import { PROVENANCE_FILE, provenanceOf, provenanceText } from "./report/provenance.js";
 import type { Provenance } from "./report/provenance.js";
 
 /** What a platform supplies. */
@@ -124,7 +124,7 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       await writeSideFiles(written, inputs, workspace);
       for (const { file, text } of manifest) workspace.writeWhole(file, encode(text));
       workspace.writeWhole("README.md", encode(modelCard(recipe, written, provenance)));
-      workspace.writeWhole(PROVENANCE_FILE, encode(`${JSON.stringify(provenance, null, 2)}\n`));
+      workspace.writeWhole(PROVENANCE_FILE, encode(provenanceText(provenance)));
       workspace.commit();
       return {
         plan: written,

@@ -1,4 +1,7 @@
 /** What a model is made of, from its headers and configs; with figures of its entries on request. */
+import { isStatistics, readStatistics } from "../collected/statistics.js";
+import type { StatisticsInfo } from "../collected/statistics.js";
+import { MergewrightError } from "../errors.js";
 import type { ScanPart } from "../execute/analysis_jobs.js";
 import { layerOf, roleOf, tiedGroups } from "../models/families.js";
 import type { TensorRole, TiedGroup } from "../models/families.js";
@@ -29,6 +32,8 @@ export interface Inspection {
   readonly layers: number;
   /** Tensors that the network shares, by its config and their names. */
   readonly tied: readonly TiedGroup[];
+  /** What a statistics file says of itself; `null` for a model. */
+  readonly statistics: StatisticsInfo | null;
   /** The telling part of config.json; `null` where there is none. */
   readonly config: Readonly<Record<string, unknown>> | null;
   readonly sideFiles: readonly { readonly name: string; readonly bytes: number }[];
@@ -152,6 +157,7 @@ function describe(
   scans: readonly (readonly ScanPart[] | null)[] | null,
 ): Inspection {
   const { label, name, location, shards, config, sideFiles, notes } = checkpoint;
+  const { statistics, defect } = statisticsOf(checkpoint);
   const tensors = stored.map((tensor, index): InspectedTensor => {
     const parts = scans?.[index] ?? null;
     return {
@@ -180,11 +186,23 @@ function describe(
     }),
     layers: new Set(tensors.flatMap(({ layer }) => (layer === null ? [] : [layer]))).size,
     tied: tiedGroups(config, checkpoint.tensors.keys()),
+    statistics,
     config: config === null ? null : summaryOf(config),
     sideFiles: sideFiles.map(({ name, size }) => ({ name, bytes: size })),
-    notes,
+    notes: [...notes, ...defect],
     norm: scans === null ? null : Math.sqrt(sumOf(scans.flatMap((parts) => parts ?? []).map(({ squares }) => squares))),
   };
+}
+
+/** What a file of collected statistics says of itself. One that cannot be used is still listed, with the reason as a note. */
+function statisticsOf(checkpoint: Checkpoint): { statistics: StatisticsInfo | null; defect: string[] } {
+  if (!isStatistics(checkpoint)) return { statistics: null, defect: [] };
+  try {
+    return { statistics: readStatistics(checkpoint).info, defect: [] };
+  } catch (error) {
+    if (!(error instanceof MergewrightError)) throw error;
+    return { statistics: null, defect: [error.message.split("\n", 1)[0]!] };
+  }
 }
 
 function totalsOf(tensors: readonly InspectedTensor[]): Totals {

@@ -17,7 +17,7 @@ import { blockTreeChecksum } from "../numbers/checksum.js";
 import { entriesOf } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import type { OpenInputs, Plan, PlannedFile, PlannedSideFile, PlannedTensor } from "../plan/types.js";
-import { recordOf } from "../report/provenance.js";
+import { provenanceText, recordOf } from "../report/provenance.js";
 import type { Provenance } from "../report/provenance.js";
 import { partDefect } from "./check.js";
 import { openArtifact } from "./open.js";
@@ -228,7 +228,7 @@ async function writeCompanions(
     artifact: { folder: label, task: task.name, fingerprint: manifest.base.fingerprint },
   };
   const provenance = recordOf(made, plan, result, new Map(), []);
-  workspace.writeWhole(PROVENANCE_FILE, encode(`${JSON.stringify(provenance, null, 2)}\n`));
+  workspace.writeWhole(PROVENANCE_FILE, encode(provenanceText(provenance)));
   return provenance;
 }
 

@@ -76,6 +76,11 @@ inner products f64. All other tensors are averaged by weight; the diagonal objec
   grain: "matrix",
   counters: {},
   statistics: { kinds: ({ objective }) => (objective === "regmean" ? ["gram", "kfac"] : ["kfac"]) },
+  figures: {
+    residuals: "what the steps left, as a share of the right side",
+    condition: "condition number of the system, estimated from the steps",
+    steps: "steps made",
+  },
   otherwise: averaging,
 
   takes: (_, { shape }) => shape.length === 2,
@@ -119,7 +124,7 @@ inner products f64. All other tensors are averaged by weight; the diagonal objec
         ]
       : [];
     const merged = rounded({ ...solution, data: Float64Array.from(solution.data) }, task.transposed);
-    return { merged, warnings, figures: { residuals, condition: [condition] } };
+    return { merged, warnings, figures: { residuals, condition: [condition], steps: [residuals.length - 1] } };
   },
 };
 
@@ -240,5 +245,6 @@ function conditionOf(
     }
   }
   const { values } = algebra.eigenSymmetric({ rows: size, columns: size, data });
-  return values[0]! / Math.max(values[size - 1]!, Number.MIN_VALUE);
+  // f64 tells no smaller eigenvalue from none.
+  return values[0]! / Math.max(values[size - 1]!, values[0]! * Number.EPSILON);
 }

@@ -581,6 +581,8 @@ export interface MatrixMethod extends MethodDeclaration {
   takes(settings: Settings, tensor: { readonly name: string; readonly shape: readonly number[] }): boolean;
   /** How all other tensors are made; inputs are entries or changes as `inputs` says. */
   readonly otherwise: Combination & { bind(settings: Settings): Arguments };
+  /** What the last number of a figure says; of those that a report should show at their worst, which is the largest. */
+  readonly figures?: Readonly<Record<string, string>>;
   /** Errors in the values that no single parameter's range can express; called at planning for every tensor. */
   check?(settings: Settings): string | null;
   /** The whole result for one tensor. Called once per tensor, on any thread; a function of its arguments alone. */

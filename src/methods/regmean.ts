@@ -41,6 +41,7 @@ the report says so. All other tensors are averaged by weight. Equal G, or identi
   grain: "matrix",
   counters: {},
   statistics: { kinds: () => ["gram", "kfac"] },
+  figures: { ridge: "added to the diagonal, as a share of its mean" },
   otherwise: averaging,
 
   takes: (_, { shape }) => shape.length === 2,

@@ -19,7 +19,7 @@ describe("docs/recipes.md", () => {
   const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text]) => text!);
 
   it("has recipes that parse", () => {
-    assert.equal(examples.length, 9);
+    assert.equal(examples.length, 10);
     for (const text of examples) parseRecipe(text, { methods });
   });
 

@@ -1,10 +1,14 @@
 import type { RunResult } from "../execute/run.js";
+import type { Method } from "../methods/method.js";
 import type { Plan } from "../plan/types.js";
+import { summaryOfFigures } from "./figures.js";
+import type { Figures, FigureSummary } from "./figures.js";
 import type { Provenance } from "./provenance.js";
 
 /** What a report needs of the provenance file. */
 export interface RecordedResult extends Pick<Provenance, "plan" | "method" | "dialect" | "counts" | "warnings"> {
   readonly outputs: readonly { readonly file: string; readonly bytes: number }[];
+  readonly figures?: Figures | undefined;
 }
 
 /** What a merge did, as plain data; `mergewright merge --json` prints it. */
@@ -26,6 +30,8 @@ export interface MergeReport {
   readonly mergedEntries: number;
   /** The method's counts, and their share of the merged entries. */
   readonly counters: Readonly<Record<string, { readonly count: number; readonly share: number }>>;
+  /** Of a method that solves whole matrices: residuals, condition numbers, steps; each at its worst. */
+  readonly figures: readonly FigureSummary[];
   /** NaN or infinite entries in the output. */
   readonly nonFinite: number;
   readonly outputs: readonly { readonly file: string; readonly bytes: number }[];
@@ -54,22 +60,24 @@ export interface MergeCost {
 
 /**
  * @param out the folder as given.
+ * @param method whose figures are summed up.
  * @param run `null` where the output held the result already.
  */
 export function mergeReport(
   out: string,
+  method: Method,
   plan: Plan,
   recorded: RecordedResult,
   run: { readonly result: RunResult; readonly seconds: number; readonly peakMemoryBytes: number } | null,
 ): MergeReport {
-  const { counts, method, dialect, plan: hash, outputs, warnings } = recorded;
+  const { counts, dialect, plan: hash, outputs, warnings } = recorded;
   const { mergedEntries } = plan.estimate;
   const models = plan.inputs.filter(({ role }) => role === "model");
   return {
     out,
     upToDate: run === null,
     resumed: run?.result.resumed ?? false,
-    method,
+    method: recorded.method,
     dialect,
     plan: hash,
     base: plan.inputs.find(({ role }) => role === "base")?.label ?? null,
@@ -88,6 +96,7 @@ export function mergeReport(
     counters: Object.fromEntries(
       Object.entries(counts.counters).map(([name, count]) => [name, { count, share: shareOf(count, mergedEntries) }]),
     ),
+    figures: summaryOfFigures(method, recorded.figures ?? null),
     nonFinite: counts.nonFinite,
     outputs: outputs.map(({ file, bytes }) => ({ file, bytes })),
     cost: run === null ? null : costOf(plan, run),

@@ -3,6 +3,7 @@ import type { Paper } from "../methods/method.js";
 import { makesArtifact } from "../plan/artifact.js";
 import type { Plan } from "../plan/types.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { figureText, summaryOfFigures } from "./figures.js";
 import { codeBlock, codeSpan, markdownTable, plainText } from "./markdown.js";
 import type { Provenance, ProvenanceInput } from "./provenance.js";
 import { countOf, countText, percentText, sizeText } from "./units.js";
@@ -111,7 +112,7 @@ function inputTable(plan: Plan, { inputs, merges = [] }: Provenance): string {
   return `${table}\n\nThere is no base; config and other files come from the first model that has them.`;
 }
 
-function resultList(recipe: Recipe, plan: Plan, { counts, outputs, skipped }: Provenance): string {
+function resultList(recipe: Recipe, plan: Plan, { counts, outputs, skipped, figures }: Provenance): string {
   const { tensors, mergedEntries, counters, nonFinite } = counts;
   const bytes = outputs.reduce((sum, output) => sum + output.bytes, 0);
   const reasons = new Set(skipped.map(({ reason }) => reason));
@@ -128,6 +129,9 @@ function resultList(recipe: Recipe, plan: Plan, { counts, outputs, skipped }: Pr
       const share = mergedEntries === 0 ? "" : ` (${percentText(count / mergedEntries)} of the merged parameters)`;
       return `${plainText(name)}: ${countText(count)}${share}: ${plainText(recipe.method.counters[name] ?? "")}`;
     }),
+    ...summaryOfFigures(recipe.method, figures ?? null).map(
+      (one) => `${plainText(one.name)}: ${plainText(figureText(one))}`,
+    ),
     `NaN or infinite entries: ${countText(nonFinite)}`,
     ...headLines(recipe, plan),
   ];

@@ -6,6 +6,8 @@ import type { Plan, PlannedSource } from "../plan/types.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { VERSION } from "../version.js";
+import { recordedFigures } from "./figures.js";
+import type { Figures } from "./figures.js";
 
 export { PROVENANCE_FILE } from "../analyse/recorded.js";
 
@@ -37,6 +39,8 @@ export interface Provenance {
   /** Per tensor: XXH64 over the XXH64 of its blocks of 262,144 entries. */
   readonly checksums: Readonly<Record<string, string>>;
   readonly counts: ProvenanceCounts;
+  /** What the method told of tensors that it solved as whole matrices: residuals, condition numbers, steps. */
+  readonly figures?: Figures;
   readonly skipped: readonly { readonly model: string; readonly name: string; readonly reason: string }[];
   readonly warnings: readonly string[];
 }
@@ -101,6 +105,7 @@ export function recordOf(
 ): Provenance {
   const models = plan.inputs.filter(({ role }) => role === "model");
   const { kept } = result;
+  const figures = recordedFigures(result, (index) => tensorKey(plan, index));
   const count = (action: string) => plan.tensors.filter((tensor) => tensor.action === action).length;
   return {
     mergewright: VERSION,
@@ -127,6 +132,7 @@ export function recordOf(
       counters: result.counters,
       nonFinite: result.tensors.reduce((sum, { nonFinite }) => sum + nonFinite, 0),
     },
+    ...(figures !== null && { figures }),
     skipped: plan.skipped,
     warnings: [...plan.warnings, ...result.warnings],
   };
@@ -159,6 +165,14 @@ function fileOf({ file, stamp, headerHash, address }: PlannedSource, contents: R
     header: headerHash,
     ...(content && { content }),
   };
+}
+
+/** As it is written: JSON that a person can read, lists of numbers in one line each. */
+export function provenanceText(provenance: Provenance): string {
+  // No string has a line break of its own in JSON.
+  const numbers = /\[\n\s+(?:(?:-?\d[\d.e+-]*|null),?\n\s*)+\]/g;
+  const oneLine = (list: string) => list.replaceAll(/\n\s*/g, "").replaceAll(",", ", ");
+  return `${JSON.stringify(provenance, null, 2).replaceAll(numbers, oneLine)}\n`;
 }
 
 /** A tensor's name; of a separate head with its folder, since names repeat there. */

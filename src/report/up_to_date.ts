@@ -24,6 +24,7 @@ const RECORDED = v.object({
     counters: v.record(v.string(), v.number()),
     nonFinite: v.number(),
   }),
+  figures: v.optional(v.record(v.string(), v.record(v.string(), v.array(v.nullable(v.number()))))),
   warnings: v.array(v.string()),
 });
 

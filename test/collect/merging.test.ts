@@ -5,10 +5,14 @@ import os from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { inspectModel } from "../../src/analyse/inspect.js";
 import { collectStatistics } from "../../src/collect/collect.js";
 import { MergewrightError } from "../../src/errors.js";
 import { parseTasks } from "../../src/evaluate/read_tasks.js";
+import { regmean as regmeanMethod } from "../../src/methods/regmean.js";
+import { nodePlatform } from "../../src/platform/node/platform.js";
 import { collectPlatform, writeStatistics } from "../../src/platform/node/statistics.js";
+import { mergeReport } from "../../src/report/merge_report.js";
 import { merge } from "../laws/support/family.js";
 
 const zoo = fileURLToPath(new URL("../../../zoo/vision", import.meta.url));
@@ -75,6 +79,20 @@ describe("a merge with statistics", () => {
     assert.equal(solved.length, 36);
     const inputs = one.result.provenance.inputs.map(({ role }) => role);
     assert.deepEqual(inputs, ["base", "model", "model", "statistics", "statistics"]);
+  });
+
+  it("records what its systems were like, and reports the worst", async () => {
+    const { result } = await regmean(names.map(file));
+    const { figures } = result.provenance;
+    assert.equal(Object.keys(figures!).length, 36);
+    assert.deepEqual(figures!["vit.encoder.layer.2.output.dense.weight"], { ridge: [0] });
+    const report = mergeReport("out", regmeanMethod, result.plan, result.provenance, null);
+    const { worst, median, tensors } = report.figures.find(({ name }) => name === "ridge")!;
+    assert.deepEqual([worst, median, tensors], [0, 0, 36]);
+    const inspection = await inspectModel(file("mnist"), nodePlatform, { threads: 1 });
+    const { kind, dialect, model: of, sources } = inspection.statistics!;
+    assert.deepEqual([kind, dialect, of.name, sources[0]!.count], ["gram", "plain", "mnist", 4]);
+    assert.equal((await inspectModel(model("mnist"), nodePlatform, { threads: 1 })).statistics, null);
   });
 
   it("names the commands that collect what is missing", async () => {

@@ -2,6 +2,8 @@ import { inspectModel } from "../../analyse/inspect.js";
 import type { Inspection, InspectedTensor } from "../../analyse/inspect.js";
 import { inspectArtifact } from "../../artifacts/inspect.js";
 import type { ArtifactInspection } from "../../artifacts/inspect.js";
+import { examplesOf } from "../../collected/statistics.js";
+import type { StatisticsInfo } from "../../collected/statistics.js";
 import { namesArtifact, nodePlatform } from "../../platform/node/platform.js";
 import { countOf, countText, numberText, percentText, sizeText } from "../../report/units.js";
 import { shellWord } from "../output.js";
@@ -60,10 +62,11 @@ function describe(inspection: Inspection, terminal: Terminal): string {
 }
 
 function summaryOf(inspection: Inspection): (readonly [string, string])[] {
-  const { label, totals, dtypes, shards, layers, tied, config, sideFiles, norm } = inspection;
+  const { label, totals, dtypes, shards, layers, tied, statistics, config, sideFiles, norm } = inspection;
   const { tensors, entries, bytes } = totals;
   return [
-    ["model", label],
+    [statistics === null ? "model" : "file", label],
+    ...(statistics === null ? [] : statisticsFacts(statistics)),
     ...kindOf(config),
     [
       "tensors",
@@ -77,6 +80,29 @@ function summaryOf(inspection: Inspection): (readonly [string, string])[] {
     ...tied.map(({ primary, aliases }) => ["tied", `${aliases.join(", ")} to ${primary}`] as const),
     ...(norm === null ? [] : [["norm", numberText(norm)] as const]),
     ...(sideFiles.length === 0 ? [] : [["beside", sideFiles.map((file) => file.name).join(", ")] as const]),
+  ];
+}
+
+function statisticsFacts(info: StatisticsInfo): (readonly [string, string])[] {
+  const { kind, dialect, model, head, labels, seed, batch, sources, layers } = info;
+  const identity = ({ name, hash }: StatisticsInfo["model"]) => `${name}, fingerprint ${hash}`;
+  const runOf = ({ task, split, first, count, data }: StatisticsInfo["sources"][number]) =>
+    `${task}, ${split}: ${countOf(count, "example")} from number ${countText(first)} on, sha256 ${data.slice(0, 16)}`;
+  const known = Object.values(layers);
+  const rows = known.map((layer) => layer.rows);
+  const least = Math.min(...rows);
+  const span =
+    least === Math.max(...rows) ? countText(least) : `${countText(least)} to ${countText(Math.max(...rows))}`;
+  return [
+    ["statistics", `${kind}, dialect ${dialect}`],
+    ["of", identity(model)],
+    ...(head === null ? [] : [["head of", identity(head)] as const]),
+    ["examples", `${countText(examplesOf(info))}, ${batch === 1 ? "each by itself" : `in batches of ${batch}`}`],
+    ["labels", `${labels}${seed === null ? "" : `, seed ${seed}`}`],
+    ...sources.map((source) => ["data", runOf(source)] as const),
+    ...(known.length === 0
+      ? []
+      : [["knows", `${countOf(known.length, "linear layer")} from ${span} rows each`] as const]),
   ];
 }
 

@@ -5,6 +5,7 @@ import type { Method } from "../../methods/method.js";
 import { makesArtifact } from "../../plan/artifact.js";
 import { defaultThreads, nodePlatform, platformWith } from "../../platform/node/platform.js";
 import type { Recipe } from "../../recipe/recipe.js";
+import { figureText } from "../../report/figures.js";
 import { mergeReport } from "../../report/merge_report.js";
 import type { MergeReport } from "../../report/merge_report.js";
 import { PROVENANCE_FILE } from "../../report/provenance.js";
@@ -41,7 +42,7 @@ async function findFinished(recipe: Recipe, flags: FlagValues): Promise<MergeRep
   const whole =
     outputs.length > 0 &&
     outputs.every(({ file, bytes }) => statSync(path.join(out, file), { throwIfNoEntry: false })?.size === bytes);
-  return whole ? mergeReport(out, plan, recorded, null) : null;
+  return whole ? mergeReport(out, recipe.method, plan, recorded, null) : null;
 }
 
 function readIfThere(file: string): string | null {
@@ -76,7 +77,7 @@ async function mergeNow(
       return `run the same command again; ${flags.force ? "with --force it starts over" : "it continues where it stopped"}`;
     });
     const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    return mergeReport(out, plan, provenance, { result, seconds, peakMemoryBytes });
+    return mergeReport(out, recipe.method, plan, provenance, { result, seconds, peakMemoryBytes });
   } finally {
     progress.end();
   }
@@ -103,7 +104,7 @@ function nextSteps(out: string, method: Method, task: string): string[] {
 }
 
 function summaryOf(report: MergeReport, method: Method): (readonly [string, string])[] {
-  const { base, models, tensors, mergedEntries, counters, nonFinite, outputs, cost, out } = report;
+  const { base, models, tensors, mergedEntries, counters, figures, nonFinite, outputs, cost, out } = report;
   const bytes = outputs.reduce((sum, output) => sum + output.bytes, 0);
   return [
     ["merged", `${countOf(models.length, "model")}${base === null ? "" : ` onto ${base}`}`],
@@ -119,6 +120,7 @@ function summaryOf(report: MergeReport, method: Method): (readonly [string, stri
         `${countText(count)} (${percentText(share)} of merged entries): ${method.counters[name] ?? ""}`,
       ] as const;
     }),
+    ...figures.map((figure) => [figure.name, figureText(figure)] as const),
     ...(nonFinite === 0 ? [] : [["non-finite", `${countText(nonFinite)} entries are NaN or infinite`] as const]),
     ...(cost === null ? [] : [["time", timeOf(cost, report.resumed)] as const]),
     ...(cost === null ? [] : [["memory", `${sizeText(cost.peakMemoryBytes)} at most`] as const]),
