@@ -45,7 +45,7 @@ describe("figures of solved tensors", () => {
     });
     assert.deepEqual([condition!.worst, condition!.worstTensor], [Infinity, "d"]);
     assert.equal(steps!.worst, 2);
-    assert.match(figureText(residuals!), /^0\.07 at most \(c\), 0\.02 in the middle of 3 tensors: what the steps left/);
+    assert.match(figureText(residuals), /^0\.07 at most \(c\), 0\.02 in the middle of 3 tensors: what the steps left/);
   });
 
   it("of a method that ranks none are recorded alone", () => {
