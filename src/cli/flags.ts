@@ -617,7 +617,7 @@ export const ledger: Flag = {
 
 export const reportFolder: Flag = {
   spelling: "--report <folder>",
-  text: "also write evaluation.json and evaluation.md there",
+  text: "also write evaluation.json and evaluation.md there, of an artifact routing.json and pictures, too",
   group: "Output",
 };
 

@@ -70,7 +70,7 @@ function whole(algebra: Algebra, { change, shape, dtype }: ExpertChange, gate: n
 /** Of an expert that changes nothing here: no direction is its own, so that no token is drawn to it. */
 function gateRows(algebra: Algebra, matrix: Matrix, gate: number): Float32Array {
   if (!matrix.data.some((entry) => entry !== 0)) return new Float32Array(gate * matrix.columns);
-  return algebra.truncatedSvd(matrix, gate).vt.data;
+  return triples(algebra, matrix, gate).vt.data;
 }
 
 function factored(
@@ -114,10 +114,35 @@ function nothing({ rows, columns }: Matrix, rank: number, gate: number): Leading
 }
 
 function leading(algebra: Algebra, matrix: Matrix, asked: number | { readonly energy: number }, gate: number): Leading {
-  if (typeof asked === "number") return { rank: asked, ...algebra.truncatedSvd(matrix, Math.max(asked, gate)) };
+  if (typeof asked === "number") return { rank: asked, ...triples(algebra, matrix, Math.max(asked, gate)) };
+  const all = allTriples(algebra, matrix);
+  return { rank: rankOfEnergy(all.s, asked.energy), ...all };
+}
+
+/**
+ * Sides up to this are factored exactly. Spectra of changes are flat: a sketch's last vectors are then mixtures with those
+ * beyond the rank, which costs a product little and a gate a lot, since it looks at few of them.
+ */
+const EXACT_SIDE = 512;
+/** Products with the sketch for larger ones, for the same reason more than are usual. */
+const POWER_ITERATIONS = 6;
+
+function triples(algebra: Algebra, matrix: Matrix, rank: number): Omit<Leading, "rank"> {
+  const { rows, columns } = matrix;
+  if (Math.min(rows, columns) > EXACT_SIDE) {
+    return algebra.truncatedSvd(matrix, rank, { powerIterations: POWER_ITERATIONS });
+  }
+  const { u, s, vt } = allTriples(algebra, matrix);
+  return {
+    u: { rows, columns: rank, data: columnsOf(u, rank) },
+    s: s.slice(0, rank),
+    vt: { rows: rank, columns, data: vt.data.slice(0, rank * columns) },
+  };
+}
+
+function allTriples(algebra: Algebra, matrix: Matrix): Omit<Leading, "rank"> {
   const { u, s, vt } = algebra.svd(matrix);
   return {
-    rank: rankOfEnergy(s, asked.energy),
     u: { rows: u.rows, columns: u.columns, data: Float32Array.from(u.data) },
     s,
     vt: { rows: vt.rows, columns: vt.columns, data: Float32Array.from(vt.data) },

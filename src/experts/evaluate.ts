@@ -27,6 +27,8 @@ export const ROUTING_MODES: readonly RoutingMode[] = ["soft", "top1", "oracle", 
 
 export interface ArtifactEvaluation extends Evaluation {
   readonly routing: RoutingMode;
+  /** Names of the artifact's tasks, in recipe order. */
+  readonly experts: readonly string[];
   /** Per task how its inputs were routed; `null` where nothing was chosen. */
   readonly routed: readonly RoutedTask[] | null;
 }
@@ -71,7 +73,8 @@ export async function evaluateArtifact(
       evaluations.push(evaluation);
       if (report !== null) routed.push(report);
     }
-    return { ...joined(evaluations, label), routing: work.mode, routed: routed.length === 0 ? null : routed };
+    const how = { routing: work.mode, experts: artifact.tasks, routed: routed.length === 0 ? null : routed };
+    return { ...joined(evaluations, label), ...how };
   } finally {
     await artifact.close();
   }

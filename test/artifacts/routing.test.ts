@@ -19,6 +19,7 @@ import type { Routing } from "../../src/runtime/routing.js";
 import { weightsOf } from "../../src/runtime/weights.js";
 import { Folder, recipeOf } from "../laws/support/family.js";
 import { normals } from "../laws/support/random.js";
+import { outcomeOf } from "../cli/support.js";
 import { write } from "./support.js";
 
 const folder = new Folder();
@@ -256,5 +257,33 @@ describe("routers", () => {
       trainMlp(openAlgebra(), data, null, 2, { epochs: 3, batch: 40, seed }).layers[0]!.weight;
     assert.deepEqual(train(1), train(1));
     assert.notDeepEqual(train(1), train(2));
+  });
+});
+
+describe("the report of a routed evaluation", () => {
+  it("shows what every task's tokens chose, layer by layer", async () => {
+    const smile = await build("smile", { gate_rank: 4, rank: 8, top_k: 1 });
+    const report = folder.fresh();
+    const pixels = Uint8Array.from(normals(24 * 784, 6, 60), (value) => value + 128);
+    const labels = Uint8Array.from({ length: 24 }, (_, image) => image % 10);
+    const place = folder.write("few", [
+      { name: "test.images", dtype: "U8", shape: [24, 28, 28], bytes: pixels },
+      { name: "test.labels", dtype: "U8", shape: [24], bytes: labels },
+    ]);
+    const task = { name: "mnist", type: "image-classification", data: path.join(place, "model.safetensors") };
+    const list = path.join(place, "tasks.yaml");
+    fs.writeFileSync(list, JSON.stringify({ tasks: [task] }));
+    const { json } = await outcomeOf("eval", smile, "--tasks", list, "--report", report);
+    const written = JSON.parse(fs.readFileSync(path.join(report, "routing.json"), "utf8"));
+    assert.deepEqual([written.routing, written.experts], ["tokens", TASKS]);
+    assert.deepEqual(written.routed, json.routed);
+    const [{ shares, layers }] = written.routed;
+    assert.ok(Math.abs(shares[0] + shares[1] - 1) < 1e-9);
+    assert.deepEqual(written.charts.shares.values, [shares]);
+    assert.equal(written.charts.layers.values.length, layers.length);
+    assert.equal(written.charts.layers.values[0][0], layers[0].shares[0]);
+    for (const picture of ["routing.svg", "routing-layers.svg"]) {
+      assert.match(fs.readFileSync(path.join(report, picture), "utf8"), /^<svg [^]*mnist[^]*<\/svg>\s*$/);
+    }
   });
 });

@@ -5,6 +5,8 @@ import type { Evaluation } from "../../evaluate/evaluate.js";
 import type { Task } from "../../evaluate/task.js";
 import { evaluateArtifact } from "../../experts/evaluate.js";
 import type { ArtifactEvaluation } from "../../experts/evaluate.js";
+import { routingCharts } from "../../experts/routing_charts.js";
+import { drawChart } from "../../plots/draw.js";
 import { parseTasks } from "../../evaluate/read_tasks.js";
 import { defaultStoreFolder, evaluatePlatform, folderStore } from "../../platform/node/evaluate.js";
 import { systemError } from "../../platform/node/files.js";
@@ -70,7 +72,10 @@ async function evaluateRouted(
         ...(flags.routing !== undefined && { routing: flags.routing }),
       },
     );
-    if (flags.report !== undefined) writeReport(flags.report, evaluation);
+    if (flags.report !== undefined) {
+      writeReport(flags.report, evaluation);
+      writeRouting(flags.report, evaluation);
+    }
     return {
       exitCode: 0,
       json: evaluation,
@@ -99,6 +104,21 @@ function writeReport(folder: string, evaluation: Evaluation): void {
     mkdirSync(folder, { recursive: true });
     writeFileSync(path.join(folder, "evaluation.json"), `${JSON.stringify(evaluation, null, 2)}\n`);
     writeFileSync(path.join(folder, "evaluation.md"), `# ${title(evaluation)}\n\n${evaluationTable(evaluation)}\n`);
+  } catch (error) {
+    throw systemError("write", folder, error);
+  }
+}
+
+/** Pictures of the shares, and all numbers. */
+function writeRouting(folder: string, evaluation: ArtifactEvaluation): void {
+  const charts = routingCharts(evaluation);
+  if (charts === null) return;
+  const { routing, experts, routed } = evaluation;
+  try {
+    writeFileSync(path.join(folder, "routing.svg"), drawChart(charts.shares));
+    if (charts.layers !== null) writeFileSync(path.join(folder, "routing-layers.svg"), drawChart(charts.layers));
+    const content = { routing, experts, routed, charts };
+    writeFileSync(path.join(folder, "routing.json"), `${JSON.stringify(content, null, 2)}\n`);
   } catch (error) {
     throw systemError("write", folder, error);
   }
