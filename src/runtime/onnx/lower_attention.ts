@@ -1,19 +1,11 @@
 /** Attention over values `[batch, heads, rows, size]`; scores are `[batch, heads, queries, keys]`, without padding. */
 
+import type { AttentionShape } from "../operations/attention.js";
 import type { Operand, Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
 import type { Lowered, Lowering } from "./lower.js";
 
-interface Sizes {
-  readonly batch: number;
-  readonly heads: number;
-  readonly keyHeads: number;
-  readonly queries: number;
-  readonly keys: number;
-  readonly size: number;
-}
-
-function sizesOf(operands: readonly Operand[]): Sizes {
+function sizesOf(operands: readonly Operand[]): AttentionShape {
   const [batch, heads, keyHeads, queries, keys, size] = operands as number[] as [
     number,
     number,
@@ -32,7 +24,7 @@ function byHeads({ shaping }: Lowered, x: Value, batch: number, heads: number, s
 }
 
 /** Key heads, each as often as there are heads in its group. */
-function grouped(lowered: Lowered, x: Value, { batch, heads, keyHeads, keys, size }: Sizes): Value {
+function grouped(lowered: Lowered, x: Value, { batch, heads, keyHeads, keys, size }: AttentionShape): Value {
   const { shaping } = lowered;
   const own = byHeads(lowered, x, batch, keyHeads, size);
   if (heads === keyHeads) return own;
@@ -54,7 +46,7 @@ function asRows({ shaping }: Lowered, x: Value): Value {
   return shaping.reshape(shaping.transpose(x, 0, 2, 1, 3), batch * rows, heads * size);
 }
 
-function scoresOf(lowered: Lowered, tensor: Tensor, { batch, heads, queries, keys }: Sizes): Value {
+function scoresOf(lowered: Lowered, tensor: Tensor, { batch, heads, queries, keys }: AttentionShape): Value {
   return lowered.shaping.reshape(lowered.read(tensor), batch, heads, queries, keys);
 }
 
