@@ -178,7 +178,7 @@ const REFUSALS: readonly Refusal[] = [
     title: "an adapter",
     files: { "adapter_model.safetensors": A, "adapter_config.json": textFile({}) },
     code: "checkpoint/no-weights",
-    says: /adapter, not a checkpoint.*merge_and_unload/s,
+    says: /adapter, not a checkpoint.*BASE\+ADAPTER/s,
   },
   ...["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "pytorch_model.bin.index.json"].map((name) => ({
     title: `a pickle: ${name}`,
