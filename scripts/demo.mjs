@@ -1,5 +1,6 @@
 // The main job on real input: eight fine-tunes of one ViT become one backbone, three ways; each result is written as a
 // Hugging Face folder, read back, verified, and scored on the eight tasks beside the base and the fine-tunes themselves.
+// With --all also beside EMR, Twin-Merging and SMILE, by what each stores.
 import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -121,3 +122,13 @@ under heads/. The table as a picture: ${picture}. Look further:
   node bin/mergewright.js inspect out/demo/vision-ties --norms
   node bin/mergewright.js methods ties
 `);
+if (process.argv.includes("--all")) {
+  process.stdout.write("\nWhat keeps something of every task, beside one model and all of them (some minutes):\n\n");
+  const { compareSystems } = await import("./demo-systems.mjs");
+  const style = process.stdout.isTTY ? {} : { head: [], border: [] };
+  process.stdout.write(`${await compareSystems({ mergewright, rows, names, tasksFile, style })}
+
+Accuracy by storage for several ranks: out/demo/systems.svg, the numbers in systems.json beside it; which inputs found which
+expert: out/demo/routing-*/routing.svg.
+`);
+}
