@@ -26,7 +26,7 @@ import type {
   FoldedValues,
   Product,
 } from "../sources/folded.js";
-import { checkRange, closedError } from "../sources/range.js";
+import { checkRange, closedError, tensorAt } from "../sources/range.js";
 import type { ByteSource } from "../sources/source.js";
 import { defect } from "./defect.js";
 
@@ -479,16 +479,4 @@ function divide(own: Float64Array, more: Float64Array, under: Float64Array, othe
 
 function entriesOf({ batch, rows, columns }: FoldedTensor): number {
   return batch * rows * columns;
-}
-
-/** The last tensor that begins at or before a byte and has any. */
-function tensorAt(tensors: readonly FoldedTensor[], byte: number): number {
-  let low = 0;
-  let high = tensors.length;
-  while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    if (tensors[middle]!.offset <= byte) low = middle;
-    else high = middle;
-  }
-  return low;
 }

@@ -32,3 +32,19 @@ export function checkPlace(label: string, size: number, offset: number, length: 
     found: `${length} bytes from byte ${offset} on`,
   });
 }
+
+/**
+ * Which of some computed tensors a byte of their file lies in: the last that begins at or before it and has any.
+ *
+ * @param tensors in the order of their offsets.
+ */
+export function tensorAt(tensors: readonly { readonly offset: number }[], byte: number): number {
+  let low = 0;
+  let high = tensors.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (tensors[middle]!.offset <= byte) low = middle;
+    else high = middle;
+  }
+  return low;
+}

@@ -6,7 +6,7 @@ import { MergewrightError } from "../errors.js";
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
-import { checkRange, closedError } from "./range.js";
+import { checkRange, closedError, tensorAt } from "./range.js";
 import type { ByteSource, SourceAddress, SourceStamp } from "./source.js";
 
 /** Where the parts of one task lie; plain data, so that another thread can read the same weights. */
@@ -119,18 +119,6 @@ export function taskSource(
       for (const file of files) await file.close();
     },
   };
-}
-
-/** The last tensor that begins at or before a byte and has any. */
-function tensorAt(tensors: readonly TaskTensor[], byte: number): number {
-  let low = 0;
-  let high = tensors.length;
-  while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    if (tensors[middle]!.offset <= byte) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 /** Reads some bytes of a part. */
