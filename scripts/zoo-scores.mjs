@@ -18,10 +18,14 @@ const MOST = 2;
 const ITERATIVE = { most: 4, average: 0.1 };
 /**
  * Of MaTS, whose conjugate gradients are stopped long before they are done: each step multiplies what the order of summation
- * changed in the one before. The reference allows a few images there (three where it gives a number) and differs by two from
- * its own repeat in float64 after 10 undamped steps, by 13 after 50, which is why those are not compared.
+ * changed in the one before. The reference allows a few images there (three where it gives a number).
  */
 const SOLVED = 3;
+/**
+ * Without damping, many steps follow rounding: the reference differs from its own repeat in float64 by 13 images after 50
+ * steps and by 68 after 100. There the average is held to what lies between the two, and to this many points outside.
+ */
+const BESIDE = 1;
 /** Of rows whose inputs choose their experts: a gate or router that hesitates is decided by rounding. */
 const ROUTED = 3;
 const isRouted = (row) => routedOf(row) !== null;
@@ -71,8 +75,7 @@ function recipeOf(row) {
   if (/^regmean alpha=\S+$/.test(row)) {
     return { method: "regmean", parameters: { alpha: number("alpha") }, statistics: "kfac" };
   }
-  // Without damping only the first steps are more than rounding.
-  if (/^mats kfac (cg=10|cg=\d+ damping=\S+)$/.test(row)) {
+  if (/^mats kfac cg=\d+( damping=\S+)?$/.test(row)) {
     const alpha = row.includes("damping") ? number("damping") : 1;
     return { method: "mats", parameters: { alpha, iterations: number("cg") }, statistics: "kfac" };
   }
@@ -190,6 +193,16 @@ function mostOf(row) {
   return isRouted(row) ? ROUTED : MOST;
 }
 
+const averageOf = (counts) => counts.reduce((sum, count) => sum + count, 0) / (6 * counts.length);
+
+/** Averages in points that a row is held to instead of counts; null where counts are compared. */
+function bandOf(row) {
+  const steps = /^mats kfac cg=(\d+)$/.exec(row);
+  if (steps === null || Number(steps[1]) <= 10) return null;
+  const ends = [row, `${row} float64`].map((name) => averageOf(rows[name].correct));
+  return { least: Math.min(...ends) - BESIDE, most: Math.max(...ends) + BESIDE };
+}
+
 const words = process.argv.slice(2);
 const asked = Object.keys(rows)
   .filter((row) => row === "base" || row === "individual" || isRouted(row) || recipeOf(row) !== null)
@@ -199,9 +212,21 @@ let wrong = 0;
 for (const row of asked) {
   const ours = await correctOf(row);
   const theirs = rows[row].correct;
+  const band = bandOf(row);
+  const average = averageOf(ours);
+  if (band !== null) {
+    const isInside = average >= band.least && average <= band.most;
+    if (!isInside) wrong++;
+    const [least, most] = [band.least, band.most].map((end) => end.toFixed(2));
+    process.stdout.write(
+      `${row}\n  ours      ${ours.join(" ")}\n  reference ${theirs.join(" ")}\n` +
+        `  average ${average.toFixed(2)}, ${isInside ? "within" : "OUTSIDE"} ${least} to ${most}\n`,
+    );
+    continue;
+  }
   const far = Math.max(...ours.map((count, at) => Math.abs(count - theirs[at])));
   worst = Math.max(worst, far);
-  const apart = Math.abs(ours.reduce((sum, count, at) => sum + count - theirs[at], 0)) / (6 * ours.length);
+  const apart = Math.abs(average - averageOf(theirs));
   const isIterative = row.startsWith("adamerging");
   if (far > mostOf(row) || (isIterative && apart > ITERATIVE.average)) wrong++;
   process.stdout.write(

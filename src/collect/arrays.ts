@@ -33,7 +33,8 @@ export function readArrays(
   const header = parseHeader(bytes, { file: label });
   const arrays = new Map<string, Numbers>();
   for (const { name, dtype, offset, length } of header.tensors) {
-    const own = bytes.slice(offset, offset + length).buffer;
+    // A copy: Node's buffers, whose slices are views, come here too.
+    const own = new Uint8Array(bytes.subarray(offset, offset + length)).buffer;
     if (dtype === "F32") arrays.set(name, new Float32Array(own));
     if (dtype === "F64") arrays.set(name, new Float64Array(own));
   }

@@ -197,25 +197,32 @@ class Run {
   async learn(): Promise<void> {
     const { state = null, progress, keepEvery = 5 } = this.#options;
     let kept = performance.now();
+    // The state before a step is good once the step has found its losses and gradients finite.
+    let good: Uint8Array | null = null;
+    let goodSteps = 0;
     const names = this.#tensors.map(({ name }) => name);
     const plan: StepPlan = { names, weights: this.#weights, order: this.#order, loss: "entropy" };
     while (this.steps < this.#total) {
-      const losses = await this.#step(plan).catch((error: unknown) => {
-        throw error instanceof NotFinite ? notFiniteError(error, this.steps, () => this.#keep()) : error;
+      const { losses, products } = await this.#look(plan).catch((error: unknown) => {
+        if (!(error instanceof NotFinite)) throw error;
+        if (good !== null && goodSteps > 0) state?.write(good);
+        throw notFiniteError(error, this.steps, state === null ? 0 : goodSteps);
       });
-      this.#history.losses.push(losses);
-      this.#history.means.push(this.#means());
-      if (state !== null && performance.now() - kept >= 1000 * keepEvery) {
-        this.#keep();
+      [good, goodSteps] = [stateFile(this.#key, this.#learner.state, this.#history), this.steps];
+      if (state !== null && goodSteps > 0 && performance.now() - kept >= 1000 * keepEvery) {
+        state.write(good);
         kept = performance.now();
       }
+      this.#learner.step(products);
+      this.#history.losses.push(losses);
+      this.#history.means.push(this.#means());
       progress?.({ name: `entropy ${sumOf(losses).toFixed(3)},`, done: this.steps, total: this.#total });
     }
     weigh(this.#tensors, (tensor, model) => this.#learner.coefficient(tensor, model));
   }
 
-  /** @returns each task's loss before the step. */
-  async #step(plan: StepPlan): Promise<readonly number[]> {
+  /** @returns each task's loss before the step, and what the step follows from. @throws NotFinite */
+  async #look(plan: StepPlan): Promise<{ readonly losses: readonly number[]; readonly products: Float64Array }> {
     weigh(this.#tensors, (tensor, model) => this.#learner.coefficient(tensor, model));
     const sizes = this.#tensors.map(({ base }) => base.length);
     const { losses, sums } = await taskGradients(this.steps, this.#tasks, sizes, plan);
@@ -225,8 +232,7 @@ class Run {
       const { name } = this.#tensors[Math.floor(bad / this.#recipe.models.length)]!;
       throw new NotFinite(`the gradient of a coefficient of ${name}`, products[bad]!);
     }
-    this.#learner.step(products);
-    return losses;
+    return { losses, products };
   }
 
   /** Mean over tensors of the coefficients as they are used, by model. */
@@ -235,10 +241,6 @@ class Run {
       const all = this.#tensors.map((_tensor, index) => this.#learner.coefficient(index, model));
       return sumOf(all) / all.length;
     });
-  }
-
-  #keep(): void {
-    this.#options.state?.write(stateFile(this.#key, this.#learner.state, this.#history));
   }
 
   result(): Pick<CoefficientResult, "steps" | "coefficients" | "merged" | "means" | "history" | "table"> {

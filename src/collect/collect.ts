@@ -148,8 +148,9 @@ async function identityOf(checkpoint: Checkpoint): Promise<ModelIdentity> {
   return { name: checkpoint.name, hash: await sampledFingerprint(checkpoint) };
 }
 
+/** By name, as a collection that went on from a file has them, too. */
 function energyOf({ all }: Sums): Record<string, number> {
-  return Object.fromEntries([...all].map(([name, { data }]) => [name, squared(data)]));
+  return Object.fromEntries([...all.keys()].sort().map((name) => [name, squared(all.get(name)!.data)]));
 }
 
 /** Things about what was found that a merge will meet. */

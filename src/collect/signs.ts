@@ -163,20 +163,21 @@ async function train(
   const adam = new Adam(parameters, { rate }, found?.adam);
   const losses: (readonly number[])[] = found?.losses ?? [];
   const resumedAt = losses.length;
-  const keep = () => state?.write(stateFile(key, trained, adam.state, losses));
   const plan: StepPlan = { names, weights, order: { batch, seed: null }, loss: "cross-entropy" };
   const sizes = parameters.map(({ length }) => length);
   let kept = performance.now();
+  let keptSteps = resumedAt;
   while (losses.length < steps) {
     const step = await taskGradients(losses.length, tasks, sizes, plan).catch((error: unknown) => {
-      throw error instanceof NotFinite ? notFiniteError(error, losses.length, keep) : error;
+      throw error instanceof NotFinite ? notFiniteError(error, losses.length, keptSteps) : error;
     });
+    // The state before a step is good, now that its losses are known to be finite.
+    if (state !== null && losses.length > keptSteps && performance.now() - kept >= 1000 * keepEvery) {
+      state.write(stateFile(key, trained, adam.state, losses));
+      [kept, keptSteps] = [performance.now(), losses.length];
+    }
     adam.step(step.sums);
     losses.push(step.losses);
-    if (state !== null && performance.now() - kept >= 1000 * keepEvery) {
-      keep();
-      kept = performance.now();
-    }
     const mean = step.losses.reduce((sum, loss) => sum + loss, 0) / step.losses.length;
     progress?.({ name: `cross-entropy ${mean.toFixed(3)},`, done: losses.length, total: steps });
   }

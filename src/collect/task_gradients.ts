@@ -61,17 +61,20 @@ export class NotFinite extends Error {
   }
 }
 
-/** @param keep writes the state of the last good step. */
-export function notFiniteError({ what, found }: NotFinite, step: number, keep: () => void): MergewrightError {
-  if (step > 0) keep();
+/** @param kept steps of the state that is kept, whose losses are all finite; 0: none is. */
+export function notFiniteError({ what, found }: NotFinite, step: number, kept: number): MergewrightError {
+  const advice =
+    step === 0
+      ? "look for NaN or infinity in the models: mergewright inspect MODEL --norms"
+      : kept === 0
+        ? "take a smaller --rate: no step before it is worth keeping"
+        : `what was learnt while losses were finite is kept: the same command with --steps ${kept} writes it; ` +
+          "a smaller --rate, with --force, may go further";
   return new MergewrightError(`${what} is not finite at step ${step}`, {
     kind: "request",
     code: "collect/not-finite",
     found: String(found),
-    advice:
-      step === 0
-        ? "look for NaN or infinity in the models: mergewright inspect MODEL --norms"
-        : `what was learnt before is kept: the same command with --steps ${step} writes it; a smaller --rate may go further`,
+    advice,
   });
 }
 

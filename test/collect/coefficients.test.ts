@@ -10,6 +10,7 @@ import { collectPlatform } from "../../src/platform/node/collect.js";
 import { Folder, merge, recipeOf, type RecipeObject } from "../laws/support/family.js";
 import { largestDifference } from "../runtime/zoo.js";
 import { root } from "../cli/support.js";
+import type { Team } from "../../src/runtime/team.js";
 import { examplesOf } from "../../src/collect/task_inputs.js";
 
 process.chdir(root);
@@ -34,8 +35,13 @@ const tasksOf = (names: readonly string[]) =>
       )
       .join("")}`,
   );
-const learn = (method: string, names: readonly string[], options: Partial<CoefficientOptions>) =>
-  learnCoefficients(recipeOf(plain(method, names)), tasksOf(names), collectPlatform, {
+const learn = (
+  method: string,
+  names: readonly string[],
+  options: Partial<CoefficientOptions>,
+  platform = collectPlatform,
+) =>
+  learnCoefficients(recipeOf(plain(method, names)), tasksOf(names), platform, {
     threads: 2,
     split: "test",
     ...options,
@@ -98,7 +104,8 @@ describe("learning coefficients", () => {
     assert.ok(kept.bytes !== null);
     const left = kept.bytes;
     const rest = await learn("adamerging/plus-plus", names, { ...options, state: kept });
-    assert.equal(rest.resumedAt, 2);
+    // What the second step led to was not looked at yet when the run was killed.
+    assert.equal(rest.resumedAt, 1);
     assert.deepEqual(rest.table, whole.table);
     assert.deepEqual(rest.history, whole.history);
     kept.bytes = left;
@@ -107,9 +114,51 @@ describe("learning coefficients", () => {
       codeOf("output/stale-partial"),
     );
     await assert.rejects(
-      learn("adamerging/plus-plus", names, { ...options, steps: 1, state: kept }),
+      learn("adamerging/plus-plus", names, { ...options, steps: 0, state: kept }),
       codeOf("output/stale-partial"),
     );
+  });
+
+  it("stops where a loss is NaN, keeping the last state whose losses were finite", async () => {
+    const names = ["mnist", "hebrew"];
+    const options = { steps: 6, batch: 3, threads: 1 };
+    const kept = state();
+    // From the third step on the second task's network finds NaN in its memory.
+    const failing = {
+      ...collectPlatform,
+      openTeam(threads: number): Team {
+        const team = collectPlatform.openTeam(threads);
+        let passes = 0;
+        const run: Team["run"] = (...args) => {
+          if (++passes >= 6) new Float32Array(team.memory.buffer).fill(Number.NaN, team.free, team.free + 4096);
+          return team.run(...args);
+        };
+        const { memory, kernels, free } = team;
+        return { threads: team.threads, memory, kernels, free, run, close: () => team.close() };
+      },
+    };
+    const run = learn("adamerging", names, { ...options, state: kept }, failing);
+    const error: unknown = await run.catch((reason: unknown) => reason);
+    assert.ok(codeOf("collect/not-finite")(error));
+    assert.match(String(error), /the loss of hebrew is not finite at step 2[^]*NaN[^]*--steps 1 writes it/);
+    const one = await learn("adamerging", names, { ...options, steps: 1, state: kept });
+    assert.equal(one.resumedAt, 1);
+    assert.deepEqual(one.table, (await learn("adamerging", names, { ...options, steps: 1 })).table);
+  });
+
+  it("keeps nothing where its first step was one too far", async () => {
+    const kept = state();
+    const run = learn("adamerging", ["mnist"], {
+      steps: 2,
+      batch: 1,
+      threads: 1,
+      rate: 1e38,
+      clamp: null,
+      state: kept,
+    });
+    const error: unknown = await run.catch((reason: unknown) => reason);
+    assert.match(String(error), /not finite at step 1[^]*smaller --rate/);
+    assert.equal(kept.bytes, null);
   });
 
   it("writes a table with which a merge gives the bytes of the search's own", async () => {
