@@ -70,6 +70,7 @@ export type ErrorCode =
   | "search/test-split"
   | "coefficients/table"
   | "coefficients/models"
+  | "collect/base"
   | "collect/not-finite"
   | "io/read"
   | "io/write"

@@ -324,22 +324,24 @@ export const verbs: readonly Verb[] = [
     name: "collect",
     argument: {
       spelling: "[what...]",
-      text: "fisher, gram or kfac; router and an artifact; with --add the files to add",
+      text: "fisher, gram, kfac or importance; router and an artifact; with --add the files to add",
     },
-    summary: "find out from examples what merges by Fisher, RegMean and MaTS need to know",
+    summary: "find out from examples what merges by Fisher, RegMean, MaTS and APL need to know",
     details:
       "Runs the model on examples of a task and writes sums over them to a file, which recipes name as a model's " +
       "statistics: fisher (squared gradients), gram (inner products of each linear layer's inputs), kfac (the same, and " +
-      "of its output gradients). An interrupted collection continues with the same command. Files of different examples " +
+      "of its output gradients), importance (what partitions of its change do to the loss). An interrupted collection continues with the same command. Files of different examples " +
       "add up with --add. router trains what chooses the experts of an artifact of twin, and puts it in.",
     examples: [
       "mergewright collect fisher --model mnist --tasks tasks.yaml --task mnist -o mnist.fisher.safetensors",
       "mergewright collect kfac --model mnist --tasks tasks.yaml --task mnist --examples 512 -o mnist.kfac.safetensors",
+      "mergewright collect importance --model mnist --base base --tasks tasks.yaml --task mnist --examples 64 -o mnist.importance.safetensors",
       "mergewright collect router twin --tasks tasks.yaml --split train",
       "mergewright collect --add first.gram.safetensors second.gram.safetensors -o mnist.gram.safetensors",
     ],
     flags: [
       { ...flags.model, text: "the model to look at; the same as naming it without a flag" },
+      { ...flags.base, text: "what the model is a change of, for importance", group: "Run" },
       { ...flags.tasks, text: "tasks file with the data, in YAML", required: false },
       { ...flags.task, text: "the task whose examples are taken, where the file has several" },
       { ...flags.split, text: "part of the data; train by default" },
@@ -351,6 +353,10 @@ export const verbs: readonly Verb[] = [
         group: "Run",
       },
       { ...flags.seed, text: "seed of labels that are drawn; 0 by default", group: "Run" },
+      {
+        ...flags.per,
+        text: "what has an importance of its own: row, tensor, layer or model; row by default, layer where it is not additive",
+      },
       flags.routerKind,
       flags.batch,
       flags.add,

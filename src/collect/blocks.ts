@@ -6,6 +6,8 @@ import type { LayerStatistics } from "../collected/statistics.js";
 import type { LabelledExamples } from "../evaluate/scorer.js";
 import { IGNORED } from "../runtime/network.js";
 import type { LayerInfo, TappedNetwork } from "../runtime/network.js";
+import { addImportance } from "./importance.js";
+import type { Compared } from "./importance.js";
 import { labelsOf } from "./labels.js";
 import type { Sums } from "./sums.js";
 
@@ -14,6 +16,8 @@ export interface BlockWork {
   readonly labelled: LabelledExamples;
   readonly dialect: CollectDialect;
   readonly request: Pick<CollectRequest, "kind" | "seed">;
+  /** The model and what it is a change of, for importances. */
+  readonly compared?: Compared;
   /** What drawn labels depend on besides the seed. */
   readonly data: string;
   /** Shape of a parameter. */
@@ -25,17 +29,25 @@ const PASS_ENTRIES = 2 ** 25;
 /** Outputs beyond which a layer's output gradients are not multiplied with each other: language models' heads. */
 export const WIDEST_OUTPUT = 8192;
 
+/** @returns the predictions that importances are of; 0 where nothing else is counted than examples. */
 export async function collectBlock(
   work: BlockWork,
   examples: readonly number[],
   sums: Sums,
   layers: Map<string, LayerStatistics>,
-): Promise<void> {
-  const { request, dialect } = work;
+): Promise<number> {
+  const { request, dialect, labelled, compared } = work;
+  if (request.kind === "importance") {
+    const wanted = dialect.name === "per-example" ? examples.map((example) => [example]) : groupsOf(work, examples);
+    const groups = [];
+    for (const group of wanted) groups.push(await labelled.batch(group));
+    return addImportance(dialect.name, work.network, compared!, groups, sums);
+  }
   if (request.kind !== "fisher") {
     for (const group of groupsOf(work, examples)) await addGrams(work, group, sums, layers);
   } else if (dialect.perBatch) await addBatchSquares(work, examples, sums);
   else for (const group of groupsOf(work, examples)) await addSquares(work, group, sums);
+  return 0;
 }
 
 /** Examples that need no padding beside each other, in the order in which each kind first comes. */

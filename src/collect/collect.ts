@@ -10,13 +10,16 @@ import { sha256 } from "../evaluate/fingerprint.js";
 import type { EvaluatePlatform } from "../evaluate/platform.js";
 import type { Split, Task } from "../evaluate/task.js";
 import type { LayerStatistics, ModelIdentity, StatisticsInfo } from "../collected/statistics.js";
-import type { StatisticsKind } from "../methods/method.js";
+import type { Partitioning, StatisticsKind } from "../methods/method.js";
 import { sampledFingerprint } from "../models/fingerprint.js";
 import type { Checkpoint } from "../models/model.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "../runtime/network.js";
 import { weightsOf } from "../runtime/weights.js";
 import { dialectOf } from "./dialects.js";
 import { collectBlock } from "./blocks.js";
+import { compare } from "./importance.js";
+import type { Compared } from "./importance.js";
+import { partitioningOf, unnamedBase } from "./partitioning.js";
 import { squared } from "./shards.js";
 import { Sums } from "./sums.js";
 
@@ -38,6 +41,10 @@ export interface CollectRequest {
   readonly seed: number;
   /** Examples of a batch, for dialects that add gradients before they square them. */
   readonly batch: number;
+  /** A path or address of what the model is a change of; for importances. */
+  readonly base?: string;
+  /** What has an importance of its own. Default: each row of the gradient's, each layer of what is measured otherwise. */
+  readonly per?: Partitioning;
 }
 
 /** What collecting needs of a platform: networks that can be looked into. */
@@ -58,6 +65,8 @@ export interface Earlier {
   readonly layers: StatisticsInfo["layers"];
   /** Examples that are in the sums. */
   readonly examples: number;
+  /** As the file says. */
+  readonly count: number;
 }
 
 export interface CollectOptions {
@@ -88,7 +97,13 @@ export async function collectStatistics(
       return checkpoint;
     };
     const model = await open(request.model);
-    const head = "head" in task && task.head !== null ? await open(task.head) : null;
+    const isImportance = request.kind === "importance";
+    if (isImportance && request.base === undefined) throw unnamedBase(request.model);
+    const per = isImportance ? partitioningOf(dialect.name, request.per) : null;
+    const base = isImportance ? await open(request.base!) : null;
+    const named = "head" in task ? task.head : null;
+    // The base's own head knows nothing of the task.
+    const head = named !== null ? await open(named) : isImportance && "head" in task ? model : null;
     prepared = await prepare(task, { model, head, split, platform });
     const { labelled, content } = prepared;
     if (labelled === undefined || content === null) throw noExamples(task);
@@ -97,14 +112,27 @@ export async function collectStatistics(
     if (first >= end) throw pastTheEnd(task, split, labelled.count, first);
     const weights = weightsOf(model);
     const headWeights = head === null ? null : weightsOf(head);
-    network = await platform.openNetwork(weights, {
+    network = await platform.openNetwork(base === null ? weights : weightsOf(base), {
       threads: options.threads,
       ...(headWeights !== null && { head: headWeights }),
     });
     if ("classes" in task) checkClasses(task, network, labelled.classes!, (head ?? model).label);
-    const identities = { model: await identityOf(model), head: head === null ? null : await identityOf(head) };
+    const compared =
+      base === null || per === null
+        ? undefined
+        : compare(network, weightsOf(base), weights, { per, headed: head !== null });
+    const identities = {
+      model: await identityOf(model),
+      head: head === null ? null : await identityOf(head),
+      base: base === null ? null : await identityOf(base),
+      per,
+    };
     const shapeOf = (name: string) => weights.shape(name) ?? headWeights!.shape(name)!;
-    const work = { network, labelled, dialect, request, data: await sha256(content), shapeOf };
+    const work = {
+      ...{ network, labelled, dialect, request, data: await sha256(content), shapeOf },
+      ...(compared !== undefined && { compared }),
+    };
+    let predictions = 0;
     const infoOf = (done: number, layers: ReadonlyMap<string, LayerStatistics>, sums: Sums): StatisticsInfo => ({
       kind: request.kind,
       dialect: dialect.name,
@@ -113,13 +141,14 @@ export async function collectStatistics(
       labels: dialect.labels,
       seed: dialect.labels === "sampled" ? request.seed : null,
       batch: dialect.perBatch ? request.batch : 1,
-      count: dialect.perBatch ? Math.ceil((done - first) / request.batch) : done - first,
+      count: isImportance ? predictions : dialect.perBatch ? Math.ceil((done - first) / request.batch) : done - first,
       layers: Object.fromEntries(layers),
       energy: request.kind === "fisher" ? energyOf(sums) : {},
     });
     const wanted = infoOf(end, new Map(), new Sums());
     const earlier = (await options.resume?.(wanted)) ?? null;
     const sums = earlier?.sums ?? new Sums();
+    predictions = isImportance ? (earlier?.count ?? 0) : 0;
     const layers = new Map(Object.entries(earlier?.layers ?? {}));
     let done = first + (earlier?.examples ?? 0);
     const step = dialect.perBatch ? request.batch : BLOCK_EXAMPLES;
@@ -127,7 +156,7 @@ export async function collectStatistics(
       // Blocks end where they would in any other collection of this split, so that shards agree.
       const next = Math.min(end, dialect.perBatch ? done + step : (Math.floor(done / step) + 1) * step);
       const examples = Array.from({ length: next - done }, (_, index) => done + index);
-      await collectBlock(work, examples, sums, layers);
+      predictions += await collectBlock(work, examples, sums, layers);
       done = next;
       options.progress?.(done - first, end - first);
       if (done < end) await options.keep?.(infoOf(done, layers, sums), sums);
@@ -135,7 +164,7 @@ export async function collectStatistics(
     return {
       info: infoOf(end, layers, sums),
       sums,
-      notes: [...prepared.notes, ...notesOn(request, end - first, layers)],
+      notes: [...prepared.notes, ...notesOn(request, end - first, layers), ...leftOut(compared)],
     };
   } finally {
     await network?.close();
@@ -151,6 +180,13 @@ async function identityOf(checkpoint: Checkpoint): Promise<ModelIdentity> {
 /** By name, as a collection that went on from a file has them, too. */
 function energyOf({ all }: Sums): Record<string, number> {
   return Object.fromEntries([...all.keys()].sort().map((name) => [name, squared(all.get(name)!.data)]));
+}
+
+function leftOut(compared: Compared | undefined): string[] {
+  const [first, ...others] = compared?.left ?? [];
+  if (first === undefined) return [];
+  const more = others.length === 0 ? "" : ` and ${others.length} more`;
+  return [`${first}${more} left out: the base has none or one of another shape`];
 }
 
 /** Things about what was found that a merge will meet. */

@@ -56,6 +56,32 @@ export const COLLECT_DIALECTS: Readonly<Record<StatisticsKind, readonly CollectD
     },
     { name: "sampled", labels: "sampled", perBatch: false, meaning: "the same with labels drawn from the model" },
   ],
+  importance: [
+    {
+      name: "gradient",
+      labels: "gold",
+      perBatch: false,
+      meaning: "<gradient of the loss at the base, change>, row by row: the paper's approximation, with its sign",
+    },
+    {
+      name: "per-example",
+      labels: "gold",
+      perBatch: false,
+      meaning: "the magnitude of that product for each example by itself; a proposal of ours",
+    },
+    {
+      name: "restore",
+      labels: "gold",
+      perBatch: false,
+      meaning: "loss of the base with a partition's change - loss of the base: the intervention itself",
+    },
+    {
+      name: "remove",
+      labels: "gold",
+      perBatch: false,
+      meaning: "loss of the model - loss of the model without a partition's change: the intervention itself",
+    },
+  ],
 };
 
 export function dialectOf(kind: StatisticsKind, name: string | null): CollectDialect {

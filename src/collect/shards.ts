@@ -76,14 +76,14 @@ function joined(parts: readonly Statistics[]): Source[] {
 }
 
 function checkSame(a: Statistics, b: Statistics): void {
-  for (const key of ["kind", "dialect", "labels", "seed", "batch"] as const) {
+  for (const key of ["kind", "dialect", "per", "labels", "seed", "batch"] as const) {
     if (a.info[key] === b.info[key]) continue;
     throw mismatch(b.file.label, `the files differ in ${key}`, {
       expected: `${String(a.info[key])}, as ${a.file.label} has`,
       found: String(b.info[key]),
     });
   }
-  for (const key of ["model", "head"] as const) {
+  for (const key of ["model", "base", "head"] as const) {
     const [one, other] = [a.info[key], b.info[key]];
     if (one?.hash === other?.hash) continue;
     throw mismatch(b.file.label, `the files are of different ${key}s`, {

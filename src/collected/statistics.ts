@@ -3,7 +3,8 @@
  * the metadata says of what, and over how much, so that the files of shards add up (docs/statistics.md).
  */
 import { MergewrightError } from "../errors.js";
-import type { StatisticsKind } from "../methods/method.js";
+import type { Partitioning, StatisticsKind } from "../methods/method.js";
+import { layerPartitionOf } from "../models/families.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 
 const FORMAT = "mergewright-statistics/1";
@@ -39,13 +40,17 @@ export interface StatisticsInfo {
   readonly model: ModelIdentity;
   /** Whose head was attached; `null`: the model's own. */
   readonly head: ModelIdentity | null;
+  /** Of which the model is a change; of `importance`. */
+  readonly base: ModelIdentity | null;
+  /** What each number is of; of `importance`. */
+  readonly per: Partitioning | null;
   readonly sources: readonly Source[];
   readonly labels: Labels;
   /** Of labels drawn from the model. */
   readonly seed: number | null;
   /** Examples whose gradients were added before they were squared; 1: none. */
   readonly batch: number;
-  /** Examples, or batches, that sums of squares run over. */
+  /** Examples, or batches, that sums of squares run over; predictions that losses are summed over. */
   readonly count: number;
   /** By module; of `gram` and `kfac`. */
   readonly layers: Readonly<Record<string, LayerStatistics>>;
@@ -67,6 +72,18 @@ export interface Statistics {
 
 export const SUM_ROLES = { input: "gram_in", output: "gram_out_grad" } as const;
 
+const PARTITIONINGS: readonly Partitioning[] = ["model", "layer", "tensor", "row"];
+
+/** Under which name the importance of a tensor, or of its rows, is summed. */
+export function partitionOf(tensor: string, per: Partitioning): string {
+  return { model: "model", layer: layerPartitionOf(tensor), tensor, row: tensor }[per];
+}
+
+/** Partitions of a tensor of this shape that are its rows. */
+export function rowsOf(shape: readonly number[]): number {
+  return shape[0] ?? 1;
+}
+
 /** Name of a layer's sum of products. */
 export function sumName(module: string, role: keyof typeof SUM_ROLES): string {
   return `${module}.${SUM_ROLES[role]}`;
@@ -74,7 +91,7 @@ export function sumName(module: string, role: keyof typeof SUM_ROLES): string {
 
 /** In the words of the file's metadata, where everything is text. */
 export function metadataOf(info: StatisticsInfo): Record<string, string> {
-  const { kind, dialect, model, head, sources, labels, seed, batch, count, layers, energy } = info;
+  const { kind, dialect, model, head, base, per, sources, labels, seed, batch, count, layers, energy } = info;
   return {
     format: FORMAT,
     ...{ kind, dialect, labels, seed: seed === null ? "none" : String(seed) },
@@ -83,6 +100,8 @@ export function metadataOf(info: StatisticsInfo): Record<string, string> {
     examples: String(examplesOf(info)),
     model: JSON.stringify(model),
     head: JSON.stringify(head),
+    ...(base !== null && { base: JSON.stringify(base) }),
+    ...(per !== null && { per }),
     sources: JSON.stringify(sources),
     layers: JSON.stringify(layers),
     energy: JSON.stringify(energy),
@@ -106,10 +125,12 @@ export function readStatistics(file: Checkpoint): Statistics {
   }
   const reader = new MetadataReader(file, metadata);
   const info: StatisticsInfo = {
-    kind: reader.word("kind", ["fisher", "gram", "kfac"]),
+    kind: reader.word("kind", ["fisher", "gram", "kfac", "importance"]),
     dialect: reader.text("dialect"),
     model: reader.identity("model"),
     head: reader.identity("head", true),
+    base: metadata["kind"] === "importance" ? reader.identity("base") : null,
+    per: metadata["kind"] === "importance" ? reader.word("per", PARTITIONINGS) : null,
     sources: reader.list("sources").map((source) => reader.source(source)),
     labels: reader.word("labels", ["expectation", "gold", "sampled", "argmax", "root", "none"]),
     seed: reader.text("seed") === "none" ? null : reader.count("seed"),
@@ -125,10 +146,11 @@ export function readStatistics(file: Checkpoint): Statistics {
 }
 
 /** Every sum is there, in a format that sums are read in and of the shape that belongs to it. */
-function checkTensors(file: Checkpoint, { kind, layers, energy }: StatisticsInfo): void {
+function checkTensors(file: Checkpoint, { kind, layers, energy, per }: StatisticsInfo): void {
   for (const { name, dtype } of file.tensors.values()) {
     if (dtype !== "F64" && dtype !== "F32") throw statisticsDefect(file, "sums are F64 or F32", `${name} is ${dtype}`);
   }
+  if (kind === "importance") return checkPartitions(file, per!);
   const missing = (name: string) => statisticsDefect(file, "a sum is missing", name);
   for (const name of Object.keys(energy)) if (!file.tensors.has(name)) throw missing(name);
   if (kind === "fisher") return;
@@ -142,6 +164,15 @@ function checkTensors(file: Checkpoint, { kind, layers, energy }: StatisticsInfo
       const found = `${sum.name} is [${sum.shape.join(", ")}] beside ${weight} [${shape.join(", ")}]`;
       throw statisticsDefect(file, "a sum is not square or does not fit its weight", found);
     }
+  }
+}
+
+/** A number for each partition, or for each row of a tensor. */
+function checkPartitions(file: Checkpoint, per: Partitioning): void {
+  for (const { name, shape } of file.tensors.values()) {
+    if (shape.length === 1 && shape[0]! >= 1 && (per === "row" || shape[0] === 1)) continue;
+    const problem = per === "row" ? "a sum is no list of rows" : `a ${per} has one sum`;
+    throw statisticsDefect(file, problem, `${name} is [${shape.join(", ")}]`);
   }
 }
 

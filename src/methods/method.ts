@@ -393,9 +393,16 @@ export interface StatisticsWish {
 
 /**
  * `fisher`: sums of squared gradients, a tensor for each of the model's. `gram`: per linear layer the sum of x x^T over
- * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs.
+ * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs. `importance`: what partitions of a
+ * model's change do to the loss.
  */
-export type StatisticsKind = "fisher" | "gram" | "kfac";
+export type StatisticsKind = "fisher" | "gram" | "kfac" | "importance";
+
+/**
+ * What of a change is looked at together: all of it, a layer (outside the layers the embeddings, or one module), a tensor,
+ * or a run along all but a tensor's first axis (of a vector one entry).
+ */
+export type Partitioning = "model" | "layer" | "tensor" | "row";
 
 /** What makes a tile of the result out of tiles of the inputs. */
 export interface Combination {

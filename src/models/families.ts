@@ -155,6 +155,18 @@ export function layerPathOf(name: string): string | null {
 }
 
 /**
+ * The partition of a network that a tensor belongs to: its layer; outside the layers the embeddings
+ * (`vit.embeddings`, `model.embed_tokens`), or the tensor's own module (`vit.layernorm`).
+ */
+export function layerPartitionOf(name: string): string {
+  const layer = layerPathOf(name);
+  if (layer !== null) return layer;
+  const parts = name.split(".");
+  const embedding = parts.findIndex((part) => part.includes("embed"));
+  return parts.slice(0, embedding < 0 ? Math.max(1, parts.length - 1) : embedding + 1).join(".");
+}
+
+/**
  * `vocabulary`: one row per token, so its first dimension changes with the tokenizer. `head`: belongs to a task, not to
  * the backbone. `null`: neither.
  */

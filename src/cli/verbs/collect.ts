@@ -6,6 +6,7 @@ import type { Given, Outcome, Run } from "../verbs.js";
 const KINDS: Readonly<Record<string, () => Promise<Run>>> = {
   fisher: async () => (await import("./collect/statistics.js")).collectFisher,
   gram: async () => (await import("./collect/statistics.js")).collectGram,
+  importance: async () => (await import("./collect/statistics.js")).collectImportance,
   kfac: async () => (await import("./collect/statistics.js")).collectKfac,
   router: async () => (await import("./collect/router.js")).router,
 };

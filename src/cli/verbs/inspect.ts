@@ -84,7 +84,7 @@ function summaryOf(inspection: Inspection): (readonly [string, string])[] {
 }
 
 function statisticsFacts(info: StatisticsInfo): (readonly [string, string])[] {
-  const { kind, dialect, model, head, labels, seed, batch, sources, layers } = info;
+  const { kind, dialect, model, head, base, per, labels, seed, batch, sources, layers } = info;
   const identity = ({ name, hash }: StatisticsInfo["model"]) => `${name}, fingerprint ${hash}`;
   const runOf = ({ task, split, first, count, data }: StatisticsInfo["sources"][number]) =>
     `${task}, ${split}: ${countOf(count, "example")} from number ${countText(first)} on, sha256 ${data.slice(0, 16)}`;
@@ -96,6 +96,8 @@ function statisticsFacts(info: StatisticsInfo): (readonly [string, string])[] {
   return [
     ["statistics", `${kind}, dialect ${dialect}`],
     ["of", identity(model)],
+    ...(base === null ? [] : [["change of", identity(base)] as const]),
+    ...(per === null ? [] : [["per", per] as const]),
     ...(head === null ? [] : [["head of", identity(head)] as const]),
     ["examples", `${countText(examplesOf(info))}, ${batch === 1 ? "each by itself" : `in batches of ${batch}`}`],
     ["labels", `${labels}${seed === null ? "" : `, seed ${seed}`}`],

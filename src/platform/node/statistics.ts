@@ -60,12 +60,14 @@ export async function readEarlier(place: string, whole: StatisticsInfo): Promise
   if (!existsSync(left)) return null;
   const { info, file } = await openStatistics(left);
   try {
-    const identity = ({ kind, dialect, model, head, sources, seed, batch }: StatisticsInfo) =>
+    const identity = ({ kind, dialect, model, head, base, per, sources, seed, batch }: StatisticsInfo) =>
       JSON.stringify([
         kind,
         dialect,
         model.hash,
         head?.hash,
+        base?.hash,
+        per,
         seed,
         batch,
         ...sources.map((one) => [one.data, one.split, one.first]),
@@ -74,7 +76,7 @@ export async function readEarlier(place: string, whole: StatisticsInfo): Promise
     if (identity(info) !== identity(whole) || examples > examplesOf(whole)) return null;
     const sums = new Sums();
     for (const { name, shape } of file.tensors.values()) sums.add(name, shape, await readSum(file, name));
-    return { sums, layers: info.layers, examples };
+    return { sums, layers: info.layers, examples, count: info.count };
   } finally {
     await file.close();
   }

@@ -1,6 +1,7 @@
-/** `collect fisher`, `gram` and `kfac`: sums over a task's examples, into a file. */
+/** `collect fisher`, `gram`, `kfac` and `importance`: sums over a task's examples, into a file. */
 import { existsSync, rmSync } from "node:fs";
 import { collectStatistics } from "../../../collect/collect.js";
+import { readPartitioning } from "../../../collect/partitioning.js";
 import { examplesOf } from "../../../collected/statistics.js";
 import { MergewrightError } from "../../../errors.js";
 import { parseTasks } from "../../../evaluate/read_tasks.js";
@@ -21,6 +22,7 @@ const KEEP_EVERY = 10_000;
 export const collectFisher: Run = (given) => collectKind("fisher", given);
 export const collectGram: Run = (given) => collectKind("gram", given);
 export const collectKfac: Run = (given) => collectKind("kfac", given);
+export const collectImportance: Run = (given) => collectKind("importance", given);
 
 async function collectKind(kind: StatisticsKind, { positionals, flags, terminal }: Given): Promise<Outcome> {
   const model = onlyModel(kind, positionals, flags);
@@ -36,6 +38,8 @@ async function collectKind(kind: StatisticsKind, { positionals, flags, terminal 
     const request = {
       ...{ kind, model, task, split: flags.split ?? "train", first: flags.first ?? 0, examples: flags.examples ?? 256 },
       ...{ dialect: flags.dialect ?? null, seed: Number(flags.seed ?? 0), batch: flags.batch ?? 32 },
+      ...(flags.base !== undefined && { base: flags.base }),
+      ...(flags.per !== undefined && { per: readPartitioning(flags.per) }),
     };
     const { info, sums, notes } = await interruptible(
       () =>
