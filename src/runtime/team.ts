@@ -16,7 +16,7 @@ export interface Task {
 /** Tasks that one thread does one after the other, because they add to the same sums. */
 export type Lane = readonly Task[];
 
-/** Threads over one memory. Which thread takes which lane changes no result. */
+/** Threads over one memory. Which thread takes which lane, or a share of one, changes no result. */
 export interface Team {
   readonly threads: number;
   readonly memory: WebAssembly.Memory;

@@ -76,6 +76,19 @@ describe("a Llama", () => {
     assert.deepEqual(await threaded.gradients(batch, goal), await network.gradients(batch, goal));
   });
 
+  for (const threads of [2, 3]) {
+    it(`gives the same bits for one text that ${threads} threads run together`, async () => {
+      const length = 149;
+      const ids = Int32Array.from({ length }, (_, index) => (index * 977) % 4096);
+      const text: TextBatch = { kind: "text", count: 1, length, ids, lengths: Int32Array.of(length) };
+      const together = await zooNetwork("language/base", threads);
+      assert.deepEqual(await together.logits(text), await network.logits(text));
+      const goal = { kind: "cross-entropy", targets: ids } as const;
+      assert.deepEqual(await together.gradients(text, goal), await network.gradients(text, goal));
+      await together.close();
+    });
+  }
+
   it("gives of chosen parameters the gradients that it gives of all", async () => {
     const goal = { kind: "cross-entropy", targets } as const;
     const all = await network.gradients(batch, goal);

@@ -65,8 +65,11 @@ describe("a vision transformer", () => {
     const { batch, labels } = await zooImages("greek", "test", 37);
     const logits = await one.logits(batch);
     assert.deepEqual(await two.logits(batch), logits);
-    const single = await one.logits({ ...batch, count: 1, pixels: batch.pixels.slice(0, 784) });
+    const first = { ...batch, count: 1, pixels: batch.pixels.slice(0, 784) };
+    const single = await one.logits(first);
     assert.deepEqual(single.values, logits.values.slice(0, logits.classes));
+    const squares = await one.squaredGradients(first, { kind: "expectation" });
+    assert.deepEqual(await two.squaredGradients(first, { kind: "expectation" }), squares);
     const goal = { kind: "cross-entropy", targets: labels } as const;
     assert.deepEqual(await two.gradients(batch, goal), await one.gradients(batch, goal));
   });

@@ -9,6 +9,10 @@ const BLOCK_K: i32 = 256;
 const BLOCK_N: i32 = 512;
 const A_BYTES: usize = 64 * 256 * 4;
 const B_BYTES: usize = 256 * 512 * 4;
+/** What of a product is computed, as in gemm.ts. */
+const ENTRIES: i32 = 1;
+const FIRST: i32 = 2;
+const LAST: i32 = 3;
 
 /** Panels of `width` rows of a matrix whose rows run along k. */
 function packRows(source: usize, stride: usize, rows: i32, depth: i32, target: usize, width: i32): void {
@@ -139,6 +143,11 @@ function edge(tile: usize, c: usize, stride: usize, rows: i32, columns: i32, bia
   }
 }
 
+// @ts-ignore: decorator
+@inline function clamp(value: i32, high: i32): i32 {
+  return min(max(value, 0), high);
+}
+
 /**
  * C = alpha op(A) op(B), plus C where `accumulate`, else plus `bias` (one entry per column; 0 for none).
  * op(A) is `[m, k]`, op(B) `[k, n]`; strides count entries; transposed inputs lie as `[k, m]` and `[n, k]`.
@@ -151,6 +160,19 @@ export function gemm(
   c: usize, cStride: i32,
   alpha: f32, bias: usize, accumulate: i32, scratch: usize,
 ): void {
+  triangle(
+    m, n, k, a, aStride, aTransposed, b, bStride, bTransposed, c, cStride, alpha, bias, accumulate, 0, 0, scratch,
+  );
+}
+
+/** `gemm` of which only a part is computed: definition in gemm.ts. */
+export function triangle(
+  m: i32, n: i32, k: i32,
+  a: usize, aStride: i32, aTransposed: i32,
+  b: usize, bStride: i32, bTransposed: i32,
+  c: usize, cStride: i32,
+  alpha: f32, bias: usize, accumulate: i32, part: i32, past: i32, scratch: usize,
+): void {
   const as = <usize>aStride << 2, bs = <usize>bStride << 2, cs = <usize>cStride << 2;
   const packedB = scratch + A_BYTES;
   const tile = packedB + B_BYTES;
@@ -158,23 +180,42 @@ export function gemm(
     const depth = min(BLOCK_K, k - k0);
     const add = accumulate != 0 || k0 > 0;
     for (let n0 = 0; n0 < n; n0 += BLOCK_N) {
+      if (part == ENTRIES && n0 > past + lastPanel(0, m) + 3) break;
       const columns = min(BLOCK_N, n - n0);
       if (bTransposed != 0) packRows(b + <usize>n0 * bs + (<usize>k0 << 2), bs, columns, depth, packedB, 8);
       else packColumns(b + <usize>k0 * bs + (<usize>n0 << 2), bs, columns, depth, packedB, 8);
       for (let m0 = 0; m0 < m; m0 += BLOCK_M) {
         const rows = min(BLOCK_M, m - m0);
-        if (aTransposed != 0) packColumns(a + <usize>k0 * as + (<usize>m0 << 2), as, rows, depth, scratch, 4);
-        else packRows(a + <usize>m0 * as + (<usize>k0 << 2), as, rows, depth, scratch, 4);
+        if (part == ENTRIES && n0 > past + lastPanel(m0, rows) + 3) continue;
+        // Steps of k that the block's rows need: `packed` of them, behind the first `skipped`.
+        let skipped = 0, packed = depth;
+        if (part == FIRST) packed = clamp(past + lastPanel(m0, rows) + 4 - k0, depth);
+        else if (part == LAST) {
+          skipped = clamp(m0 - past - k0, depth);
+          packed = depth - skipped;
+        }
+        if (packed == 0 && add) continue;
+        const k1 = k0 + skipped;
+        if (aTransposed != 0) packColumns(a + <usize>k1 * as + (<usize>m0 << 2), as, rows, packed, scratch, 4);
+        else packRows(a + <usize>m0 * as + (<usize>k1 << 2), as, rows, packed, scratch, 4);
         const corner = c + <usize>m0 * cs + (<usize>n0 << 2);
         for (let j = 0; j < columns; j += 8) {
-          const pb = packedB + (<usize>j * <usize>depth << 2);
+          const panelB = packedB + (<usize>j * <usize>depth << 2);
           const shift = bias == 0 ? 0 : bias + (<usize>(n0 + j) << 2);
-          for (let i = 0; i < rows; i += 4) {
-            const pa = scratch + (<usize>i * <usize>depth << 2);
+          for (let i = part == ENTRIES ? max(0, (n0 + j - past - m0) & ~3) : 0; i < rows; i += 4) {
+            let from = 0, steps = packed;
+            if (part == FIRST) steps = clamp(past + m0 + i + 4 - k0, packed);
+            else if (part == LAST) {
+              from = clamp(m0 + i - past - k1, packed);
+              steps = packed - from;
+            }
+            if (steps == 0 && add) continue;
+            const pa = scratch + (<usize>i * <usize>packed << 2) + (<usize>from << 4);
+            const pb = panelB + (<usize>(skipped + from) << 5);
             const target = corner + <usize>i * cs + (<usize>j << 2);
-            if (rows - i >= 4 && columns - j >= 8) micro(pa, pb, depth, target, cs, alpha, shift, add);
+            if (rows - i >= 4 && columns - j >= 8) micro(pa, pb, steps, target, cs, alpha, shift, add);
             else {
-              micro(pa, pb, depth, tile, 32, alpha, 0, false);
+              micro(pa, pb, steps, tile, 32, alpha, 0, false);
               edge(tile, target, cs, min(rows - i, 4), min(columns - j, 8), shift, add);
             }
           }
@@ -182,4 +223,10 @@ export function gemm(
       }
     }
   }
+}
+
+/** The first row of the last panel of four. */
+// @ts-ignore: decorator
+@inline function lastPanel(first: i32, rows: i32): i32 {
+  return first + ((rows - 1) & ~3);
 }

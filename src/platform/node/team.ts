@@ -6,12 +6,13 @@ import type { Program } from "../../runtime/program.js";
 import type { Steps } from "../../runtime/run.js";
 import { scratchPlaces } from "../../runtime/team.js";
 import type { Lane, Team } from "../../runtime/team.js";
+import { BARRIER_CELLS } from "./barrier.js";
 import type { TeamMessage, TeamStart, TeamTask } from "./team_worker.js";
 
 /** Programs that threads remember. */
 const PROGRAMS_KNOWN = 64;
 
-/** Worker threads over one shared memory; each takes the next lane that is left. */
+/** Worker threads over one shared memory; each takes the next lane that is left, and what is left over they share. */
 export function threadTeam(threads: number): Team {
   return new ThreadTeam(threads);
 }
@@ -36,8 +37,10 @@ class ThreadTeam implements Team {
     this.memory = createMemory(4 * free, true);
     const module = compileRuntime(true);
     this.kernels = loadRuntime(this.memory, 0, module);
+    const barriers = new Int32Array(new SharedArrayBuffer(4 * BARRIER_CELLS * threads));
+    const common = { memory: this.memory, module, threads, taken: this.#taken, barriers };
     this.#workers = scratch.map((place, thread) => {
-      const workerData: TeamStart = { memory: this.memory, module, scratch: place, thread, taken: this.#taken };
+      const workerData: TeamStart = { ...common, scratch: place, thread };
       const worker = new Worker(new URL("team_worker.js", import.meta.url), { workerData });
       worker.on("message", () => this.#done());
       // For the worker's whole life: an unheard error would end the process without a message.

@@ -1,9 +1,15 @@
-/** One thread of a team: takes lanes of the run at hand until none is left. */
+/**
+ * One thread of a team: takes lanes of the run at hand until no whole ones are left, then its share of one that it runs
+ * together with others.
+ */
 import { parentPort, workerData } from "node:worker_threads";
 import { loadRuntime } from "../../runtime/kernels/load.js";
-import { runProgram } from "../../runtime/run.js";
+import type { Step } from "../../runtime/program.js";
+import { runProgram, runShare } from "../../runtime/run.js";
 import type { Steps } from "../../runtime/run.js";
+import { sharesOf } from "../../runtime/shares.js";
 import type { Task } from "../../runtime/team.js";
+import { Barrier, BARRIER_CELLS } from "./barrier.js";
 
 export interface TeamStart {
   readonly memory: WebAssembly.Memory;
@@ -11,8 +17,12 @@ export interface TeamStart {
   /** Address of this thread's scratch memory. */
   readonly scratch: number;
   readonly thread: number;
+  /** Threads of the team. */
+  readonly threads: number;
   /** How many lanes of the run have been taken. */
   readonly taken: Int32Array;
+  /** Cells of as many barriers as there are threads. */
+  readonly barriers: Int32Array;
 }
 
 export interface TeamTask extends Omit<Task, "program"> {
@@ -29,20 +39,47 @@ export interface TeamMessage {
   readonly arenas: readonly number[];
 }
 
-const { memory, module, scratch, thread, taken } = workerData as TeamStart;
+const { memory, module, scratch, thread, threads, taken, barriers } = workerData as TeamStart;
 const kernels = loadRuntime(memory, scratch, module);
-const known = new Map<number, Steps>();
+
+interface Known extends Steps {
+  /** This thread's shares of the steps, by `index of count`. */
+  readonly shares: Map<string, readonly (readonly Step[])[]>;
+}
+
+const known = new Map<number, Known>();
 
 parentPort!.on("message", ({ forget, programs, lanes, weights, arenas }: TeamMessage) => {
   if (forget) known.clear();
-  for (const { number, program } of programs) known.set(number, program);
+  for (const { number, program } of programs) known.set(number, { ...program, shares: new Map() });
   // A thread that starts while another grows the memory may not hear of it; growing by nothing makes this one look.
   memory.grow(0);
-  const arena = arenas[thread]!;
-  for (let lane = Atomics.add(taken, 0, 1); lane < lanes.length; lane = Atomics.add(taken, 0, 1)) {
+  const together = lanes.length % threads;
+  const alone = lanes.length - together;
+  for (let lane = Atomics.add(taken, 0, 1); lane < alone; lane = Atomics.add(taken, 0, 1)) {
     for (const { program, ...bases } of lanes[lane]!) {
-      runProgram(kernels, known.get(program)!, { ...bases, weights, arena });
+      runProgram(kernels, known.get(program)!, { ...bases, weights, arena: arenas[thread]! });
     }
   }
+  if (together > 0) runTogether(lanes.slice(alone), weights, arenas);
   parentPort!.postMessage("done");
 });
+
+/** Lanes that are fewer than the threads: each is run by a gang of threads, in the arena of its first. */
+function runTogether(lanes: readonly (readonly TeamTask[])[], weights: number, arenas: readonly number[]): void {
+  const count = Math.floor(threads / lanes.length);
+  const gang = Math.floor(thread / count);
+  if (gang >= lanes.length) return;
+  const index = thread % count;
+  const barrier = new Barrier(barriers.subarray(BARRIER_CELLS * gang, BARRIER_CELLS * (gang + 1)), count);
+  const meet = () => barrier.wait();
+  // The arena may still be at work for a lane of its thread's own.
+  meet();
+  for (const { program, ...bases } of lanes[gang]!) {
+    const { steps, again, shares } = known.get(program)!;
+    const key = `${index} of ${count}`;
+    const own = shares.get(key) ?? sharesOf(steps, index, count);
+    shares.set(key, own);
+    runShare(kernels, own, again, { ...bases, weights, arena: arenas[gang * count]! }, meet);
+  }
+}

@@ -1,7 +1,10 @@
-import { gemm } from "../../algebra/kernels/gemm.js";
+import { PARTS, triangle } from "../../algebra/kernels/gemm.js";
 import type { Machine } from "./machine.js";
 
-/** scores = alpha Q K^T, head by head; `[batch, heads, queries, keys]`, rows `stride` apart. */
+/**
+ * scores = alpha Q K^T, head by head; `[batch, heads, queries, keys]`, rows `stride` apart. Where `causal`, here and below,
+ * query i sees keys up to past + i, and other scores are neither written nor read, in whole panels of 4 rows and 8 columns.
+ */
 export function heads_scores(
   machine: Machine,
   batch: number,
@@ -17,6 +20,8 @@ export function heads_scores(
   scores: number,
   stride: number,
   alpha: number,
+  causal: number,
+  past: number,
 ): void {
   const group = heads / keyHeads;
   for (let n = 0; n < batch; n++) {
@@ -24,7 +29,25 @@ export function heads_scores(
       const from = q + n * queries * qStride + h * size;
       const key = k + n * keys * kStride + Math.floor(h / group) * size;
       const to = scores + (n * heads + h) * queries * stride;
-      gemm(machine, queries, keys, size, from, qStride, 0, key, kStride, 1, to, stride, alpha, 0, 0);
+      triangle(
+        machine,
+        queries,
+        keys,
+        size,
+        from,
+        qStride,
+        0,
+        key,
+        kStride,
+        1,
+        to,
+        stride,
+        alpha,
+        0,
+        0,
+        causal === 0 ? PARTS.whole : PARTS.entries,
+        past,
+      );
     }
   }
 }
@@ -45,6 +68,8 @@ export function heads_mix(
   y: number,
   yStride: number,
   alpha: number,
+  causal: number,
+  past: number,
 ): void {
   const group = heads / keyHeads;
   for (let n = 0; n < batch; n++) {
@@ -52,7 +77,25 @@ export function heads_mix(
       const from = scores + (n * heads + h) * queries * stride;
       const value = v + n * keys * vStride + Math.floor(h / group) * size;
       const to = y + n * queries * yStride + h * size;
-      gemm(machine, queries, size, keys, from, stride, 0, value, vStride, 0, to, yStride, alpha, 0, 0);
+      triangle(
+        machine,
+        queries,
+        size,
+        keys,
+        from,
+        stride,
+        0,
+        value,
+        vStride,
+        0,
+        to,
+        yStride,
+        alpha,
+        0,
+        0,
+        causal === 0 ? PARTS.whole : PARTS.first,
+        past,
+      );
     }
   }
 }
@@ -73,6 +116,8 @@ export function heads_mix_t(
   v: number,
   vStride: number,
   alpha: number,
+  causal: number,
+  past: number,
 ): void {
   const group = heads / keyHeads;
   for (let n = 0; n < batch; n++) {
@@ -81,7 +126,25 @@ export function heads_mix_t(
       const right = y + n * queries * yStride + h * size;
       const to = v + n * keys * vStride + Math.floor(h / group) * size;
       const add = h % group === 0 ? 0 : 1;
-      gemm(machine, keys, size, queries, from, stride, 1, right, yStride, 0, to, vStride, alpha, 0, add);
+      triangle(
+        machine,
+        keys,
+        size,
+        queries,
+        from,
+        stride,
+        1,
+        right,
+        yStride,
+        0,
+        to,
+        vStride,
+        alpha,
+        0,
+        add,
+        causal === 0 ? PARTS.whole : PARTS.last,
+        past,
+      );
     }
   }
 }

@@ -1,5 +1,5 @@
 // The entry of the runtime's kernels: every exported function is a kernel, its twin is in the .ts file of the same name.
-export * from "../../algebra/kernels/gemm.as";
+export { gemm } from "../../algebra/kernels/gemm.as";
 export * from "./heads.as";
 export * from "./norm.as";
 export * from "./softmax.as";

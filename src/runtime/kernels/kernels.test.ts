@@ -1,4 +1,4 @@
-/** Every kernel against its definition, bit for bit. */
+/** Every kernel against its definition, bit for bit, and divided among threads. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createMemory } from "../../kernels/load.js";
@@ -6,6 +6,7 @@ import { ACTIVATIONS } from "./activation.js";
 import { definitions, definitionsByName, SCRATCH_BYTES, WITH_SCRATCH } from "./definitions.js";
 import type { KernelName } from "./definitions.js";
 import { exp } from "./exp.js";
+import { callsOf } from "../shares.js";
 import { compileRuntime, loadRuntime } from "./load.js";
 import { f32Machine, f64Machine } from "./machine.js";
 
@@ -33,8 +34,20 @@ function random(seed: number): () => number {
   };
 }
 
-/** Runs a kernel and its definition on the same memory and compares all of it. */
-function same(name: KernelName, args: readonly Argument[], prepare?: (f: Float32Array, i: Int32Array) => void): void {
+/** Calls that are divided, as opposed to those that one thread makes. */
+const divided = new Set<KernelName>();
+
+/**
+ * Runs a kernel and its definition on the same memory and compares all of it; the same with the kernel's shares for two
+ * and three threads, the last first.
+ * @param rooms the beginnings of what the kernel only works in, 2,000 entries each, of which shares use others.
+ */
+function same(
+  name: KernelName,
+  args: readonly Argument[],
+  prepare?: (f: Float32Array, i: Int32Array) => void,
+  rooms: readonly number[] = [],
+): void {
   const f = new Float32Array(memory.buffer, 0, ENTRIES);
   const next = random(args.length + name.length);
   for (let index = 0; index < ENTRIES; index++) f[index] = 4 * next() - 2;
@@ -44,12 +57,32 @@ function same(name: KernelName, args: readonly Argument[], prepare?: (f: Float32
     f32Machine(expected.buffer),
     ...args.map((arg) => (typeof arg === "number" ? arg : arg.place)),
   );
+  const begun = f.slice();
   kernels[name](...args.map((arg) => (typeof arg === "number" ? arg : 4 * arg.place)));
   const bits = new Int32Array(memory.buffer, 0, ENTRIES);
   const wanted = new Int32Array(expected.buffer);
-  for (let index = 0; index < ENTRIES; index++) {
-    if (bits[index] !== wanted[index])
-      assert.fail(`${name}(${JSON.stringify(args)}) entry ${index}: ${f[index]} instead of ${expected[index]}`);
+  const compare = (what: string) => {
+    for (let index = 0; index < ENTRIES; index++) {
+      if (bits[index] !== wanted[index])
+        assert.fail(
+          `${name}(${JSON.stringify(args)})${what} entry ${index}: ${f[index]} instead of ${expected[index]}`,
+        );
+    }
+  };
+  compare("");
+  const step = {
+    kernel: name,
+    args: args.map((arg) => (typeof arg === "number" ? arg : ({ area: "arena", at: arg.place } as const))),
+  };
+  for (const count of [2, 3]) {
+    f.set(begun);
+    const shares = Array.from({ length: count }, (_, index) => callsOf(step, { index, count, least: 0 }));
+    if (shares.filter((calls) => calls.length > 0).length > 1) divided.add(name);
+    for (const call of shares.toReversed().flat()) {
+      kernels[name](...call.args.map((arg) => (typeof arg === "number" ? arg : 4 * arg.at)));
+    }
+    for (const room of rooms) f.set(expected.subarray(room, room + 2000), room);
+    compare(` in ${count} shares`);
   }
 }
 
@@ -90,27 +123,44 @@ describe("attention", () => {
     [2, 4, 4, 7, 7, 8],
     [1, 6, 2, 5, 9, 6],
     [3, 2, 1, 13, 13, 4],
+    [1, 1, 1, 70, 70, 3],
+    [1, 2, 1, 9, 300, 2],
+    [1, 1, 1, 300, 20, 5],
   ] as const) {
     const sizes = [batch, heads, keyHeads, queries, keys, size];
     const stride = (keys + 3) & ~3;
     const wide = heads * size + 2;
     const narrow = keyHeads * size;
     it(`products, ${sizes.join(" ")}`, () => {
-      same("heads_scores", [...sizes, at(A), wide, at(B), narrow, at(C), stride, 0.25]);
-      same("heads_mix", [...sizes, at(A), stride, at(B), narrow, at(C), wide, 1]);
-      same("heads_mix_t", [...sizes, at(A), stride, at(B), wide, at(C), narrow, 0.5]);
+      for (const [causal, past] of [
+        [0, 0],
+        [1, 0],
+        [1, 4],
+        [1, -8],
+      ] as const) {
+        same("heads_scores", [...sizes, at(A), wide, at(B), narrow, at(C), stride, 0.25, causal, past]);
+        same("heads_mix", [...sizes, at(A), stride, at(B), narrow, at(C), wide, 1, causal, past]);
+        same("heads_mix_t", [...sizes, at(A), stride, at(B), wide, at(C), narrow, 0.5, causal, past]);
+      }
     });
     it(`softmax, ${sizes.join(" ")}`, () => {
       const lengths = (_: Float32Array, i: Int32Array) => i.set([keys, 2, 3], D);
-      for (const [causal, window] of [
-        [0, 0],
-        [1, 0],
-        [1, 3],
+      for (const [causal, window, past] of [
+        [0, 0, 0],
+        [1, 0, 0],
+        [1, 0, 4],
+        [1, 3, 0],
       ] as const) {
-        same("softmax", [at(A), at(B), 0, 0, batch, heads, queries, keys, stride, causal, window]);
-        same("softmax", [at(A), at(A), at(C), at(D), batch, heads, queries, keys, stride, causal, window], lengths);
+        same("softmax", [at(A), at(B), 0, 0, batch, heads, queries, keys, stride, causal, window, past]);
+        same(
+          "softmax",
+          [at(A), at(A), at(C), at(D), batch, heads, queries, keys, stride, causal, window, past],
+          lengths,
+        );
       }
-      same("softmax_vjp", [at(A), at(B), at(C), batch * heads * queries, keys, stride]);
+      for (const causal of [0, 1]) {
+        same("softmax_vjp", [at(A), at(B), at(C), batch * heads, queries, keys, stride, causal, 4 * causal]);
+      }
     });
   }
 });
@@ -252,8 +302,24 @@ describe("gates and experts", () => {
         }
       };
       const places = [at(A), at(B), at(C), whole ? 0 : at(D), at(E), whole ? 0 : at(F)];
-      const room = [at(A + 2000), at(A + 4000), at(A + 6000), at(A + 8000)];
-      same("experts", [...places, ...room, rows, inputs, outputs, rank, 3, top], prepare);
+      const rooms = [A + 2000, A + 4000, A + 6000];
+      const room = [...rooms, A + 8000].map(at);
+      same("experts", [...places, ...room, rows, inputs, outputs, rank, 3, top], prepare, rooms);
     });
   }
+});
+
+describe("calls", () => {
+  it("are divided, but for sums into rows that indices name and what is rare", () => {
+    const rest = Object.keys(definitions).filter((name) => !divided.has(name as KernelName));
+    assert.deepEqual(rest.sort(), ["expected_vjp", "spread", "spread_vjp", "take_vjp"]);
+  });
+
+  it("that are small are one thread's", () => {
+    const step = { kernel: "add", args: [0, 0, 0, 4092] } as const;
+    assert.deepEqual(
+      [0, 1].map((index) => callsOf(step, { index, count: 2, least: 4096 })),
+      [[step], []],
+    );
+  });
 });

@@ -41,28 +41,30 @@ export function attention(
   const wide = heads * size;
   const narrow = keyHeads * size;
 
+  const { bias, lengths, causal, window } = mask;
+  // What no query sees is left out of the products; a bias's derivative sums whole rows.
+  const seen = [causal && bias === null ? 1 : 0, 0] as const;
+
   const scores = tape.value(rows, stride, q, k);
-  tape.call("heads_scores", ...sizes, q, wide, k, narrow, scores, stride, scale);
+  tape.call("heads_scores", ...sizes, q, wide, k, narrow, scores, stride, scale, ...seen);
   tape.record([scores], ([ds]) => {
     if (q.active) {
       const dq = tape.value(q.rows, wide);
-      tape.call("heads_mix", ...sizes, ds!.tensor, stride, k, narrow, dq, wide, scale);
+      tape.call("heads_mix", ...sizes, ds!.tensor, stride, k, narrow, dq, wide, scale, ...seen);
       tape.contribute(q, { tensor: dq, owned: true });
     }
     if (!k.active) return;
     const dk = tape.value(k.rows, narrow);
-    tape.call("heads_mix_t", ...sizes, ds!.tensor, stride, q, wide, dk, narrow, scale);
+    tape.call("heads_mix_t", ...sizes, ds!.tensor, stride, q, wide, dk, narrow, scale, ...seen);
     tape.contribute(k, { tensor: dk, owned: true });
   });
 
-  const { bias } = mask;
   const p = tape.over({ ...scores, active: scores.active || (bias?.active ?? false) });
-  const { lengths, causal, window } = mask;
-  const seen = [batch, heads, queries, keys, stride, causal ? 1 : 0, window] as const;
-  tape.call("softmax", scores, p, bias, lengths, ...seen);
+  const limits = [causal ? 1 : 0, window, 0] as const;
+  tape.call("softmax", scores, p, bias, lengths, batch, heads, queries, keys, stride, ...limits);
   tape.record([p], ([dp]) => {
     const ds = owned(tape, dp!, rows, stride);
-    tape.call("softmax_vjp", p, dp!.tensor, ds, rows, keys, stride);
+    tape.call("softmax_vjp", p, dp!.tensor, ds, batch * heads, queries, keys, stride, ...seen);
     tape.contribute(scores, { tensor: ds, owned: bias === null });
     if (bias === null || !bias.active) return;
     const sums = tape.value(bias.rows, stride);
@@ -72,16 +74,16 @@ export function attention(
   });
 
   const y = tape.value(q.rows, wide, p, v);
-  tape.call("heads_mix", ...sizes, p, stride, v, narrow, y, wide, 1);
+  tape.call("heads_mix", ...sizes, p, stride, v, narrow, y, wide, 1, ...seen);
   tape.record([y], ([dy]) => {
     if (p.active) {
       const dp = tape.value(rows, stride);
-      tape.call("heads_scores", ...sizes, dy!.tensor, wide, v, narrow, dp, stride, 1);
+      tape.call("heads_scores", ...sizes, dy!.tensor, wide, v, narrow, dp, stride, 1, ...seen);
       tape.contribute(p, { tensor: dp, owned: true });
     }
     if (!v.active) return;
     const dv = tape.value(v.rows, narrow);
-    tape.call("heads_mix_t", ...sizes, p, stride, dy!.tensor, wide, dv, narrow, 1);
+    tape.call("heads_mix_t", ...sizes, p, stride, dy!.tensor, wide, dv, narrow, 1, ...seen);
     tape.contribute(v, { tensor: dv, owned: true });
   });
   return y;
