@@ -7,23 +7,30 @@
  * ```
  */
 import type { Adapter } from "./adapters/adapter.js";
+import type { AdapterInspection } from "./adapters/inspect.js";
 import { openAdapter as openOver } from "./adapters/open.js";
-import { foldRecipe } from "./fold.js";
+import type { UnfoldError } from "./adapters/unfolded.js";
+import type { AdapterFiles } from "./adapters/write.js";
+import { foldRecipe, measureUnfold } from "./fold.js";
 import type { FoldRequest } from "./fold.js";
+import type { CombineOptions } from "./lora/combine.js";
+import type { ExtractReport, ExtractWish } from "./lora/extract.js";
+import type { AdapterProgress, CombineReport } from "./lora/given.js";
 import { defineMethod } from "./methods/define.js";
 import type { OwnMethod } from "./methods/define.js";
 import { mergeModels } from "./merge.js";
 import type { MergeOptions, MergeResult } from "./merge.js";
 import { memoryFolder } from "./models/folder.js";
+import type { ConvertInMemory } from "./platform/memory/adapters.js";
 import { memoryPlatform } from "./platform/memory/platform.js";
 import type { ModelFiles } from "./platform/memory/platform.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
 import type { EvaluateOptions, Evaluation } from "./evaluate/evaluate.js";
 import { readRecipe } from "./recipes.js";
-import type { RecipeObject } from "./recipes.js";
+import type { AdapterRecipeObject, RecipeObject } from "./recipes.js";
 
 export * from "./common.js";
-export type { ModelFiles, RecipeObject };
+export type { AdapterRecipeObject, ConvertInMemory, ModelFiles, RecipeObject };
 export { readRecipe };
 export { weightsOf } from "./runtime/weights.js";
 
@@ -88,4 +95,59 @@ export function fold(
   options: Pick<MergeOptions, "strict" | "progress"> = {},
 ): Promise<MergeResult & { readonly files: ReadonlyMap<string, Blob> }> {
   return merge(foldRecipe(request), models, options);
+}
+
+/** Takes adapters out of a folded model again. @param options base: a label; what is recovered is measured against it. */
+export async function unfold(
+  request: FoldRequest,
+  models: Readonly<Record<string, ModelFiles>>,
+  { base = null, ...options }: Pick<MergeOptions, "strict" | "progress"> & { readonly base?: string | null } = {},
+): Promise<MergeResult & { readonly files: ReadonlyMap<string, Blob>; readonly error: UnfoldError }> {
+  const result = await merge(foldRecipe(request, true), models, options);
+  const out = "(unfolded)";
+  const { openModel } = memoryPlatform({ ...models, [out]: Object.fromEntries(result.files) });
+  return { ...result, error: await measureUnfold({ ...request, out, base }, openModel) };
+}
+
+/**
+ * Merges adapters into one adapter; without a method, into their exact weighted sum.
+ * @param models files of the adapters, and of the base where one is named, by the recipe's labels.
+ * @returns the files of a PEFT folder; ranks and errors of every module.
+ */
+export async function mergeAdapters(
+  recipe: string | AdapterRecipeObject,
+  models: Readonly<Record<string, ModelFiles>>,
+  { use = [], ...options }: CombineOptions & { readonly use?: readonly OwnMethod[] } = {},
+): Promise<CombineReport & { readonly files: AdapterFiles }> {
+  const { mergeAdaptersInMemory } = await import("./platform/memory/adapters.js");
+  const own = use.map((method) => defineMethod(method));
+  return mergeAdaptersInMemory(typeof recipe === "string" ? recipe : JSON.stringify(recipe), models, own, options);
+}
+
+/** What a fine-tune changed of its base as a LoRA; `rank`, `energy` or `auto` says how much is kept. */
+export async function extractAdapter(
+  model: string,
+  base: string,
+  models: Readonly<Record<string, ModelFiles>>,
+  { progress, ...wish }: Partial<ExtractWish> & { readonly progress?: (progress: AdapterProgress) => void } = {},
+): Promise<ExtractReport & { readonly files: AdapterFiles }> {
+  const { extractInMemory } = await import("./platform/memory/adapters.js");
+  return extractInMemory({ model, base }, models, wish, progress);
+}
+
+/** An adapter in another layout, no value changed. @throws adapter/kind, adapter/base for what cannot be represented. */
+export async function convertAdapter(
+  label: string,
+  models: Readonly<Record<string, ModelFiles>>,
+  options: ConvertInMemory,
+): Promise<AdapterFiles> {
+  return (await import("./platform/memory/adapters.js")).convertInMemory(label, models, options);
+}
+
+/** Kinds, ranks, scalings and norms of an adapter's modules; its base is not needed. */
+export async function inspectAdapter(
+  label: string,
+  models: Readonly<Record<string, ModelFiles>>,
+): Promise<AdapterInspection> {
+  return (await import("./platform/memory/adapters.js")).inspectInMemory(label, models);
 }

@@ -1,8 +1,12 @@
 /** What both entries export: everything that needs no platform. */
 export type { Adapter, AdapterTensor, Ia3Module, LoraModule, TokensModule } from "./adapters/adapter.js";
+export type { AdapterFormat } from "./adapters/convert.js";
 export type { AdapterInspection } from "./adapters/inspect.js";
 export type { UnfoldError } from "./adapters/unfolded.js";
+export type { AdapterFiles } from "./adapters/write.js";
 export type { FoldRequest } from "./fold.js";
+export type { ExtractReport, ExtractWish } from "./lora/extract.js";
+export type { AdapterProgress, CombineReport, ModuleReport } from "./lora/given.js";
 export { MergewrightError } from "./errors.js";
 export type { ErrorCode, ErrorDetails, ErrorKind, Where } from "./errors.js";
 export type { MergeResult } from "./merge.js";

@@ -67,10 +67,9 @@ import type { Chart } from "./plots/chart.js";
 import { checkRecipe } from "./preflight/check.js";
 import type { CheckOptions, Preflight } from "./preflight/check.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "./runtime/network.js";
-import type { AdapterWish } from "./recipe/adapters.js";
 import { parseRecipe } from "./recipe/native.js";
 import { readRecipe } from "./recipes.js";
-import type { RecipeObject } from "./recipes.js";
+import type { AdapterRecipeObject, RecipeObject } from "./recipes.js";
 
 export * from "./common.js";
 export { fileSink, fileSource } from "./platform/node/files.js";
@@ -78,6 +77,7 @@ export { openModel } from "./platform/node/platform.js";
 export { weightsOf } from "./runtime/weights.js";
 export { readRecipe };
 export type {
+  AdapterRecipeObject,
   Artifact,
   ArtifactInspection,
   Chart,
@@ -89,12 +89,6 @@ export type {
   RecipeObject,
   Verification,
 };
-
-/** A recipe whose models are adapters: docs/adapters.md. */
-export interface AdapterRecipeObject extends Partial<Omit<RecipeObject, "models">> {
-  readonly models: RecipeObject["models"];
-  readonly adapter?: Partial<AdapterWish>;
-}
 
 /** Threads default to one per processor. */
 type Threaded<T> = Omit<T, "threads"> & { readonly threads?: number };
@@ -164,21 +158,12 @@ export async function extractAdapter(
   options: ExtractAdapterOptions,
 ): Promise<ExtractReport & { readonly out: string }> {
   const { extractAt } = await import("./platform/node/lora.js");
+  const { EXTRACT_DEFAULTS } = await import("./lora/extract.js");
   return extractAt(model, base, {
     ...EXTRACT_DEFAULTS,
     ...threaded<ExtractOptions>(options as Threaded<ExtractOptions>),
   });
 }
-
-const EXTRACT_DEFAULTS: ExtractWish = {
-  rank: null,
-  energy: null,
-  auto: false,
-  include: [],
-  exclude: [],
-  rest: "save",
-  dtype: "F32",
-};
 
 /** What a merge would do, from headers alone. */
 export async function plan(recipe: string | RecipeObject, { use = [] }: UseOptions = {}): Promise<Plan> {

@@ -1,5 +1,6 @@
 import { methods } from "./methods/catalogue.js";
 import type { Method } from "./methods/method.js";
+import type { AdapterWish } from "./recipe/adapters.js";
 import { parseRecipe } from "./recipe/native.js";
 import type { Recipe } from "./recipe/recipe.js";
 
@@ -23,6 +24,12 @@ export interface RecipeObject {
   readonly tokenizer?: string | Readonly<Record<string, unknown>>;
   readonly chat_template?: string;
   readonly compat?: "none" | "mergekit" | "strict";
+}
+
+/** A recipe whose models are adapters: docs/adapters.md. */
+export interface AdapterRecipeObject extends Partial<Omit<RecipeObject, "models">> {
+  readonly models: RecipeObject["models"];
+  readonly adapter?: Partial<AdapterWish>;
 }
 
 /**

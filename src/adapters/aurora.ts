@@ -19,7 +19,8 @@ import type { FolderAccess } from "../models/folder.js";
 import { memoryFolder } from "../models/folder.js";
 import { widen } from "../numbers/convert.js";
 import { entriesOf, isFloat } from "../numbers/dtypes.js";
-import type { ByteSource } from "../sources/source.js";
+import { memorySource } from "../sources/memory.js";
+import type { ByteSource, SourceStamp } from "../sources/source.js";
 import type { Adapter } from "./adapter.js";
 import { CONFIG_FILE } from "./config.js";
 import { defect } from "./defect.js";
@@ -68,23 +69,52 @@ interface NewModule {
 export async function readAurora(label: string, access: FolderAccess, file: string): Promise<Adapter | null> {
   const source = await access.open(file);
   try {
-    const { tensors, hash } = await readHeader(source);
-    const entries = new Map(tensors.map((entry) => [entry.name, entry]));
-    if (SHARED.some((name) => !entries.has(name))) return null;
-    const { modules, notes } = await modulesOf(label, source, entries);
-    const rank = modules[0]!.a.length / (entries.get("CP_U.weight")!.shape[1] ?? 1);
+    const made = await densified(label, source);
+    if (made === null) return null;
+    const { modules, rank, weights, notes } = made;
     const files = memoryFolder({
       [CONFIG_FILE]: encode(JSON.stringify(loraConfig(modules.map(({ path }) => ({ path, rank, alpha: rank }))))),
-      [ADAPTER_FILE]: safetensorsOf(
-        modules.flatMap((module) => tensorsOf(module, rank)),
-        { aurora: hash },
-      ),
+      [ADAPTER_FILE]: weights,
     });
     const adapter = await readPeft(label, files);
-    return { ...adapter, location: access.location, notes: [...adapter.notes, ...notes] };
+    const { address, stamp } = source;
+    const computed: ByteSource = {
+      ...adapter.source,
+      stamp: { size: weights.length, version: stamp.version },
+      address: address === null ? null : { kind: "aurora", file: { label: source.label, address, stamp } },
+    };
+    return { ...adapter, source: computed, location: access.location, notes: [...adapter.notes, ...notes] };
   } finally {
     await source.close();
   }
+}
+
+/** The factors again, in another thread. @param source the checkpoint; closed when they are made. */
+export async function auroraSource(source: ByteSource, stamp: SourceStamp): Promise<ByteSource> {
+  try {
+    const { weights } = (await densified(source.label, source))!;
+    return { ...memorySource(weights, source.label), stamp };
+  } finally {
+    await source.close();
+  }
+}
+
+interface Densified {
+  readonly modules: readonly NewModule[];
+  readonly rank: number;
+  /** A safetensors file with the factors, named as PEFT's are. */
+  readonly weights: Uint8Array<ArrayBuffer>;
+  readonly notes: readonly string[];
+}
+
+async function densified(label: string, source: ByteSource): Promise<Densified | null> {
+  const { tensors, hash } = await readHeader(source);
+  const entries = new Map(tensors.map((entry) => [entry.name, entry]));
+  if (SHARED.some((name) => !entries.has(name))) return null;
+  const { modules, notes } = await modulesOf(label, source, entries);
+  const rank = modules[0]!.a.length / (entries.get("CP_U.weight")!.shape[1] ?? 1);
+  const own = modules.flatMap((module) => tensorsOf(module, rank));
+  return { modules, rank, weights: safetensorsOf(own, { aurora: hash }), notes };
 }
 
 function tensorsOf({ path, a, b }: NewModule, rank: number): DraftTensor[] {

@@ -144,7 +144,8 @@ function checkpointOf(
   return {
     label,
     name: [base.name, ...adapters.map(({ adapter }) => adapter.name)].join("+"),
-    location: base.location,
+    // What lies where the base lies is the base, not this.
+    location: "",
     shards,
     tensors: all,
     config: untied.configText === null ? base.config : configValues(untied.configText),

@@ -35,6 +35,17 @@ export interface ExtractWish {
   readonly dtype: FloatDtype;
 }
 
+/** All tensors, in F32, at a rank that is yet to be said. */
+export const EXTRACT_DEFAULTS: ExtractWish = {
+  rank: null,
+  energy: null,
+  auto: false,
+  include: [],
+  exclude: [],
+  rest: "save",
+  dtype: "F32",
+};
+
 /** Of a tensor that is no module's weight. */
 export interface RestReport {
   readonly tensor: string;

@@ -5,7 +5,7 @@
  * holds the singular values of the sum. Then B' = Q_B U_r √S_r and A' = √S_r V_rᵀ Q_Aᵀ. The cost is that of the ranks:
  * about 2(out + in)(Σr)² for the QRs, and a decomposition of a matrix of Σr rows.
  */
-import type { Algebra, Matrix, Matrix64 } from "../algebra/algebra.js";
+import type { Algebra, Matrix, Matrix64, TruncatedHow } from "../algebra/algebra.js";
 import {
   columnBasis,
   columnScales,
@@ -58,17 +58,18 @@ export function fromCore(
   return { a: toF32(a), b: toF32(b), ...lostBehind(s, rank) };
 }
 
-/** A dense update at a rank. */
+/** A dense update at a rank. @param how of the range finder. */
 export function truncate(
   algebra: Algebra,
   wanted: Matrix,
   { rank = Number.POSITIVE_INFINITY, energy = 1 }: Cutoff,
+  how: TruncatedHow = {},
 ): Recompressed {
   const most = Math.min(rank, wanted.rows, wanted.columns);
   const norm = frobenius(wanted.data);
   // The spectrum is looked at from its beginning on, twice as far each time, until enough of it is known.
   for (let tried = Math.min(most, energy < 1 ? 32 : most); ; tried = Math.min(most, 2 * tried)) {
-    const { u, s, vt } = algebra.truncatedSvd(wanted, tried);
+    const { u, s, vt } = algebra.truncatedSvd(wanted, tried, how);
     const reached = rankAt(s, norm, energy);
     if (reached === null && tried < most) continue;
     const kept = Math.min(reached ?? tried, usefulRank(s));

@@ -22,6 +22,11 @@ export type SourceAddress =
   | { readonly kind: "rows"; readonly table: RowTable }
   /** A task's weights, computed from the parts of an artifact. */
   | { readonly kind: "task"; readonly layout: TaskLayout }
+  /** The factors of a LoRA, computed from a checkpoint of Aurora's. */
+  | {
+      readonly kind: "aurora";
+      readonly file: { readonly label: string; readonly address: SourceAddress; readonly stamp: SourceStamp };
+    }
   /** A base with adapters folded into it. */
   | { readonly kind: "folded"; readonly layout: FoldedLayout };
 

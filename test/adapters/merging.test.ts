@@ -1,12 +1,13 @@
 /** Bases with adapters in merges: the same bytes as folding first, on any platform, and out again. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fold as foldInMemory } from "../../src/browser.js";
 import { convertAdapter, fold, inspectAdapter, merge, plan, readRecipe, unfold, verify } from "../../src/node.js";
+import { mergewright } from "../cli/support.js";
 import { rejects } from "./support.js";
 
 const zoo = fileURLToPath(new URL("../../../zoo/language", import.meta.url));
@@ -35,6 +36,7 @@ describe("adapters as task vectors", () => {
     { method: "ties", parameters: { density: 0.3 } },
     { method: "slerp", parameters: { t: 0.3 } },
     { method: "dare_ties", parameters: { density: 0.5 }, seed: 3 },
+    { method: "iso_c" },
   ]) {
     it(`are merged by ${recipe.method} to the bytes that folding first gives`, async () => {
       const named = (french: string, both: string) => [
@@ -52,6 +54,29 @@ describe("adapters as task vectors", () => {
       assert.deepEqual(weights(`${recipe.method}-1`), weights(`${recipe.method}-2`));
     });
   }
+
+  it("are merged by RegMean with statistics collected of them, to the bytes that folding first gives", async () => {
+    const data = path.join(zoo, "french", "text.json");
+    writeFileSync(at("tasks.yaml"), JSON.stringify({ tasks: [{ name: "french", type: "language-modelling", data }] }));
+    const made = async (models: readonly string[], out: string) => {
+      const named = [];
+      for (const [number, model] of models.entries()) {
+        const statistics = at(`${out}.${number}.safetensors`);
+        const flags = ["--tasks", at("tasks.yaml"), "--examples", "1", "-o", statistics];
+        assert.equal((await mergewright("collect", "gram", "--model", model, ...flags)).code, 0);
+        named.push({ model, statistics });
+      }
+      return (await merge({ method: "regmean", base, models: named, output }, { out: at(out) })).plan.warnings;
+    };
+    const warnings = await made(
+      [`${base}+${lora("french")}`, `${base}+${ia3("c")}+0.5*${lora("german")}`],
+      "references",
+    );
+    // What lies where the base lies was once taken for the base.
+    assert.ok(!warnings.join().includes("the base itself"), warnings.join());
+    await made([at("french"), at("both")], "folded");
+    assert.deepEqual(weights("references"), weights("folded"));
+  });
 
   it("are named after the adapters", async () => {
     const { models } = readRecipe({
@@ -100,9 +125,20 @@ describe("a fold", () => {
     assert.equal((await verify(at("disk"), { inputs: true })).ok, true);
   });
 
-  it("of kohya's file is that of PEFT's folder", async () => {
+  it("of kohya's file is that of PEFT's folder, also where the file does not remember the paths", async () => {
     await convertAdapter(lora("german"), { to: "kohya", out: at("kohya") });
     await fold({ model: base, adapters: [at("kohya", "lora.safetensors")] }, { out: at("of-kohya") });
+    const whole = readFileSync(at("kohya", "lora.safetensors"));
+    const length = Number(whole.readBigUInt64LE(0));
+    const { __metadata__: _, ...tensors } = JSON.parse(whole.subarray(8, 8 + length).toString()) as Record<
+      string,
+      object
+    >;
+    const bare = Buffer.alloc(length, " ");
+    bare.write(JSON.stringify(tensors));
+    writeFileSync(at("foreign.safetensors"), Buffer.concat([whole.subarray(0, 8), bare, whole.subarray(8 + length)]));
+    await fold({ model: base, adapters: [at("foreign.safetensors")] }, { out: at("of-foreign") });
+    assert.deepEqual(weights("of-foreign"), weights("of-kohya"));
     await fold({ model: base, adapters: [lora("german")] }, { out: at("of-peft") });
     assert.deepEqual(weights("of-kohya"), weights("of-peft"));
     const [one, other] = [await inspectAdapter(lora("german")), await inspectAdapter(at("kohya", "lora.safetensors"))];

@@ -1,7 +1,11 @@
 /** Aurora's mode approximation: the forward pass of its code, written out, and the LoRA that it is read as. */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { describe, it } from "node:test";
 import { readFactors } from "../../src/adapters/adapter.js";
+import { convertAdapter, fold, unfold } from "../../src/node.js";
 import { openFiles, numbersOf, rejects, safetensors, tensor } from "../adapters/support.js";
 import type { Tensors } from "../adapters/support.js";
 import { distance, merge, pathsOf, sumOf, updateOf } from "./support.js";
@@ -41,10 +45,10 @@ const through = (matrix: Float32Array, rows: number, x: readonly number[]) =>
 /** ΔW x, by the factors. */
 async function applied(
   adapter: Awaited<ReturnType<typeof open>>,
-  path: string,
+  name: string,
   x: readonly number[],
 ): Promise<number[]> {
-  const [{ a, b, out, rank }] = (await readFactors(adapter, adapter.lora.get(path)!)) as [
+  const [{ a, b, out, rank }] = (await readFactors(adapter, adapter.lora.get(name)!)) as [
     Awaited<ReturnType<typeof readFactors>>[0],
   ];
   return through(b, out, through(a, rank, x));
@@ -110,6 +114,31 @@ describe("a checkpoint of Aurora's", () => {
     const { adapter } = await merge(adapters, { weights: [0.5, 2] });
     for (const path of pathsOf(adapters)) {
       assert.ok(distance(await updateOf(adapter, path), await sumOf(adapters, [0.5, 2], path)) < 1e-6, path);
+    }
+  });
+
+  it("is folded as it is by threads that open it themselves: the bytes of the LoRA that it is converted to", async () => {
+    const place = mkdtempSync(path.join(os.tmpdir(), "mergewright-"));
+    try {
+      const [file, base] = [path.join(place, "aurora.safetensors"), path.join(place, "base.safetensors")];
+      writeFileSync(file, safetensors(checkpoint("s")));
+      const adapter = await open(checkpoint("s"));
+      const weights = pathsOf([adapter]).map((name) => {
+        const { a, b } = adapter.lora.get(name)!;
+        return [`${name}.weight`, tensor(name, b.shape[0]!, a.shape[1]!)] as const;
+      });
+      writeFileSync(base, safetensors(Object.fromEntries(weights)));
+      await convertAdapter(file, { to: "peft", out: path.join(place, "lora") });
+      const folds = [];
+      for (const [number, adapters] of [[file], [path.join(place, "lora")]].entries()) {
+        const out = path.join(place, `folded ${number}`);
+        await fold({ model: base, adapters, weights: [0.5] }, { out, threads: 2 });
+        folds.push(readFileSync(path.join(out, "model.safetensors")));
+      }
+      assert.ok(folds[0]!.equals(folds[1]!));
+      await unfold({ model: path.join(place, "folded 0"), adapters: [file] }, { out: path.join(place, "u"), base });
+    } finally {
+      rmSync(place, { recursive: true });
     }
   });
 

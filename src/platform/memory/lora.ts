@@ -1,5 +1,8 @@
 /** Adapters in memory merged by the calling thread: the browser, and tests. */
 import { openAlgebra } from "../../algebra/algebra.js";
+import type { Algebra } from "../../algebra/algebra.js";
+import type { WorkOnDifferences } from "../../lora/extract.js";
+import { workOnDifference } from "../../lora/difference.js";
 import { workOnModule } from "../../lora/work.js";
 import type { CombinePlatform } from "../../lora/given.js";
 import type { Method } from "../../methods/method.js";
@@ -14,5 +17,11 @@ export function soloCombinePlatform(own: readonly Method[] = []): CombinePlatfor
     async workOn(works, done) {
       for (const [index, work] of works.entries()) done(index, await workOnModule(algebra, work));
     },
+  };
+}
+
+export function soloDifferences(algebra: Algebra = openAlgebra()): WorkOnDifferences {
+  return async (works, done) => {
+    for (const [index, work] of works.entries()) done(index, await workOnDifference(algebra, work));
   };
 }

@@ -2,6 +2,7 @@
  * The platform of models in memory: files picked in a browser, Blobs, buffers. The calling thread does the work; needs
  * nothing but WebAssembly with SIMD. Results are Blobs.
  */
+import type { Adapter } from "../../adapters/adapter.js";
 import { openAdapter } from "../../adapters/open.js";
 import { openReference, parseReference } from "../../adapters/reference.js";
 import { MergewrightError } from "../../errors.js";
@@ -22,6 +23,8 @@ import { memoryCrew, MemoryWorkspace } from "./workspace.js";
 export type ModelFiles = Readonly<Record<string, Uint8Array | Blob>>;
 
 export interface MemoryPlatform extends Platform {
+  /** @param label as that of a model. */
+  readonly openAdapter: (label: string) => Promise<Adapter>;
   /** Files of the last finished merge, by name. */
   readonly output: ReadonlyMap<string, Blob>;
 }
@@ -55,10 +58,10 @@ export function memoryPlatform(
   };
   const folderOf = (label: string) =>
     /^https?:\/\//.test(label) && !Object.hasOwn(models, label) ? httpFolder(label) : access(label);
+  const openAdapterOf = (label: string) => openAdapter(label, folderOf(label));
   const openModel = async (label: string): Promise<Checkpoint> => {
     const folded = Object.hasOwn(models, label) ? null : parseReference(label);
     if (folded === null) return openCheckpoint(label, folderOf(label));
-    const openAdapterOf = (own: string) => openAdapter(own, folderOf(own));
     const checkpoint = await openReference(label, folded, { openBase: openModel, openAdapter: openAdapterOf });
     // One thread does all the work, so that what computes the weights here computes them there.
     for (const { source } of checkpoint.shards)
@@ -68,6 +71,7 @@ export function memoryPlatform(
   return {
     output: space.finished,
     openModel,
+    openAdapter: openAdapterOf,
     createCrew: async (setup, _threads, statisticsBytes) =>
       memoryCrew(setup, statisticsBytes, space, {
         openStored: (source) => openSource(source, sources),

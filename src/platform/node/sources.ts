@@ -1,7 +1,8 @@
+import { auroraSource } from "../../adapters/aurora.js";
 import { foldedSource } from "../../adapters/folded_source.js";
 import type { WorkSource } from "../../execute/setup.js";
 import { httpSource } from "../../sources/http.js";
-import type { ByteSource } from "../../sources/source.js";
+import type { ByteSource, SourceStamp } from "../../sources/source.js";
 import { taskSource } from "../../sources/task.js";
 import { MergewrightError } from "../../errors.js";
 import { fileSource } from "./files.js";
@@ -15,6 +16,7 @@ export function openAddress({ label, address, stamp }: WorkSource): ByteSource |
   if (address.kind === "folded") {
     return openParts(address.layout, (files) => foldedSource(address.layout, files, { label, stamp }));
   }
+  if (address.kind === "aurora") return openAurora(address.file, stamp);
   if (address.kind === "http") return httpSource(address.url, { headers: address.headers, label, stamp });
   const source = fileSource(address.path, label);
   const { size, version } = source.stamp;
@@ -28,6 +30,11 @@ export function openAddress({ label, address, stamp }: WorkSource): ByteSource |
     found: `${size} bytes, version ${version}`,
     advice: "find out what writes to it, then start again",
   });
+}
+
+async function openAurora(file: WorkSource, stamp: SourceStamp): Promise<ByteSource> {
+  const source = await openAddress(file);
+  return auroraSource(source, stamp);
 }
 
 /** Opens the files that a computed source reads. */
