@@ -113,7 +113,14 @@ export interface ErrorDetails {
 
 const EXIT_CODES: Readonly<Record<ErrorKind, number>> = { check: 1, request: 2, environment: 3 };
 
+/** Marks errors of every copy of this module: the command line is bundled, modules of the user import the package. */
+const MARK = Symbol.for("mergewright.error");
+
 export class MergewrightError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === "object" && value !== null && MARK in value;
+  }
+
   override readonly name = "MergewrightError";
   readonly kind: ErrorKind;
   readonly code: ErrorCode;
@@ -125,6 +132,7 @@ export class MergewrightError extends Error {
   /** @param summary one sentence without the place; the place, expectation and advice are appended to `message`. */
   constructor(summary: string, details: ErrorDetails) {
     super(describe(summary, details), details.cause === undefined ? undefined : { cause: details.cause });
+    Object.defineProperty(this, MARK, { value: true });
     this.kind = details.kind;
     this.code = details.code;
     this.where = details.where ?? {};

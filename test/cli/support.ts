@@ -10,7 +10,11 @@ import { layoutHeader } from "../../src/formats/safetensors/layout.js";
 
 /** The repository; commands run in it, so that the zoo's paths are short. */
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
-const program = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+/** What a user runs; where coverage is measured, what it was bundled from. */
+const program = path.join(
+  root,
+  process.env["NODE_V8_COVERAGE"] === undefined ? "bin/mergewright.js" : "dist/src/cli/main.js",
+);
 
 /** Two models of the vision zoo and their base, whose heads differ. */
 export const VISION = [

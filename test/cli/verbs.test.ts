@@ -17,7 +17,7 @@ describe("the command line", { concurrency: os.availableParallelism() }, () => {
   it("is what the package installs", () => {
     const { bin } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
     const file = path.join(root, bin.mergewright);
-    assert.equal(readFileSync(file, "utf8"), '#!/usr/bin/env node\nimport "../dist/src/cli/main.js";\n');
+    assert.equal(readFileSync(file, "utf8"), '#!/usr/bin/env node\nimport "../dist/cli/main.js";\n');
     assert.ok((statSync(file).mode & 0o111) !== 0, "executable");
   });
 

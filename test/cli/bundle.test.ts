@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { after, describe, it } from "node:test";
+import { pathToFileURL } from "node:url";
+import { MergewrightError } from "../../src/errors.js";
+import { mergewright, root, scratch, VISION } from "./support.js";
+
+const at = scratch(after);
+const bundle = path.join(root, "dist/cli");
+
+describe("the bundled command line", () => {
+  it("has every thread's module beside the modules that start it", () => {
+    const threads = readdirSync(bundle)
+      .filter((name) => name.endsWith(".js"))
+      .flatMap((name) => [...readFileSync(path.join(bundle, name), "utf8").matchAll(/new Worker\(new URL\("([^"]+)"/g)])
+      .map(([, file]) => file!);
+    assert.ok(threads.length >= 2, "threads are started");
+    for (const file of threads.filter((name) => !name.startsWith("algebra"))) {
+      assert.ok(existsSync(path.join(bundle, file)), file);
+    }
+  });
+
+  it("carries the licences of what it bundles", () => {
+    const text = readFileSync(path.join(bundle, "LICENSES.txt"), "utf8");
+    for (const name of ["commander", "yaml", "valibot"]) assert.match(text, new RegExp(`^${name} \\d`, "m"));
+    assert.match(text, /Permission is hereby granted|Permission to use, copy/);
+  });
+
+  it("knows an error of another copy of the package", async () => {
+    const address = `${pathToFileURL(path.join(root, "dist/src/errors.js")).href}?copy`;
+    const copy = (await import(address)) as { MergewrightError: typeof MergewrightError };
+    assert.notEqual(copy.MergewrightError, MergewrightError);
+    const error = new copy.MergewrightError("a defect", { kind: "check", code: "method/failed" });
+    assert.ok(error instanceof MergewrightError);
+    assert.ok(!(new Error("another") instanceof MergewrightError));
+    assert.equal(error.kind, "check");
+  });
+
+  it("passes on what an own method throws in the words of the package", async () => {
+    const folder = at("own-error");
+    mkdirSync(folder);
+    const file = path.join(folder, "refusing.mjs");
+    const errors = JSON.stringify(pathToFileURL(path.join(root, "dist/src/errors.js")).href);
+    writeFileSync(
+      file,
+      `import { MergewrightError } from ${errors};
+       export default { name: "refusing", combine() {
+         throw new MergewrightError("nothing is merged today", { kind: "check", code: "method/failed" });
+       } };`,
+    );
+    const out = at("own-error-out");
+    const { code, err } = await mergewright("merge", "--use", file, "--method", "refusing", ...VISION, "-o", out);
+    assert.equal(code, 1, err);
+    assert.match(err, /nothing is merged today/);
+  });
+});
