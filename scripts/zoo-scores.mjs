@@ -86,6 +86,11 @@ function recipeOf(row) {
   if (/^lines .* on the task-vector sum$/.test(row)) {
     return { method: "task_arithmetic", parameters: { lambda: 1 }, lines: { alpha: number("a"), beta: number("b") } };
   }
+  const apl = /^apl-style (magnitude |random |)rho=/.exec(row);
+  if (apl !== null) {
+    const parameters = { density: 1 - number("rho"), lambda: number("lambda"), drop: apl[1].trim() || "magnitude" };
+    return { method: "apl", parameters, statistics: "importance" };
+  }
   if (row.startsWith("adamerging")) {
     return { method: row.startsWith("adamerging++") ? "adamerging/plus-plus" : "adamerging" };
   }
@@ -111,7 +116,7 @@ const taskOf = (name) => ({
 });
 const tasks = { tasks: names.map(taskOf) };
 
-/** Statistics of the first 256 training images, collected once for all rows; the exact Fisher takes some minutes. */
+/** Statistics of the first 256 training images (importances of 64, as the reference's), collected once for all rows; the exact Fisher takes some minutes. */
 const statisticsFolder = mkdtempSync(path.join(os.tmpdir(), "mergewright-zoo-"));
 process.on("exit", () => rmSync(statisticsFolder, { recursive: true, force: true }));
 writeFileSync(path.join(statisticsFolder, "tasks.yaml"), JSON.stringify(tasks));
@@ -120,6 +125,7 @@ function statisticsOf(name, kind) {
   if (existsSync(file)) return file;
   const list = path.join(statisticsFolder, "tasks.yaml");
   const words = ["collect", kind, "--model", `zoo/vision/${name}`, "--tasks", list, "--task", name, "-o", file];
+  if (kind === "importance") words.push("--base", "zoo/vision/base", "--examples", "64");
   execFileSync(process.execPath, ["bin/mergewright.js", ...words], { stdio: ["ignore", "ignore", "inherit"] });
   return file;
 }
@@ -197,6 +203,11 @@ const averageOf = (counts) => counts.reduce((sum, count) => sum + count, 0) / (6
 
 /** Averages in points that a row is held to instead of counts; null where counts are compared. */
 function bandOf(row) {
+  if (row.startsWith("apl-style random")) {
+    // Other random numbers: within what three draws of the reference spread over.
+    const { average, average_std: spread } = rows[row];
+    return { least: average - 3 * spread, most: average + 3 * spread };
+  }
   const steps = /^mats kfac cg=(\d+)$/.exec(row);
   if (steps === null || Number(steps[1]) <= 10) return null;
   const ends = [row, `${row} float64`].map((name) => averageOf(rows[name].correct));

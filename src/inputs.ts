@@ -60,7 +60,7 @@ async function openAll(recipe: Recipe, openStored: OpenModel, known: Map<string,
   }
   const coefficients =
     recipe.coefficients === null ? null : await openCoefficients(recipe, { base, models }, openStored);
-  const statistics = await openStatistics(recipe, models, openStored);
+  const statistics = await openStatistics(recipe, { base, models }, openStored);
   const own = { base, models, extra, merges: [...merges], coefficients };
   return { ...(await withVocabulary(recipe, own, openOne)), ...(statistics !== null && { statistics }) };
 }

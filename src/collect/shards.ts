@@ -1,9 +1,8 @@
 /** Statistics of two parts of the data as one: sums add up, and so do counts. */
 import { examplesOf } from "../collected/statistics.js";
 import type { LayerStatistics, Source, Statistics, StatisticsInfo } from "../collected/statistics.js";
+import { readSum } from "../collected/sums.js";
 import { MergewrightError } from "../errors.js";
-import { readTensor } from "../formats/safetensors/read.js";
-import { entriesOf } from "../numbers/dtypes.js";
 import { Sums } from "./sums.js";
 
 /** @returns the sum of all, whose sources are named in the order given. */
@@ -26,16 +25,6 @@ export async function addStatistics(parts: readonly Statistics[]): Promise<{ inf
     },
     sums,
   };
-}
-
-/** A whole sum in f64. */
-export async function readSum({ tensors, shards }: Statistics["file"], name: string): Promise<Float64Array> {
-  const stored = tensors.get(name)!;
-  const bytes = await readTensor(shards[stored.shard]!.source, stored);
-  const own = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
-  const count = entriesOf(stored.shape);
-  if (stored.dtype === "F64") return new Float64Array(own.buffer, own.byteOffset, count);
-  return Float64Array.from(new Float32Array(own.buffer, own.byteOffset, count));
 }
 
 export function squared(data: Float64Array): number {

@@ -68,6 +68,8 @@ export interface ModelIdentity {
 export interface Statistics {
   readonly info: StatisticsInfo;
   readonly file: Checkpoint;
+  /** All sums by name, where they are few and wanted for planning. */
+  readonly sums?: ReadonlyMap<string, Float64Array>;
 }
 
 export const SUM_ROLES = { input: "gram_in", output: "gram_out_grad" } as const;

@@ -1,7 +1,9 @@
 /** What must be known of the inputs before their changes can be pruned: ends of bands, norms. */
 import type { Known, Scope, ThresholdNeed } from "../methods/method.js";
 import type { PlannedTensor } from "../plan/types.js";
+import { layerPartitionOf } from "../models/families.js";
 import { bandRanks, cutScope } from "../pruners/pruner.js";
+import type { CutScope } from "../pruners/pruner.js";
 import type { BandCut } from "../methods/method.js";
 import { bitsOfMagnitude, INFINITY_BITS } from "../statistics/threshold.js";
 import { BLOCK_ENTRIES, blockCount, blocksOf, MASK_BYTES } from "./blocks.js";
@@ -62,6 +64,7 @@ export function withCuts(block: Block, cuts: Cuts, { inputs }: WorkTensor): Bloc
 
 /**
  * Gathers for a group of tensors: all with a band of scope `model`, else any.
+ * With scope `layer`: any, whose layers are whole.
  * @param address of `statisticsBytes` for twice as many models.
  * @param masks only where the group is combined before anything else uses that memory.
  */
@@ -81,18 +84,31 @@ export async function gatherCuts(
     if (banded.length > 0) await gatherBands(crew, tensors, banded, { models, scope, address }, cuts);
   };
   if (scope === "model") await gather(group);
-  else for (const tensor of group) await gather([tensor]);
+  else
+    for (const some of scope === "layer" ? byLayer(tensors, group) : group.map((tensor) => [tensor]))
+      await gather(some);
   await gatherScales(crew, tensors, group, { models, masks }, cuts);
   return cuts;
+}
+
+function byLayer(tensors: readonly WorkTensor[], group: readonly number[]): Iterable<readonly number[]> {
+  const layers = new Map<string, number[]>();
+  for (const tensor of group) {
+    const layer = layerPartitionOf(tensors[tensor]!.name);
+    layers.set(layer, [...(layers.get(layer) ?? []), tensor]);
+  }
+  return layers.values();
 }
 
 async function gatherBands(
   crew: Crew,
   tensors: readonly WorkTensor[],
   group: readonly number[],
-  { models, scope, address }: { models: number; scope: Scope; address: number },
+  { models, scope: over, address }: { models: number; scope: CutScope; address: number },
   cuts: Map<number, BlockCuts[]>,
 ): Promise<void> {
+  // A layer's tensors are looked at together as a model's are.
+  const scope: Scope = over === "tensor" ? "tensor" : "model";
   const bandOf = new Map<number, BandCut>();
   for (const tensor of group) {
     const { inputs, prune } = tensors[tensor]!;

@@ -16,6 +16,7 @@ import { BLOCK_ENTRIES, blockCount, blocksOf } from "./blocks.js";
 import type { Block, BlockCuts } from "./blocks.js";
 import { isSolved } from "../plan/matrices.js";
 import { cutScope } from "../pruners/pruner.js";
+import type { CutScope } from "../pruners/pruner.js";
 import { gatherCuts, mostMaskBytes, withCuts, withTied } from "./cuts.js";
 import type { MaskRoom } from "./cuts.js";
 import { digestsOf } from "./combine_jobs.js";
@@ -110,7 +111,7 @@ export interface StatisticsLayout {
   /** Over which entries the method's statistics are taken, the same for every tensor; `null` where there are none. */
   readonly scope: Scope | null;
   /** The same for what must be known before changes are pruned. */
-  readonly cutScope: Scope | null;
+  readonly cutScope: CutScope | null;
   readonly lanes: number;
   readonly laneBytes: number;
   /** The end of a lane's bytes, for masks. */
@@ -135,7 +136,8 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
   const scope = scopes.find((one) => one !== null) ?? null;
   const cuts = cutScope(plan.tensors.flatMap(({ prune }) => prune ?? []));
   const models = plan.inputs.filter(({ role }) => role === "model").length;
-  const bytesOf = (one: Scope | null, rows: number) => (one === null ? 0 : statisticsBytes(rows, one));
+  const bytesOf = (one: CutScope | null, rows: number) =>
+    one === null ? 0 : statisticsBytes(rows, one === "tensor" ? one : "model");
   const own = method.scores === undefined ? bytesOf(scope, models) : scoresBytes(method, models);
   const hasBands = plan.tensors.some(({ prune }) => prune?.some((cut) => cut?.kind === "band") ?? false);
   const bytes = Math.max(scope === null ? 0 : own, hasBands ? bytesOf(cuts, 2 * models) : 0);
@@ -237,8 +239,8 @@ class Execution {
         return work({ own: [tensor], merged: [tensor, ...tied], address: statistics + lane * laneBytes });
       });
     const all = { own, merged, address: statistics };
-    // Cuts come first: of all tensors where either they or the method look at whole models, else of each in its turn.
-    if (cutScope === "model") await this.#cut(all, scope);
+    // Cuts come first: of all tensors where either they or the method look beyond one, else of each in its turn.
+    if (cutScope === "model" || cutScope === "layer") await this.#cut(all, scope);
     else if (cutScope === "tensor" && scope === "model") await eachTensor((group) => this.#cut(group, scope));
     if (scope === "model") await this.#mergeGroup({ ...all, scope });
     else if (scope === "tensor" || cutScope === "tensor") {

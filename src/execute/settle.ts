@@ -9,6 +9,7 @@ import type { Crew } from "./crew.js";
 import { Gatherer } from "./gather.js";
 import type { Gathered } from "./gather.js";
 import type { CombineArgs } from "./job_types.js";
+import type { CutScope } from "../pruners/pruner.js";
 import { blocksOf } from "./blocks.js";
 import type { Block, BlockCuts } from "./blocks.js";
 import { gatherCuts, withCuts, withTied } from "./cuts.js";
@@ -92,7 +93,7 @@ async function settleCuts(
   plan: Plan,
   setup: WorkSetup,
   crew: Crew,
-  { scope, lanes, laneBytes }: { scope: Scope | null; lanes: number; laneBytes: number },
+  { scope, lanes, laneBytes }: { scope: CutScope | null; lanes: number; laneBytes: number },
   cuts: Map<number, readonly BlockCuts[]>,
 ): Promise<void> {
   const models = plan.inputs.filter(({ role }) => role === "model").length;
@@ -111,11 +112,11 @@ interface StatisticsGroup {
   readonly merged: readonly number[];
 }
 
-function groupsOf({ tensors }: Plan, scope: Scope | null): StatisticsGroup[] {
+function groupsOf({ tensors }: Plan, scope: CutScope | null): StatisticsGroup[] {
   const merged = tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
   const own = merged.filter((index) => tensors[index]!.tiedTo === null);
   if (scope === null) return [];
-  if (scope === "model") return [{ name: "", own, merged }];
+  if (scope !== "tensor") return [{ name: "", own, merged }];
   const tied = new Map<string, number[]>();
   for (const index of merged) {
     const name = tensors[index]!.tiedTo ?? tensors[index]!.name;

@@ -2,6 +2,7 @@
 import type { Method } from "./method.js";
 import { adamerging } from "./adamerging.js";
 import { addDifference } from "./add_difference.js";
+import { apl } from "./apl.js";
 import { arceeFusion } from "./arcee_fusion.js";
 import { average } from "./average.js";
 import { breadcrumbsTies } from "./breadcrumbs_ties.js";
@@ -46,6 +47,7 @@ import { wudi } from "./wudi.js";
 export const methods: readonly Method[] = [
   adamerging,
   addDifference,
+  apl,
   arceeFusion,
   average,
   breadcrumbsTies,

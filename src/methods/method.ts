@@ -55,6 +55,16 @@ export interface Settings {
   readonly global: Values;
   /** One per model, in recipe order; contains the global values too. */
   readonly models: readonly Values[];
+  /** One per model, of the partition that the tensor belongs to; absent where no statistics know it. */
+  readonly importance?: readonly Importance[];
+}
+
+/** Of one partition of a model's change. */
+export interface Importance {
+  /** What the partition does to the mean loss of the model's task: below zero where it helps. */
+  readonly change: number;
+  /** Share of the partition's entries that is kept, as `densities` of the method says. */
+  readonly density: number;
 }
 
 /** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
@@ -311,8 +321,8 @@ export interface ChanceCut {
 /** A run of ranks by magnitude; of equal magnitudes the entry with the lower index counts as the larger. */
 export interface BandCut {
   readonly kind: "band";
-  /** Over which entries the ranks run. */
-  readonly scope: Scope;
+  /** Over which entries the ranks run; `layer`: as in `Partitioning`. */
+  readonly scope: Scope | "layer";
   readonly density: number;
   /** Share of largest entries dropped; less where the density asks for more. */
   readonly gamma: number;
@@ -389,6 +399,8 @@ export interface MethodDeclaration {
 export interface StatisticsWish {
   /** The kinds of file that will do for these settings, best first. */
   kinds(settings: Values): readonly StatisticsKind[];
+  /** Of importances: what must have one of its own, and whether they must say if a partition helps or harms. */
+  importance?(settings: Values): { readonly per: Partitioning; readonly isSigned: boolean };
 }
 
 /**
@@ -441,6 +453,11 @@ export interface TileMethod extends MethodDeclaration, Combination {
    * recipe may prune for a method that does not.
    */
   prune?(settings: Settings, shape: readonly number[]): readonly (Cut | null)[];
+  /** With importances: the share of entries that is kept of each partition of one model's change; made at planning. */
+  densities?(
+    values: Values,
+    partitions: readonly { readonly entries: number; readonly change: number }[],
+  ): readonly number[];
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What is cut from each model's change of a tensor, by the recipe's pruning or by the method's own. */
 import { MergewrightError } from "../errors.js";
 import type { Settings } from "../methods/method.js";
+import { layerPartitionOf } from "../models/families.js";
 import { cutScope, rowLength } from "../pruners/pruner.js";
 import type { Cut } from "../methods/method.js";
 import { type Place, pruningFor, whereOf } from "../recipe/pattern.js";
@@ -38,7 +39,7 @@ export function cutsOf(
   return cuts;
 }
 
-function prunesItself(recipe: Recipe, tensor: string): MergewrightError {
+export function prunesItself(recipe: Recipe, tensor: string): MergewrightError {
   return new MergewrightError(`${recipe.method.name} prunes by itself`, {
     kind: "request",
     code: "recipe/unsupported",
@@ -73,21 +74,22 @@ function wanted(recipe: Recipe, place: Place, shape: readonly number[]) {
 }
 
 /**
- * Ranks over a model's whole change follow from values that hold for all of its tensors.
+ * Ranks over a model's whole change, or a layer's, follow from values that hold for all of its tensors.
  * @returns the first tensor where they differ, or `null`.
  */
 export function unevenCut(
   merged: readonly Pick<PlannedTensor, "name" | "inputs" | "prune" | "tiedTo">[],
 ): string | null {
-  const bands = new Map<number, string>();
+  const bands = new Map<string, string>();
   for (const { name, inputs, prune, tiedTo } of merged) {
     if (tiedTo !== null) continue;
     for (const [input, { model }] of inputs.entries()) {
       const cut = prune?.[input];
-      if (cut?.kind !== "band" || cut.scope !== "model") continue;
+      if (cut?.kind !== "band" || cut.scope === "tensor") continue;
       const text = JSON.stringify(cut);
-      if ((bands.get(model) ?? text) !== text) return name;
-      bands.set(model, text);
+      const key = `${model} ${cut.scope === "layer" ? layerPartitionOf(name) : ""}`;
+      if ((bands.get(key) ?? text) !== text) return name;
+      bands.set(key, text);
     }
   }
   return null;

@@ -1,8 +1,8 @@
 /** What statistics files know of the tensors of a merge. */
 import { MergewrightError } from "../errors.js";
-import { sumName } from "../collected/statistics.js";
+import { partitionOf, rowsOf, statisticsDefect, sumName } from "../collected/statistics.js";
 import type { LayerStatistics, Statistics } from "../collected/statistics.js";
-import type { Collected } from "../methods/method.js";
+import type { Collected, Partitioning } from "../methods/method.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
 import type { PlannedStatistic, PlannedStatistics, Stream } from "./types.js";
 
@@ -14,15 +14,43 @@ export interface Member {
   readonly name: string;
 }
 
+/** A partition of a model's change, and what it does to the mean loss. */
+export interface PartitionChange {
+  readonly partition: string;
+  readonly change: number;
+}
+
+/** Of every tensor that a file knows: sums of sums where the file has finer ones. */
+function changesOf({ info, sums }: Statistics, per: Partitioning): (name: string) => PartitionChange | undefined {
+  const isFiner = info.per === "row" || info.per === "tensor";
+  const changes = new Map<string, number>();
+  for (const [name, values] of sums!) {
+    const key = isFiner ? partitionOf(name, per) : per === "model" ? "model" : name;
+    changes.set(
+      key,
+      values.reduce((sum, value) => sum + value, changes.get(key) ?? 0),
+    );
+  }
+  return (name) => {
+    const partition = partitionOf(name, per);
+    const sum = isFiner && !sums!.has(name) ? undefined : changes.get(partition);
+    return sum === undefined ? undefined : { partition, change: sum / info.count };
+  };
+}
+
 /** Finds what files know of tensors. @param files one per model. */
 export class StatisticsTable {
   readonly #files: readonly Statistics[];
   readonly #streamOf: StreamOf;
+  /** Per file, by a tensor's name, the importance of the partition that it is in. */
+  readonly #changes: readonly ((name: string) => PartitionChange | undefined)[];
   /** Per file, by a weight's name, its layer. */
   readonly #layers: readonly ReadonlyMap<string, { readonly module: string; readonly layer: LayerStatistics }>[];
 
-  constructor(files: readonly Statistics[], streamOf: StreamOf) {
+  /** @param per what has an importance, of files of importances. */
+  constructor(files: readonly Statistics[], streamOf: StreamOf, per: Partitioning | null = null) {
     this.#files = files;
+    this.#changes = files.map((file) => (per === null ? () => undefined : changesOf(file, per)));
     this.#streamOf = streamOf;
     this.#layers = files.map(
       ({ info }) => new Map(Object.entries(info.layers).map(([module, layer]) => [layer.weight, { module, layer }])),
@@ -41,6 +69,18 @@ export class StatisticsTable {
       extra: Object.fromEntries(streams.map((stream, index) => [`statistics.${index}`, stream])),
       collected: { counts, norms: tensorNorms, tensorNorms },
     };
+  }
+
+  /** What the partition of each member does to the mean loss; `null` where no file knows it. */
+  importance(members: readonly Member[], shape: readonly number[]): readonly PartitionChange[] | null {
+    const found = members.map(({ model, name }) => this.#changes[model]!(name));
+    if (this.#isUnknown(found, members)) return null;
+    for (const [index, { model, name }] of members.entries()) {
+      const { info, file, sums } = this.#files[model]!;
+      if (info.per !== "row" || sums!.get(name)!.length === rowsOf(shape)) continue;
+      throw statisticsDefect(file, `${name} has ${rowsOf(shape)} rows`, `${sums!.get(name)!.length} sums, ${index}`);
+    }
+    return found.map((one) => one!);
   }
 
   /** Products of the inputs, and of the output gradients where there are any, of a linear layer; `null`: it is none. */

@@ -1,5 +1,5 @@
 import { MergewrightError } from "../errors.js";
-import type { Method, Settings } from "../methods/method.js";
+import type { Method, ParameterValue, Partitioning, Settings } from "../methods/method.js";
 import { roleOf, tiedGroups } from "../models/families.js";
 import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
@@ -11,7 +11,9 @@ import { type CoefficientTable, withCoefficients } from "./coefficients.js";
 import { layerScale, scaleLambda } from "./lines.js";
 import type { LayerScale } from "./lines.js";
 import { cutsOf } from "./prune.js";
+import { withImportances } from "./importances.js";
 import { StatisticsTable, withNorms } from "./statistics.js";
+import type { PartitionChange } from "./statistics.js";
 import { isComputed } from "./streams.js";
 import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
@@ -51,7 +53,8 @@ interface Context {
 export function accountTensors(context: Context): Accounted {
   const { recipe, models, isWritten } = context;
   const work = new Accounting(context);
-  const backbone = withNorms(context.wanted.flatMap((wanted) => work.decide(wanted) ?? []));
+  const decided = withNorms(context.wanted.flatMap((wanted) => work.decide(wanted) ?? []));
+  const backbone = withImportances(recipe, decided, work.partitions);
   const skipped = work.skipped();
   const warnings = [...work.warnings, ...warnOfSkipped(skipped), ...warnOfNarrowing(context, backbone)];
   const heads = isWritten && recipe.heads === "separate" ? models.map((_, model) => work.headOf(model)) : [];
@@ -70,6 +73,10 @@ class Accounting {
   readonly warnings: string[] = [];
   readonly #context: Context;
   readonly #statistics: StatisticsTable | null;
+  /** What has an importance, where the method wants to know. */
+  readonly #per: Partitioning | null;
+  /** By a merged tensor's name, per member. */
+  readonly partitions = new Map<string, readonly PartitionChange[]>();
   readonly #ties: Ties;
   readonly #scaleOf: LayerScale;
   /** What reaches the result, per checkpoint. */
@@ -78,7 +85,10 @@ class Accounting {
   constructor(context: Context) {
     this.#context = context;
     const { statistics, streamOf } = context;
-    this.#statistics = statistics === undefined ? null : new StatisticsTable(statistics, streamOf);
+    const { method, parameters } = context.recipe;
+    const given = Object.entries(parameters).map(([name, { value }]) => [name, value as ParameterValue] as const);
+    this.#per = method.statistics?.importance?.(Object.fromEntries(given)).per ?? null;
+    this.#statistics = statistics === undefined ? null : new StatisticsTable(statistics, streamOf, this.#per);
     this.#scaleOf = layerScale(
       context.recipe,
       context.wanted.map(({ name }) => name),
@@ -188,10 +198,13 @@ class Accounting {
     const all = [...(base === null ? [] : [base]), ...found];
     const members = found.map((one) => ({ model: one.model, name: one.tensor.name }));
     const isTile = recipe.method.grain === "tile";
-    const fisher = isTile ? (this.#statistics?.fisher(members) ?? null) : null;
+    const isImportance = this.#per !== null;
+    const partitions = isImportance ? (this.#statistics?.importance(members, reference.tensor.shape) ?? null) : null;
+    if (partitions !== null) this.partitions.set(name, partitions);
+    const fisher = isTile && !isImportance ? (this.#statistics?.fisher(members) ?? null) : null;
     const layer = isTile ? null : (this.#statistics?.layer(members) ?? null);
-    if (this.#statistics !== null && fisher === null && layer === null) {
-      reasons.push("no statistics of it; averaged");
+    if (this.#statistics !== null && fisher === null && layer === null && partitions === null) {
+      reasons.push(`no statistics of it; ${isImportance ? "kept whole and weighed evenly" : "averaged"}`);
     }
     return {
       name,

@@ -1,6 +1,5 @@
-import type { Scope } from "../methods/method.js";
 import { DENSITY, isSpared, rescaleParameter, SCOPE, VECTORS } from "./pruner.js";
-import type { Pruner } from "./pruner.js";
+import type { CutScope, Pruner } from "./pruner.js";
 import type { Rescale } from "../methods/method.js";
 
 export const magnitude: Pruner = {
@@ -19,7 +18,7 @@ equal magnitudes the ones with the lowest index.`,
     if (isSpared(values, shape)) return null;
     return {
       kind: "band",
-      scope: values.scope as Scope,
+      scope: values.scope as CutScope,
       density: Number(values.density),
       gamma: 0,
       least: 1,

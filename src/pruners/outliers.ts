@@ -1,6 +1,6 @@
-import type { Parameter, Scope } from "../methods/method.js";
+import type { Parameter } from "../methods/method.js";
 import { DENSITY, isSpared, rescaleParameter, SCOPE, VECTORS } from "./pruner.js";
-import type { Pruner } from "./pruner.js";
+import type { CutScope, Pruner } from "./pruner.js";
 import type { Rescale } from "../methods/method.js";
 
 export const GAMMA: Parameter = {
@@ -30,7 +30,7 @@ change.`,
     if (isSpared(values, shape)) return null;
     return {
       kind: "band",
-      scope: values.scope as Scope,
+      scope: values.scope as CutScope,
       density: Number(values.density),
       gamma: Number(values.gamma),
       least: 0,

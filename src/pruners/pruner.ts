@@ -2,7 +2,7 @@
  * The contract of a pruner: a step before a method that makes some entries of every model's change zero. Its declaration
  * says what a recipe may set; `cut` turns the values into one of three plain rules, which are all the engine knows.
  */
-import type { BandCut, Cut, Paper, Parameter, Rescale, Scope, Values } from "../methods/method.js";
+import type { BandCut, Cut, Paper, Parameter, Rescale, Values } from "../methods/method.js";
 
 export interface Pruner {
   readonly name: string;
@@ -52,7 +52,11 @@ export const SCOPE: Parameter = {
   type: "choice",
   default: "tensor",
   per: "recipe",
-  choices: { tensor: "within each tensor", model: "over a model's whole change" },
+  choices: {
+    tensor: "within each tensor",
+    layer: "within each layer; outside the layers within the embeddings, or one module",
+    model: "over a model's whole change",
+  },
   meaning: "over which entries magnitudes are ranked",
 };
 
@@ -70,9 +74,11 @@ export function bandRanks({ density, gamma, least }: BandCut, entries: number): 
   return { above: Math.min(Math.trunc(gamma * entries), entries - within), within };
 }
 
+export type CutScope = BandCut["scope"];
+
 /** Over which entries the cuts of a plan's tensors need something known; `null`: they need nothing. */
-export function cutScope(cuts: Iterable<Cut | null>): Scope | null {
-  let scope: Scope | null = null;
+export function cutScope(cuts: Iterable<Cut | null>): CutScope | null {
+  let scope: CutScope | null = null;
   for (const cut of cuts) {
     if (cut?.kind === "band") return cut.scope;
     if (cut?.rescale === "norm") scope = "tensor";

@@ -6,6 +6,7 @@ import path from "node:path";
 import { after, describe, it } from "node:test";
 import { methods as catalogue } from "../../src/methods/catalogue.js";
 import { Folder, merge, readTensors, type RecipeObject, tensor, valuesOf } from "./support/family.js";
+import { writeImportances } from "./support/importances.js";
 import { normals } from "./support/random.js";
 
 const folder = new Folder();
@@ -24,6 +25,13 @@ const write = (name: string, seed: number) =>
   );
 const base = write("base", 0);
 const models = [write("one", 1), write("two", 2), write("three", 3)];
+const withStatistics = async (model: string) => {
+  const sums = Object.fromEntries(NAMES.map((name) => [name, [name.length]]));
+  return {
+    model,
+    statistics: await writeImportances(`${model}.safetensors`, { model, base }, sums, { per: "tensor" }),
+  };
+};
 const run = (recipe: RecipeObject) => merge({ base, models, ...recipe }, { out: folder.fresh() });
 
 describe("lines", () => {
@@ -67,8 +75,9 @@ describe("lines", () => {
     if (parameters.lambda === undefined || isShared) continue;
     it(`${name}: lambda scales the merged change and nothing else`, async () => {
       const used = models.slice(0, Math.max(needed.min, Math.min(3, needed.max ?? 3)));
+      const given = method.statistics === undefined ? used : await Promise.all(used.map(withStatistics));
       const at = async (lambda: number) => {
-        const merged = await run({ method: name, models: used, parameters: { lambda }, seed: 3 });
+        const merged = await run({ method: name, models: given, parameters: { lambda }, seed: 3 });
         return NAMES.map((key) => merged.values(key));
       };
       const [zero, half, one] = [await at(0), await at(0.5), await at(1)];

@@ -11,6 +11,7 @@ import type { FloatDtype } from "../../src/numbers/dtypes.js";
 import { dropChanges, randomWords, streamKey } from "../../src/numbers/random.js";
 import { pruners } from "../../src/pruners/catalogue.js";
 import { bandRanks } from "../../src/pruners/pruner.js";
+import { layerPartitionOf } from "../../src/models/families.js";
 import type { BandCut, Cut } from "../../src/methods/method.js";
 import { Folder, merge, tensor, valuesOf } from "./support/family.js";
 import type { RecipeObject, TestTensor } from "./support/family.js";
@@ -61,7 +62,13 @@ function pruned(by: string, given: Values, base: readonly TestTensor[], { name, 
   const cuts = tensors.map(({ shape }) => pruner.cut(values, shape));
   const masks = new Map<number, boolean[]>();
   const banded = [...cuts.keys()].filter((index) => cuts[index]?.kind === "band");
-  const groups = values.scope === "model" ? [banded] : banded.map((index) => [index]);
+  const placeOf = (index: number) => layerPartitionOf(tensors[index]!.name);
+  const groups =
+    values.scope === "model"
+      ? [banded]
+      : values.scope === "layer"
+        ? [...new Set(banded.map(placeOf))].map((layer) => banded.filter((index) => placeOf(index) === layer))
+        : banded.map((index) => [index]);
   for (const group of groups) {
     if (group.length === 0) continue;
     const mask = bandMask(
@@ -125,7 +132,7 @@ function draw(seed: number, coarse: boolean, dtype: FloatDtype, shapes = SHAPES)
     const size = shape.reduce((product, axis) => product * axis, 1);
     const grain = coarse ? 4 : 4096;
     const values = Float32Array.from({ length: size }, () => (roll(2 * grain + 1) - grain) / (16 * grain));
-    return tensor(`t${index}`, values, dtype, shape);
+    return tensor(`layers.${index % 2}.t${index}`, values, dtype, shape);
   });
 }
 
@@ -166,7 +173,7 @@ const anyValues = fc.constantFrom(...pruners.map(({ name }) => name)).chain((by)
       vectors: fc.constantFrom("prune", "prune", "keep"),
       ...(by === "outliers" && { gamma: fc.constantFrom(0, 0.01, 0.1, 0.5, 1) }),
       ...(by === "rank" && { epsilon: fc.constantFrom(0, 0.1, 0.25) }),
-      ...((by === "outliers" || by === "magnitude") && { scope: fc.constantFrom("tensor", "model") }),
+      ...((by === "outliers" || by === "magnitude") && { scope: fc.constantFrom("tensor", "layer", "model") }),
     })
     .map((given) => ({ by, given: given as unknown as Values })),
 );
@@ -217,11 +224,13 @@ describe("pruning from files equals its definition", () => {
     }
   }
 
-  it("ranks over the whole change with equal magnitudes on both ends of the band", async () => {
+  it("ranks over layers and the whole change with equal magnitudes on both ends of the band", async () => {
     const base = draw(1, true, "BF16", LARGE);
     const members = [2, 3].map((seed) => ({ name: `m${seed}`, tensors: draw(seed, true, "BF16", LARGE), own: {} }));
     for (const rescale of ["none", "norm"]) {
-      await check({ by: "outliers", given: { density: 0.4, gamma: 0.1, scope: "model", rescale }, members, base });
+      for (const scope of ["model", "layer"]) {
+        await check({ by: "outliers", given: { density: 0.4, gamma: 0.1, scope, rescale }, members, base });
+      }
     }
   });
 });

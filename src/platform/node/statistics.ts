@@ -2,8 +2,8 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { CollectPlatform, Earlier } from "../../collect/collect.js";
-import { readSum } from "../../collect/shards.js";
 import { Sums } from "../../collect/sums.js";
+import { readSum } from "../../collected/sums.js";
 import { examplesOf, metadataOf, readStatistics } from "../../collected/statistics.js";
 import type { Statistics, StatisticsInfo } from "../../collected/statistics.js";
 import { MergewrightError } from "../../errors.js";

@@ -1,0 +1,288 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, describe, it } from "node:test";
+import { Folder, merge, tensor } from "../../test/laws/support/family.js";
+import { writeImportances } from "../../test/laws/support/importances.js";
+import { settingsOf } from "../../test/laws/support/twin.js";
+import { MergewrightError } from "../errors.js";
+import { apl } from "./apl.js";
+
+const folder = new Folder();
+after(() => folder.remove());
+
+/** Two layers and a vector outside of them; changes 1, 2, 3 … of the first model, a tenth of the second. */
+const NAMES = ["layers.0.a.weight", "layers.0.b.weight", "layers.1.a.weight", "norm.weight"];
+const ramp = (scale: number) =>
+  NAMES.map((name, index) =>
+    tensor(
+      name,
+      Float32Array.from({ length: 4 }, (_, p) => scale * (4 * index + p + 1)),
+      "F32",
+      [2, 2],
+    ),
+  );
+const base = folder.write("base", ramp(0));
+const first = folder.write("first", ramp(1));
+const second = folder.write("second", ramp(-0.125));
+
+type Sums = Readonly<Record<string, readonly number[]>>;
+const all = (value: number): Sums => Object.fromEntries(NAMES.map((name) => [name, [value, value]]));
+let files = 0;
+const file = (model: string, sums: Sums, how = {}) =>
+  writeImportances(folder.at(`${files++}.safetensors`), { model, base }, sums, how);
+
+async function run(own: Sums, other: Sums, parameters: object = {}, more: object = {}, how = {}) {
+  return merge(
+    {
+      ...{ method: "apl", base, parameters: { lambda: 1, ...parameters }, output: { dtype: "float32" }, ...more },
+      models: [
+        { model: first, statistics: await file(first, own, how) },
+        { model: second, statistics: await file(second, other, how) },
+      ],
+    },
+    { out: folder.fresh() },
+  );
+}
+
+async function refusal(work: Promise<unknown>): Promise<MergewrightError> {
+  const error = await work.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof MergewrightError, String(error));
+  return error;
+}
+
+describe("apl: weights", () => {
+  it("of equal importances make task arithmetic with the same lambda", async () => {
+    const plain = { method: "task_arithmetic", base, models: [first, second], output: { dtype: "float32" } };
+    const expected = await merge({ ...plain, parameters: { lambda: 0.3 } }, { out: folder.fresh() });
+    for (const [own, other] of [
+      [2, 2],
+      [-2, 2],
+      [0, 0],
+    ] as const) {
+      const { prints } = await run(all(own), all(other), { lambda: 0.3 });
+      assert.deepEqual(prints, expected.prints, `${own} and ${other}`);
+    }
+    assert.deepEqual((await run(all(9), all(1), { lambda: 0.3, weights: "even" })).prints, expected.prints);
+  });
+
+  it("are shares of the importance of a partition: of signed rows first summed", async () => {
+    // Layer 0: |4 - 1| = 3 beside 1. Layer 1: 2 beside 2. Outside: 1 beside 0.
+    const own = { ...all(1), [NAMES[0]!]: [4, 0], [NAMES[1]!]: [-2, 1], [NAMES[3]!]: [1, 0] };
+    const other = { ...all(1), [NAMES[0]!]: [0, 0], [NAMES[1]!]: [0.5, 0.5], [NAMES[3]!]: [3, -3] };
+    const merged = await run(own, other);
+    const at = (name: number) => [...merged.values(NAMES[name]!)];
+    const sum = (name: number, a: number, b: number) => [1, 2, 3, 4].map((p) => (4 * name + p) * (2 * a - 0.25 * b));
+    assert.deepEqual([at(0), at(1)], [sum(0, 0.75, 0.25), sum(1, 0.75, 0.25)]);
+    assert.deepEqual([at(2), at(3)], [sum(2, 0.5, 0.5), sum(3, 1, 0)]);
+  });
+
+  it("by what helps alone leave out what harms", async () => {
+    const [name] = NAMES;
+    const harmful = { ...all(-1), [NAMES[0]!]: [3, 0] };
+    const found = await run(harmful, all(-1), { importance: "helpful", partition: "tensor" });
+    assert.deepEqual([...found.values(name!)], [-0.25, -0.5, -0.75, -1]);
+  });
+
+  it("count a model's own strength", async () => {
+    const models = [
+      { model: first, statistics: await file(first, all(1)), parameters: { weight: 3 } },
+      { model: second, statistics: await file(second, all(3)) },
+    ];
+    const merged = await merge(
+      { method: "apl", base, models, parameters: { lambda: 1 }, output: { dtype: "float32" } },
+      { out: folder.fresh() },
+    );
+    assert.deepEqual([...merged.values(NAMES[0]!)], [0.875, 1.75, 2.625, 3.5]);
+  });
+
+  it("are even where no statistics know a tensor, which stays whole", async () => {
+    const known = Object.fromEntries(Object.entries(all(1)).filter(([name]) => name !== NAMES[2]));
+    const merged = await run(known, { ...known, [NAMES[3]!]: [0, 0] }, { density: 0.5 });
+    assert.deepEqual(
+      [...merged.values(NAMES[2]!)],
+      [9, 10, 11, 12].map((p) => p * 0.875),
+    );
+    const { reason } = merged.result.plan.tensors.find(({ name }) => name === NAMES[2])!;
+    assert.match(reason, /no statistics of it; kept whole and weighed evenly/);
+  });
+});
+
+describe("apl: densities", () => {
+  const of = (
+    changes: readonly number[],
+    parameters: Readonly<Record<string, number | string>>,
+    entries = changes.map(() => 100),
+  ) =>
+    apl.densities!(
+      settingsOf(apl, parameters, []).global,
+      changes.map((change, index) => ({ change, entries: entries[index]! })),
+    );
+
+  it("are proportional to importance, at most 1, and keep as many entries as asked for", () => {
+    assert.deepEqual(of([1, -2, 1], { density: 0.375 }), [0.28125, 0.5625, 0.28125]);
+    // 8 would take more than all: it is full, and the others share the rest.
+    assert.deepEqual(of([1, 8, 1], { density: 0.5 }), [0.25, 1, 0.25]);
+    assert.deepEqual(of([4, 1], { density: 0.5 }, [300, 100]), [(4 * 200) / 1300, 200 / 1300]);
+    const many = [0.1, 7, 0.3, 2, 5, 0.01];
+    const sizes = [10, 400, 30, 5, 80, 1000];
+    for (const density of [0.05, 0.2, 0.5, 0.77, 0.99]) {
+      const kept = of(many, { density }, sizes).reduce((sum, share, index) => sum + share * sizes[index]!, 0);
+      assert.ok(Math.abs(kept - density * 1525) < 1e-9, `${kept} of ${density * 1525}`);
+    }
+  });
+
+  it("leave what is left over to what has no importance", () => {
+    assert.deepEqual(of([1, 0, 0], { density: 0.5 }), [1, 0.25, 0.25]);
+    assert.deepEqual(of([0, 0], { density: 0.5 }), [0.5, 0.5]);
+    assert.deepEqual(of([1, 0], { density: 0 }), [0, 0]);
+    assert.deepEqual(of([1, 0], { density: 1 }), [1, 1]);
+  });
+
+  it("by rank, or everywhere the same", () => {
+    assert.deepEqual(of([9, 1, 100, 9], { density: 0.25, densities: "rank" }), [0.25, 0.1, 0.4, 0.25]);
+    assert.deepEqual(of([9, 1, 100], { density: 0.25, densities: "even" }), [0.25, 0.25, 0.25]);
+  });
+
+  it("are those of an independent computation on the zoo", () => {
+    const { vision } = JSON.parse(readFileSync(new URL("../../../zoo/reference.json", import.meta.url), "utf8"));
+    const sizes = [8704, ...Array.from({ length: 6 }, () => 198_272), 256];
+    for (const rho of ["0.5", "0.8"]) {
+      for (const [task, { _loss, ...importance }] of Object.entries<Record<string, number>>(vision.apl_importance)) {
+        const expected = Object.values<number>(vision[`apl_density_rho_${rho}`][task]);
+        const found = of(Object.values(importance), { density: 1 - Number(rho) }, sizes);
+        for (const [index, value] of expected.entries()) {
+          assert.ok(Math.abs(found[index]! - value) < 1e-9, `${task}: ${found[index]} beside ${value}`);
+        }
+      }
+    }
+  });
+});
+
+describe("apl: what is dropped", () => {
+  it("the smallest magnitudes of a layer, over its tensors", async () => {
+    // The first model keeps half of its 16 entries: six of layer 0's eight, two of layer 1's four, none outside.
+    const own = { ...all(0), [NAMES[0]!]: [6, 0], [NAMES[2]!]: [0, 4] };
+    const merged = await run(own, all(0), { density: 0.5, weights: "even" });
+    const kept = NAMES.map((name) => [...merged.values(name)].map((x) => x > 0.5));
+    assert.deepEqual(kept, [
+      [false, false, true, true],
+      [true, true, true, true],
+      [false, false, true, true],
+      [false, false, false, false],
+    ]);
+  });
+
+  it("or entries at random, the rest divided by the share kept", async () => {
+    const merged = await run(all(1), all(1), { density: 0.5, drop: "random", densities: "even" });
+    for (const [index, name] of NAMES.entries()) {
+      for (const [p, x] of merged.values(name).entries()) {
+        const change = 4 * index + p + 1;
+        assert.ok(
+          [0, 2, -0.25, 1.75].some((factor) => x === factor * change),
+          `${name}[${p}] = ${x}`,
+        );
+      }
+    }
+  });
+
+  it("is the same for any number of threads, tiles and restarts of the plan", async () => {
+    const own = { ...all(1), [NAMES[0]!]: [5, 1] };
+    for (const drop of ["magnitude", "random"]) {
+      const statistics = [await file(first, own), await file(second, all(1))];
+      const models = [first, second].map((model, index) => ({ model, statistics: statistics[index]! }));
+      const recipe = { method: "apl", base, models, parameters: { density: 0.4, drop } };
+      const one = await merge(recipe, { out: folder.fresh() });
+      const two = await merge(recipe, {
+        out: folder.fresh(),
+        threads: 3,
+        tuning: { tileEntries: 8, chunkEntries: 16 },
+      });
+      assert.deepEqual(two.prints, one.prints);
+    }
+  });
+});
+
+describe("apl: statistics", () => {
+  it("that are missing are collected with the base", async () => {
+    const { code, message } = await refusal(
+      merge({ method: "apl", base, models: [first, second] }, { out: folder.fresh() }),
+    );
+    assert.equal(code, "statistics/missing");
+    assert.match(
+      message,
+      /collect importance --model \S+first --base \S+base --tasks tasks\.yaml --task first -o first\.importance\.safetensors/,
+    );
+  });
+
+  it("of another base or another partition are refused", async () => {
+    const stranger = await writeImportances(folder.at("stranger.safetensors"), { model: first, base: second }, all(1));
+    const models = (statistics: string) => [{ model: first, statistics }];
+    const other = await refusal(merge({ method: "apl", base, models: models(stranger) }, { out: folder.fresh() }));
+    assert.equal(other.code, "statistics/model");
+    assert.match(other.message, /another base[^]*base \(\w{16}\)[^]*second \(\w{16}\)/);
+    const layers = { "layers.0": [1], "layers.1": [1], norm: [1] };
+    const tried = await file(first, layers, { per: "layer", dialect: "restore" });
+    const finer = await refusal(
+      merge(
+        { method: "apl", base, models: models(tried), parameters: { partition: "tensor" } },
+        { out: folder.fresh() },
+      ),
+    );
+    assert.match(
+      `${finer.code} ${finer.expected} ${finer.found}`,
+      /one of every tensor one of every layer, by restore/,
+    );
+    await merge({ method: "apl", base, models: models(tried) }, { out: folder.fresh() });
+    const magnitudes = await file(first, layers, { per: "layer", dialect: "per-example" });
+    const parameters = { importance: "helpful" };
+    const signless = await refusal(
+      merge({ method: "apl", base, models: models(magnitudes), parameters }, { out: folder.fresh() }),
+    );
+    assert.match(String(signless.expected), /with their sign/);
+  });
+
+  it("with a wrong number of rows, or numbers that are none, are refused", async () => {
+    for (const sums of [
+      { ...all(1), [NAMES[0]!]: [1, 2, 3] },
+      { ...all(1), [NAMES[0]!]: [1, NaN] },
+    ]) {
+      const statistics = await file(first, sums);
+      const { code } = await refusal(
+        merge({ method: "apl", base, models: [{ model: first, statistics }] }, { out: folder.fresh() }),
+      );
+      assert.equal(code, "statistics/file");
+    }
+  });
+
+  it("are the same sums for every coarser partition", async () => {
+    const own = { ...all(1), [NAMES[0]!]: [4, -3] };
+    const whole = {
+      model: [
+        Object.values(own)
+          .flat()
+          .reduce((sum, value) => sum + value, 0),
+      ],
+    };
+    const rows = await run(own, own, { partition: "model", density: 0.5 });
+    const [a, b] = [first, second];
+    const models = [
+      { model: a, statistics: await file(a, whole, { per: "model" }) },
+      { model: b, statistics: await file(b, whole, { per: "model", dialect: "remove" }) },
+    ];
+    const recipe = { method: "apl", base, models, parameters: { lambda: 1, partition: "model", density: 0.5 } };
+    const model = await merge({ ...recipe, output: { dtype: "float32" } }, { out: folder.fresh() });
+    assert.deepEqual(model.prints, rows.prints);
+  });
+});
+
+describe("apl: mistakes", () => {
+  it("weights that are all zero, and pruning besides its own", async () => {
+    const zero = await refusal(run(all(1), all(1), { weight: 0 }));
+    assert.match(zero.message, /all weights are zero/);
+    const twice = await refusal(run(all(1), all(1), { density: 0.5 }, { prune: { by: "random", density: 0.5 } }));
+    assert.match(twice.message, /apl prunes by itself/);
+  });
+});
