@@ -41,6 +41,10 @@ export async function collectBlock(
     const wanted = dialect.name === "per-example" ? examples.map((example) => [example]) : groupsOf(work, examples);
     const groups = [];
     for (const group of wanted) groups.push(await labelled.batch(group));
+    // Their rows are inputs, which no bias belongs to.
+    for (const { name, weight, shape, transposed } of layersOf(work.network)) {
+      if (transposed) layers.set(name, { weight, shape, transposed, rows: 0 });
+    }
     return addImportance(dialect.name, work.network, compared!, groups, sums);
   }
   if (request.kind !== "fisher") {

@@ -191,11 +191,13 @@ function leftOut(compared: Compared | undefined): string[] {
 
 /** Things about what was found that a merge will meet. */
 function notesOn(
-  { examples: wanted, split }: CollectRequest,
+  { kind, examples: wanted, split }: CollectRequest,
   found: number,
   layers: ReadonlyMap<string, LayerStatistics>,
 ): string[] {
-  const thin = [...layers].filter(([, { shape, transposed, rows }]) => rows < (transposed ? shape[0]! : shape[1]!));
+  const thin = [...layers].filter(([, { shape, transposed, rows }]) => {
+    return kind !== "importance" && rows < (transposed ? shape[0]! : shape[1]!);
+  });
   const [first] = thin;
   return [
     ...(found < wanted ? [`the split ${split} has only ${found} of the ${wanted} examples asked for`] : []),

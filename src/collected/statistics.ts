@@ -52,7 +52,7 @@ export interface StatisticsInfo {
   readonly batch: number;
   /** Examples, or batches, that sums of squares run over; predictions that losses are summed over. */
   readonly count: number;
-  /** By module; of `gram` and `kfac`. */
+  /** By module; of `gram` and `kfac`. Of `importance` those whose weights are stored `[inputs, outputs]`, without rows. */
   readonly layers: Readonly<Record<string, LayerStatistics>>;
   /** By tensor the sum of the squares of its sums; of `fisher`. */
   readonly energy: Readonly<Record<string, number>>;

@@ -1,11 +1,11 @@
 import type { Kernels } from "../kernels/load.js";
 import { pruneKernels, rankScratchBytes } from "../kernels/prune/binding.js";
 import type { PruneKernels } from "../kernels/prune/binding.js";
-import { rankLine } from "../kernels/prune/definition.js";
+import { keepLargest, rankLine } from "../kernels/prune/definition.js";
 import { dropKernel, wordsKernel } from "../kernels/random/binding.js";
 import type { DropKernel, WordsKernel } from "../kernels/random/binding.js";
 import type { StreamKey } from "../numbers/random.js";
-import type { ChanceCut, RankCut } from "../methods/method.js";
+import type { ChanceCut, RankCut, RowsCut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block, BlockCut } from "./blocks.js";
 import type { WorkSetup, WorkTensor } from "./setup.js";
@@ -53,7 +53,7 @@ export class Pruning {
   }
 
   /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
-  cut({ prune, row }: WorkTensor, input: number, run: Run, gathered: BlockCut | null, left: BandCounts): void {
+  cut({ prune, row, shape }: WorkTensor, input: number, run: Run, gathered: BlockCut | null, left: BandCounts): void {
     const work = prune?.[input] ?? null;
     if (work === null) return;
     const { cut, key } = work;
@@ -69,6 +69,8 @@ export class Pruning {
         return this.#band(run, gathered, left);
       case "rank":
         return this.#rank(run, row, cut, key, gathered);
+      case "rows":
+        return this.#rows(run, shape.length < 2 ? 1 : row, cut, key);
     }
   }
 
@@ -87,6 +89,28 @@ export class Pruning {
     left.high = counts[1]!;
   }
 
+  /** @param row entries that have a density of their own; where magnitudes decide the run is a whole number of rows. */
+  #rows({ address, start, count }: Run, row: number, cut: RowsCut, key: StreamKey): void {
+    for (let at = 0; at < count; ) {
+      const index = Math.floor((start + at) / row);
+      const end = Math.min(count, (index + 1) * row - start);
+      const [density, scale] = [cut.densities[index]!, cut.scales[index]!];
+      if (cut.drop === "chance") this.#drop(address + 4 * at, end - at, start + at, key, 1 - density, scale);
+      else {
+        const changes = new Float32Array(this.#memory.buffer, address + 4 * at, end - at);
+        const kept = keptOf(density, row);
+        if (kept < row && kept > 0) this.#kernels.rowRanks(address + 4 * at, row, this.#ranks, this.#scratch);
+        keepLargest(
+          changes,
+          kept,
+          scale,
+          new Uint32Array(this.#memory.buffer, this.#ranks, kept < row && kept > 0 ? row : 0),
+        );
+      }
+      at = end;
+    }
+  }
+
   #rank({ address, start, count }: Run, row: number, cut: RankCut, key: StreamKey, gathered: BlockCut | null): void {
     const inverse = cut.rescale === "inverse";
     const line = rankLine(cut.lowest, cut.highest, row);
@@ -97,6 +121,11 @@ export class Pruning {
       this.#kernels.dropRanked(changes, this.#words + 4 * at, this.#ranks, row, line, inverse, gathered?.scale ?? 1);
     }
   }
+}
+
+/** Of a row: at least one, unless nothing is to be kept. */
+function keptOf(density: number, row: number): number {
+  return density <= 0 ? 0 : Math.min(row, Math.max(1, Math.trunc(density * row)));
 }
 
 /** Entries equal to a band's ends that are still inside it. */

@@ -5,7 +5,7 @@ import { streamKey } from "../numbers/random.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { streamsOf } from "../plan/streams.js";
 import type { Plan, PlannedStatistics, PlannedTensor, Stream } from "../plan/types.js";
-import { rowLength } from "../pruners/pruner.js";
+import { ranksRows, rowLength } from "../pruners/pruner.js";
 import type { Cut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { BlockCuts } from "./blocks.js";
@@ -163,8 +163,8 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
 }
 
 /** Whether a tensor's entries can only be pruned a whole row at a time. */
-export function wantsRows({ prune }: WorkTensor): boolean {
-  return prune?.some((one) => one?.cut.kind === "rank") ?? false;
+export function wantsRows({ prune, shape }: Pick<WorkTensor, "prune" | "shape">): boolean {
+  return prune?.some((one) => one !== null && (one.cut.kind === "rank" || ranksRows(one.cut, shape))) ?? false;
 }
 
 /** Inputs, base, extras: the order in which a block's streams are read. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { after, describe, it } from "node:test";
 import { Folder, merge, tensor } from "../../test/laws/support/family.js";
 import { writeImportances } from "../../test/laws/support/importances.js";
+import { normals } from "../../test/laws/support/random.js";
 import { settingsOf } from "../../test/laws/support/twin.js";
 import { MergewrightError } from "../errors.js";
 import { apl } from "./apl.js";
@@ -205,6 +206,27 @@ describe("apl: what is dropped", () => {
   });
 });
 
+describe("apl as an input of another merge", () => {
+  it("is what it would be if it were written first", async () => {
+    for (const partition of ["layer", "row"]) {
+      const own = { ...all(1), [NAMES[0]!]: [6, 1] };
+      const models = [
+        { model: first, statistics: await file(first, own) },
+        { model: second, statistics: await file(second, all(2)) },
+      ];
+      const inner = { method: "apl", base, models, parameters: { partition, density: 0.4, lambda: 1 } };
+      const written = await merge({ ...inner, output: { dtype: "float32" } }, { out: folder.fresh() });
+      const outer = { method: "average", output: { dtype: "float32" } };
+      const nested = await merge(
+        { ...outer, models: [{ merge: inner, name: "inner" }, first] },
+        { out: folder.fresh() },
+      );
+      const plain = await merge({ ...outer, models: [written.out, first] }, { out: folder.fresh() });
+      assert.deepEqual(nested.prints, plain.prints, partition);
+    }
+  });
+});
+
 describe("apl: statistics", () => {
   it("that are missing are collected with the base", async () => {
     const { code, message } = await refusal(
@@ -284,5 +306,133 @@ describe("apl: mistakes", () => {
     assert.match(zero.message, /all weights are zero/);
     const twice = await refusal(run(all(1), all(1), { density: 0.5 }, { prune: { by: "random", density: 0.5 } }));
     assert.match(twice.message, /apl prunes by itself/);
+  });
+});
+
+describe("apl: rows", () => {
+  const rowsOf = (values: readonly number[], weight: (row: number) => number) =>
+    values.map((x, p) => x * weight(Math.floor(p / 2)));
+
+  it("have weights of their own", async () => {
+    const own = { ...all(1), [NAMES[0]!]: [3, 1] };
+    const other = { ...all(1), [NAMES[0]!]: [1, 3] };
+    const merged = await run(own, other, { partition: "row" });
+    // 1.5 and 0.5 of n = 2 in the first row, the other way round in the second.
+    const weights = [1.5 - 0.125 * 0.5, 0.5 - 0.125 * 1.5];
+    assert.deepEqual(
+      [...merged.values(NAMES[0]!)],
+      rowsOf([1, 2, 3, 4], (row) => weights[row]!),
+    );
+    assert.deepEqual(
+      [...merged.values(NAMES[1]!)],
+      rowsOf([5, 6, 7, 8], () => 0.875),
+    );
+    const layer = { ...all(1), [NAMES[0]!]: [2, 2] };
+    const plain = await run(layer, layer, { partition: "layer", lambda: 0.3 });
+    assert.deepEqual((await run(layer, layer, { partition: "row", lambda: 0.3 })).prints, plain.prints);
+  });
+
+  it("keep the largest of their entries, or entries at random", async () => {
+    const own = { ...all(0), [NAMES[0]!]: [0, 8], [NAMES[1]!]: [4, 4] };
+    // 16 entries, 6 of them kept: row 1 of the first has 1, and the rows of the second a half each.
+    const parameters = { partition: "row", density: 0.25, weights: "even", lambda: 1 };
+    const merged = await run(own, all(0), parameters);
+    const isKept = (name: string) => [...merged.values(name)].map((x) => x > 0.5);
+    assert.deepEqual(isKept(NAMES[0]!), [false, false, true, true]);
+    assert.deepEqual(isKept(NAMES[1]!), [false, true, false, true]);
+    const drawn = await run(own, own, { ...parameters, drop: "random" });
+    for (const [p, x] of drawn.values(NAMES[1]!).entries()) {
+      assert.ok(
+        [0, 2, -0.25, 1.75].some((factor) => x === factor * (5 + p)),
+        `[${p}] = ${x}`,
+      );
+    }
+    for (const [p, x] of drawn.values(NAMES[0]!).entries()) assert.equal(x, p < 2 ? 0 : 0.875 * (1 + p));
+  });
+
+  it("of weights that lie turned round, as GPT-2's do, are inputs, which no bias belongs to", async () => {
+    const names = ["h.0.proj.weight", "h.0.proj.bias"];
+    const shapes = [[2, 2], [2]];
+    const write = (name: string, x: number) =>
+      folder.write(
+        name,
+        names.map((key, index) => tensor(key, new Float32Array(index === 0 ? 4 : 2).fill(x), "F32", shapes[index])),
+      );
+    const [origin, model] = [write("turned-base", 0), write("turned", 1)];
+    const changesWith = async (transposed: boolean) => {
+      const layers = { "h.0.proj": { weight: names[0]!, shape: [2, 2], transposed, rows: 0 } };
+      const statistics = await writeImportances(
+        folder.at(`turned-${transposed}.safetensors`),
+        { model, base: origin },
+        { [names[0]!]: [1, 2], [names[1]!]: [10, 20] },
+        { layers },
+      );
+      const recipe = { method: "apl", base: origin, models: [{ model, statistics }], parameters: { partition: "row" } };
+      const { result } = await merge(recipe, { out: folder.fresh() });
+      return result.plan.tensors.map(({ settings }) => settings!.importance![0]!.changes);
+    };
+    const together = [11, 22];
+    assert.deepEqual(await changesWith(false), [together, together]);
+    assert.deepEqual(
+      (await changesWith(true)).flat().sort((a, b) => a - b),
+      [1, 2, 10, 20],
+    );
+  });
+
+  it("have their biases with them, and nothing depends on threads, tiles and blocks", async () => {
+    const names = ["layers.0.wide.weight", "layers.0.wide.bias", "layers.0.long.weight"];
+    const shapes = [[3001, 101], [3001], [7, 40_000]];
+    const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b, 1));
+    const write = (name: string, seed: number) =>
+      folder.write(
+        name,
+        names.map((key, index) => tensor(key, normals(sizes[index]!, seed + index, 0.1), "F32", shapes[index])),
+      );
+    const origin = folder.write(
+      "wide-base",
+      names.map((key, index) => tensor(key, new Float32Array(sizes[index]!), "F32", shapes[index])),
+    );
+    const changed = [write("wide-one", 10), write("wide-two", 20)];
+    const sums = [3, 5].map((seed) =>
+      Object.fromEntries(names.map((key, index) => [key, [...normals(shapes[index]![0]!, seed + index, 1)]])),
+    );
+    const models = [];
+    for (const [index, model] of changed.entries()) {
+      const statistics = folder.at(`wide-${index}.safetensors`);
+      models.push({ model, statistics: await writeImportances(statistics, { model, base: origin }, sums[index]!) });
+    }
+    for (const drop of ["magnitude", "random"]) {
+      const parameters = { partition: "row", density: 0.3, lambda: 1, drop };
+      const recipe = { method: "apl", base: origin, models, parameters, output: { dtype: "float32" } };
+      const once = await merge(recipe, { out: folder.fresh() });
+      const again = await merge(recipe, {
+        out: folder.fresh(),
+        threads: 3,
+        tuning: { tileEntries: 1000, chunkEntries: 3000 },
+      });
+      assert.deepEqual(again.prints, once.prints, drop);
+      const planned = once.result.plan.tensors;
+      const densities = planned.map(({ settings }) => settings!.importance![0]!.densities);
+      assert.deepEqual(densities[1], densities[0]);
+      const kept = densities.map(
+        (of, index) => of.reduce((sum, share) => sum + share, 0) * (sizes[index]! / of.length),
+      );
+      const total = sizes.reduce((a, b) => a + b, 0);
+      assert.ok(Math.abs(kept.reduce((a, b) => a + b, 0) - 0.3 * total) < 1e-6 * total);
+      if (drop === "random") continue;
+      // One row by the definitions alone.
+      const row = 2000;
+      const part = (model: number) => normals(sizes[0]!, 10 * (model + 1), 0.1).subarray(row * 101, (row + 1) * 101);
+      const scores = [0, 1].map((model) => Math.abs(sums[model]![names[0]!]![row]! + sums[model]![names[1]!]![row]!));
+      const expected = new Float32Array(101);
+      for (const model of [0, 1]) {
+        const density = planned[0]!.settings!.importance![model]!.densities[row]!;
+        const order = [...part(model)].map(Math.abs).sort((a, b) => b - a);
+        const least = density > 0 ? order[Math.max(1, Math.trunc(density * 101)) - 1]! : Infinity;
+        const weight = Math.fround((2 * scores[model]!) / (scores[0]! + scores[1]!));
+        for (const [p, x] of part(model).entries()) expected[p]! += Math.abs(x) >= least ? Math.fround(x * weight) : 0;
+      }
+      assert.deepEqual(once.values(names[0]!).slice(row * 101, (row + 1) * 101), expected);
+    }
   });
 });

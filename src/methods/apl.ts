@@ -48,6 +48,7 @@ gives 74.3 % and lambda 0.3 72.8 %, both below averaging. So dropping is off unl
         model: "a model's whole change",
         layer: "each layer; outside the layers the embeddings, or one module",
         tensor: "each tensor",
+        row: "each row of a matrix with its bias; each entry of a vector",
       },
       meaning: "what has an importance of its own",
     },
@@ -124,27 +125,49 @@ gives 74.3 % and lambda 0.3 72.8 %, both below averaging. So dropping is off unl
 
   prune({ models, importance }) {
     return models.map((values, index) => {
-      return importance === undefined ? null : cutOf(values, importance[index]!.density);
+      if (importance === undefined) return null;
+      const { densities } = importance[index]!;
+      if (values.partition === "row") return rowsCut({ models, importance }, index);
+      return cutOf(values, densities[0]!);
     });
   },
 
   bind({ global, models, importance }: Settings): Arguments {
-    const own = models.map(({ weight }) => Number(weight));
-    const scores =
-      importance === undefined || global.weights === "even"
-        ? own
-        : own.map((weight, index) => weight * scoreOf(importance[index]!.change, global.importance));
-    const shares = scores.some((score) => score > 0) ? scores : own;
-    const sum = shares.reduce((a, b) => a + b, 0);
+    // Rows have been weighed where they were cut.
+    const isWeighed = importance !== undefined && global.partition === "row";
+    const weights = isWeighed ? models.map(() => 1) : weightsOf({ models, importance }, 0);
     return {
       scalars: { lambda: fround(Number(global.lambda)) },
-      columns: { weight: shares.map((share) => fround(sum > 0 ? (models.length * share) / sum : 0)) },
+      columns: { weight: weights.map(fround) },
     };
   },
 
   combine: (tile, args) => taskArithmetic.combine(tile, args),
   kernel: (args) => taskArithmetic.kernel(args),
 };
+
+/** Per model n w, of one partition of the tensor's. */
+function weightsOf({ models, importance }: Pick<Settings, "models" | "importance">, row: number): number[] {
+  const own = models.map(({ weight }) => Number(weight));
+  const scores =
+    importance === undefined || models[0]!.weights === "even"
+      ? own
+      : models.map((values, index) => own[index]! * scoreOf(importance[index]!.changes[row]!, values.importance));
+  const shares = scores.some((score) => score > 0) ? scores : own;
+  const sum = shares.reduce((a, b) => a + b, 0);
+  return shares.map((share) => (sum > 0 ? (models.length * share) / sum : 0));
+}
+
+/** Each row with its density; survivors are multiplied by the row's weight. */
+function rowsCut(settings: Required<Pick<Settings, "models" | "importance">>, index: number): Cut {
+  const { densities } = settings.importance[index]!;
+  const isRandom = settings.models[index]!.drop === "random";
+  const scales = densities.map((density, row) => {
+    const weight = weightsOf(settings, row)[index]!;
+    return fround(isRandom && density > 0 ? weight / density : weight);
+  });
+  return { kind: "rows", drop: isRandom ? "chance" : "magnitude", densities, scales, rescale: "none" };
+}
 
 function cutOf({ partition, drop }: Values, density: number): Cut | null {
   if (density >= 1) return null;
@@ -160,11 +183,16 @@ function scoreOf(change: number, rule: Values[string] | undefined): number {
 
 /** 1 for the smallest, equal ones in the middle of their ranks; 0 where a score is zero. */
 function ranksOf(scores: readonly number[]): number[] {
-  return scores.map((score) => {
-    const smaller = scores.filter((other) => other < score).length;
-    const equal = scores.filter((other) => other === score).length;
-    return score === 0 ? 0 : smaller + (equal + 1) / 2;
-  });
+  const order = Float64Array.from(scores).sort();
+  const ranks = new Map<number, number>();
+  for (let first = 0; first < order.length; ) {
+    const score = order[first]!;
+    let end = first + 1;
+    while (order[end] === score) end++;
+    ranks.set(score, (first + 1 + end) / 2);
+    first = end;
+  }
+  return scores.map((score) => (score === 0 ? 0 : ranks.get(score)!));
 }
 
 /**
@@ -172,25 +200,25 @@ function ranksOf(scores: readonly number[]): number[] {
  * everything with a score is full is shared evenly by the rest.
  */
 function filled(partitions: readonly { readonly entries: number; readonly score: number }[], budget: number): number[] {
-  const densities = partitions.map(() => 0);
-  let open = partitions.flatMap(({ score }, index) => (score > 0 ? [index] : []));
-  let left = budget;
-  const sumOf = (indices: readonly number[], value: (index: number) => number) =>
-    indices.reduce((sum, index) => sum + value(index), 0);
-  const entries = (index: number) => partitions[index]!.entries;
-  while (open.length > 0) {
-    const factor = left / sumOf(open, (index) => entries(index) * partitions[index]!.score);
-    const full = open.filter((index) => factor * partitions[index]!.score >= 1);
-    if (full.length === 0) {
-      for (const index of open) densities[index] = factor * partitions[index]!.score;
-      return densities;
-    }
-    for (const index of full) densities[index] = 1;
-    left -= sumOf(full, entries);
-    open = open.filter((index) => !full.includes(index));
+  const order = partitions.flatMap(({ score }, index) => (score > 0 ? [index] : []));
+  order.sort((a, b) => partitions[b]!.score - partitions[a]!.score || a - b);
+  // From each place in the order on, the sum of entries times score.
+  const masses = new Float64Array(order.length + 1);
+  for (let at = order.length - 1; at >= 0; at--) {
+    const { entries, score } = partitions[order[at]!]!;
+    masses[at] = masses[at + 1]! + entries * score;
   }
-  const rest = partitions.flatMap(({ score }, index) => (score > 0 ? [] : [index]));
-  const size = sumOf(rest, entries);
-  for (const index of rest) densities[index] = size > 0 ? min(1, max(0, left / size)) : 0;
-  return densities;
+  const densities = partitions.map(() => 0);
+  let left = budget;
+  let at = 0;
+  for (; at < order.length; at++) {
+    const { entries, score } = partitions[order[at]!]!;
+    if (left * score < masses[at]!) break;
+    densities[order[at]!] = 1;
+    left -= entries;
+  }
+  for (const index of order.slice(at)) densities[index] = (left / masses[at]!) * partitions[index]!.score;
+  const size = partitions.reduce((sum, { entries, score }) => sum + (score > 0 ? 0 : entries), 0);
+  if (at < order.length || size === 0) return densities;
+  return densities.map((density, index) => (partitions[index]!.score > 0 ? density : min(1, max(0, left / size))));
 }

@@ -59,12 +59,12 @@ export interface Settings {
   readonly importance?: readonly Importance[];
 }
 
-/** Of one partition of a model's change. */
+/** Of the partition of a model's change that a tensor belongs to, or of each row of the tensor. */
 export interface Importance {
   /** What the partition does to the mean loss of the model's task: below zero where it helps. */
-  readonly change: number;
+  readonly changes: readonly number[];
   /** Share of the partition's entries that is kept, as `densities` of the method says. */
-  readonly density: number;
+  readonly densities: readonly number[];
 }
 
 /** What must be known before entries can be combined. The engine asks again until nothing more is needed. */
@@ -309,7 +309,7 @@ export interface RowMeasure {
 export type Rescale = "none" | "inverse" | "norm";
 
 /** Which entries of one model's change of one tensor survive; a finite entry that does not becomes +0. */
-export type Cut = ChanceCut | BandCut | RankCut;
+export type Cut = ChanceCut | BandCut | RankCut | RowsCut;
 
 /** Each entry by itself with probability `density`. */
 export interface ChanceCut {
@@ -338,6 +338,18 @@ export interface RankCut {
   readonly lowest: number;
   readonly highest: number;
   readonly rescale: Rescale;
+}
+
+/** Each row, a run along all but the first axis or one entry of a vector, by numbers of its own. */
+export interface RowsCut {
+  readonly kind: "rows";
+  /** Each entry by itself with a probability, or so many of the smallest of the row, at most all but one. */
+  readonly drop: "chance" | "magnitude";
+  /** The probability of being kept, or the share kept, of each row. */
+  readonly densities: readonly number[];
+  /** What the survivors of each row are multiplied by; f32. */
+  readonly scales: readonly number[];
+  readonly rescale: "none";
 }
 
 export interface Paper {

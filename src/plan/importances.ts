@@ -1,7 +1,7 @@
 /** What follows from importances of partitions once all tensors are known: how much of each is kept. */
-import type { Importance } from "../methods/method.js";
+import type { Importance, Values } from "../methods/method.js";
 import type { Recipe } from "../recipe/recipe.js";
-import { prunesItself } from "./prune.js";
+import { checkRows, prunesItself } from "./prune.js";
 import type { PartitionChange } from "./statistics.js";
 import type { PlannedTensor } from "./types.js";
 
@@ -18,51 +18,63 @@ export function withImportances<T extends Decided>(
 ): T[] {
   const { method } = recipe;
   if (method.grain !== "tile" || method.densities === undefined || partitions.size === 0) return [...tensors];
-  const densities = densitiesOf(method.densities.bind(method), tensors, partitions);
+  const kept = densitiesOf((values, parts) => method.densities!(values, parts), tensors, partitions);
   return tensors.map((tensor) => {
     const { name, tiedTo, inputs, shape, settings } = tensor;
     const own = partitions.get(tiedTo ?? name);
     if (settings === null || own === undefined) return tensor;
     const importance = inputs.map(({ model }, index): Importance => {
-      const { partition, change } = own[index]!;
-      return { change, density: densities.get(`${model} ${partition}`)! };
+      const { partition, changes } = own[index]!;
+      return { changes, densities: kept.get(`${model} ${partition}`)! };
     });
     const known = { ...settings, importance };
     const cuts = method.prune?.(known, shape) ?? [];
     if (cuts.every((cut) => cut === null)) return { ...tensor, settings: known };
     if (tensor.prune !== null) throw prunesItself(recipe, name);
+    checkRows(recipe, name, shape, cuts);
     return { ...tensor, settings: known, prune: cuts };
   });
 }
 
-/** By model and partition; tied copies are no entries of their own. */
+/** A partition, or rows under one name, each of so many entries. */
+interface Size {
+  entries: number;
+  readonly changes: readonly number[];
+}
+
+/** By model and partition, one or one per row; tied copies are no entries of their own. */
 function densitiesOf(
   densities: (
-    values: NonNullable<Decided["settings"]>["global"],
+    values: Values,
     of: readonly { readonly entries: number; readonly change: number }[],
   ) => readonly number[],
   tensors: readonly Decided[],
   partitions: ReadonlyMap<string, readonly PartitionChange[]>,
-): ReadonlyMap<string, number> {
-  const models = new Map<number, Map<string, { entries: number; readonly change: number }>>();
-  let values: NonNullable<Decided["settings"]>["global"] = {};
+): ReadonlyMap<string, readonly number[]> {
+  const models = new Map<number, Map<string, Size>>();
+  let values: Values = {};
   for (const { name, tiedTo, inputs, entries, settings } of tensors) {
     const own = partitions.get(name);
     if (own === undefined || tiedTo !== null) continue;
     values = settings!.global;
     for (const [index, { model }] of inputs.entries()) {
-      const { partition, change } = own[index]!;
-      const known = models.get(model) ?? new Map<string, { entries: number; readonly change: number }>();
+      const { partition, changes } = own[index]!;
+      const known = models.get(model) ?? new Map<string, Size>();
       models.set(model, known);
+      const size = entries / changes.length;
       const sum = known.get(partition);
-      if (sum === undefined) known.set(partition, { entries, change });
-      else sum.entries += entries;
+      if (sum === undefined) known.set(partition, { entries: size, changes });
+      else sum.entries += size;
     }
   }
-  const found = new Map<string, number>();
+  const found = new Map<string, readonly number[]>();
   for (const [model, known] of models) {
-    const shares = densities(values, [...known.values()]);
-    for (const [index, partition] of [...known.keys()].entries()) found.set(`${model} ${partition}`, shares[index]!);
+    const parts = [...known.values()].flatMap(({ entries, changes }) => changes.map((change) => ({ entries, change })));
+    const shares = densities(values, parts);
+    let next = 0;
+    for (const [partition, { changes }] of known) {
+      found.set(`${model} ${partition}`, shares.slice(next, (next += changes.length)));
+    }
   }
   return found;
 }

@@ -2,7 +2,7 @@
 import { MergewrightError } from "../errors.js";
 import type { Settings } from "../methods/method.js";
 import { layerPartitionOf } from "../models/families.js";
-import { cutScope, rowLength } from "../pruners/pruner.js";
+import { cutScope, ranksRows, rowLength } from "../pruners/pruner.js";
 import type { Cut } from "../methods/method.js";
 import { type Place, pruningFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
@@ -26,17 +26,27 @@ export function cutsOf(
   const cuts = asked ?? own ?? [];
   if (cuts.every((cut) => cut === null)) return null;
   if (method.grain !== "tile" && cutScope(cuts) !== null) throw unknownToMixtures(recipe, name);
-  if (cuts.some((cut) => cut?.kind === "rank") && rowLength(shape) > LONGEST_ROW) {
-    throw new MergewrightError("a tensor has rows too long to be pruned by rank", {
-      kind: "request",
-      code: "plan/shape",
-      where: { ...whereOf(recipe, "prune"), tensor: name },
-      expected: `rows of at most ${LONGEST_ROW} entries`,
-      found: `[${shape.join(", ")}]`,
-      advice: "give its pattern a density of 1, or exclude it",
-    });
-  }
+  checkRows(recipe, name, shape, cuts);
   return cuts;
+}
+
+/** @throws plan/shape where rows do not fit into a thread's memory. */
+export function checkRows(
+  recipe: Recipe,
+  tensor: string,
+  shape: readonly number[],
+  cuts: readonly (Cut | null)[],
+): void {
+  const ranked = cuts.some((cut) => cut !== null && (cut.kind === "rank" || ranksRows(cut, shape)));
+  if (!ranked || rowLength(shape) <= LONGEST_ROW) return;
+  throw new MergewrightError("a tensor has rows too long to be pruned by rank", {
+    kind: "request",
+    code: "plan/shape",
+    where: { ...whereOf(recipe, "prune"), tensor },
+    expected: `rows of at most ${LONGEST_ROW} entries`,
+    found: `[${shape.join(", ")}]`,
+    advice: "give its pattern a density of 1, or exclude it",
+  });
 }
 
 export function prunesItself(recipe: Recipe, tensor: string): MergewrightError {

@@ -14,14 +14,16 @@ export interface Member {
   readonly name: string;
 }
 
-/** A partition of a model's change, and what it does to the mean loss. */
+/** A partition of a model's change, or rows with the same name, and what each does to the mean loss. */
 export interface PartitionChange {
   readonly partition: string;
-  readonly change: number;
+  readonly changes: readonly number[];
 }
 
 /** Of every tensor that a file knows: sums of sums where the file has finer ones. */
-function changesOf({ info, sums }: Statistics, per: Partitioning): (name: string) => PartitionChange | undefined {
+function changesOf(file: Statistics, per: Partitioning): (name: string) => PartitionChange | undefined {
+  if (per === "row") return rowChangesOf(file);
+  const { info, sums } = file;
   const isFiner = info.per === "row" || info.per === "tensor";
   const changes = new Map<string, number>();
   for (const [name, values] of sums!) {
@@ -34,7 +36,25 @@ function changesOf({ info, sums }: Statistics, per: Partitioning): (name: string
   return (name) => {
     const partition = partitionOf(name, per);
     const sum = isFiner && !sums!.has(name) ? undefined : changes.get(partition);
-    return sum === undefined ? undefined : { partition, change: sum / info.count };
+    return sum === undefined ? undefined : { partition, changes: [sum / info.count] };
+  };
+}
+
+/** Row by row; the bias of a row, and that of a norm's gain, is part of it. */
+function rowChangesOf({ info, sums }: Statistics): (name: string) => PartitionChange | undefined {
+  const turned = new Set(Object.values(info.layers).flatMap(({ weight, transposed }) => (transposed ? [weight] : [])));
+  const pairOf = (name: string): readonly [weight: string, bias: string] | null => {
+    const stem = /^(.*)\.(?:weight|bias)$/.exec(name)?.[1];
+    const [weight, bias] = [`${stem}.weight`, `${stem}.bias`];
+    const isPair = stem !== undefined && !turned.has(weight) && sums!.has(weight);
+    return isPair && sums!.get(weight)!.length === sums!.get(bias)?.length ? [weight, bias] : null;
+  };
+  const means = (values: Float64Array) => Array.from(values, (value) => value / info.count);
+  return (name) => {
+    const pair = pairOf(name);
+    if (pair === null) return sums!.has(name) ? { partition: name, changes: means(sums!.get(name)!) } : undefined;
+    const [weights, biases] = pair.map((one) => sums!.get(one)!);
+    return { partition: pair[0], changes: means(weights!.map((value, row) => value + biases![row]!)) };
   };
 }
 

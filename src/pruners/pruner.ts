@@ -86,6 +86,11 @@ export function cutScope(cuts: Iterable<Cut | null>): CutScope | null {
   return scope;
 }
 
+/** Whether a cut looks at the magnitudes of whole rows. */
+export function ranksRows(cut: Cut, shape: readonly number[]): boolean {
+  return cut.kind === "rows" && cut.drop === "magnitude" && shape.length > 1;
+}
+
 /** Entries of a row: of the last axis, once a tensor is seen as a matrix [first axis, all others]. */
 export function rowLength(shape: readonly number[]): number {
   return shape.slice(shape.length < 2 ? 0 : 1).reduce((product, size) => product * size, 1);

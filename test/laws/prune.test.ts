@@ -100,7 +100,7 @@ function applyCut(
   const out = raw.slice();
   if (cut.kind === "chance") dropChanges(out, 0, key, 1 - cut.density, scale);
   else if (cut.kind === "band") for (let p = 0; p < out.length; p++) out[p] = mask![p]! ? out[p]! * scale : 0;
-  else {
+  else if (cut.kind === "rank") {
     const row = shape.length < 2 ? out.length : out.length / shape[0]!;
     const words = new Uint32Array(out.length);
     randomWords(key, 0, words);

@@ -88,7 +88,7 @@ function statisticsFacts(info: StatisticsInfo): (readonly [string, string])[] {
   const identity = ({ name, hash }: StatisticsInfo["model"]) => `${name}, fingerprint ${hash}`;
   const runOf = ({ task, split, first, count, data }: StatisticsInfo["sources"][number]) =>
     `${task}, ${split}: ${countOf(count, "example")} from number ${countText(first)} on, sha256 ${data.slice(0, 16)}`;
-  const known = Object.values(layers);
+  const known = kind === "importance" ? [] : Object.values(layers);
   const rows = known.map((layer) => layer.rows);
   const least = Math.min(...rows);
   const span =

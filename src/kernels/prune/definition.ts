@@ -42,6 +42,28 @@ export function rowRanks(changes: Float32Array): Uint32Array {
   return ranks;
 }
 
+/**
+ * Drops all but the `kept` largest entries of a row, in place; the others are multiplied by `scale`. Of equal magnitudes the
+ * lower index counts as the larger. NaN and infinite entries are neither dropped nor scaled.
+ * @param ranks as of `rowRanks`; not looked at where all or none are kept.
+ */
+export function keepLargest(changes: Float32Array, kept: number, scale: number, ranks: Uint32Array): void {
+  const { length } = changes;
+  let least = kept > 0 ? 0 : Infinity;
+  let equal = length;
+  if (kept > 0 && kept < length) {
+    // Ranks count of equal magnitudes the higher index as the larger, so only the magnitude at the border is taken from them.
+    least = Math.abs(changes[ranks.indexOf(length - kept)]!);
+    equal = kept - changes.reduce((larger, change) => larger + (Math.abs(change) <= least ? 0 : 1), 0);
+  }
+  for (let p = 0; p < length; p++) {
+    const change = changes[p]!;
+    if (!Number.isFinite(change)) continue;
+    const isKept = Math.abs(change) > least || (Math.abs(change) === least && equal-- > 0);
+    changes[p] = isKept ? change * scale : 0;
+  }
+}
+
 /** The line that probabilities of being dropped follow over the ranks of a row, in units of 2^-32. */
 export interface RankLine {
   readonly first: number;

@@ -11,7 +11,12 @@ export async function writeImportances(
   file: string,
   { model, base }: { readonly model: string; readonly base: string },
   sums: Readonly<Record<string, readonly number[]>>,
-  { per = "row", dialect = "gradient", count = 1 }: { per?: Partitioning; dialect?: string; count?: number } = {},
+  {
+    per = "row",
+    dialect = "gradient",
+    count = 1,
+    layers = {},
+  }: Partial<Pick<StatisticsInfo, "dialect" | "count" | "layers"> & { per: Partitioning }> = {},
 ): Promise<string> {
   const identity = async (label: string) => {
     const checkpoint = await openModel(label);
@@ -22,7 +27,7 @@ export async function writeImportances(
     }
   };
   const info: StatisticsInfo = {
-    ...{ kind: "importance", dialect, per, count, labels: "gold", seed: null, batch: 1, layers: {}, energy: {} },
+    ...{ kind: "importance", dialect, per, count, labels: "gold", seed: null, batch: 1, layers, energy: {} },
     ...{ model: await identity(model), base: await identity(base), head: null },
     sources: [{ task: "made up", data: "0", split: "train", first: 0, count }],
   };
