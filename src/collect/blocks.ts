@@ -69,7 +69,7 @@ async function addSquares(work: BlockWork, group: readonly number[], sums: Sums)
   const { batch, targets: gold } = await work.labelled.batch(group);
   const squares =
     dialect.labels === "expectation"
-      ? await network.squaredGradients(batch, { kind: "expectation" })
+      ? await network.squaredGradients(batch, { kind: "expectation", targets: gold })
       : await network.squaredGradients(batch, { kind: "targets", targets: await chosen(work, group, batch, gold) });
   for (const [name, values] of squares) sums.add(name, work.shapeOf(name), values);
 }

@@ -2,7 +2,7 @@
  * Collects statistics of a model on a task's examples: runs the network over fixed blocks of examples and adds up. Sums
  * are f32 within a block and f64 from block to block, so they do not depend on threads or on restarts.
  */
-import type { Prepared } from "../evaluate/scorer.js";
+import type { LabelledExamples, Prepared } from "../evaluate/scorer.js";
 import { checkClasses } from "../evaluate/heads.js";
 import { taskDefect } from "../evaluate/defect.js";
 import { prepare } from "../evaluate/scorers.js";
@@ -13,6 +13,7 @@ import type { LayerStatistics, ModelIdentity, StatisticsInfo } from "../collecte
 import type { Partitioning, StatisticsKind } from "../methods/method.js";
 import { sampledFingerprint } from "../models/fingerprint.js";
 import type { Checkpoint } from "../models/model.js";
+import { IGNORED, MOST_TURNS } from "../runtime/network.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "../runtime/network.js";
 import { weightsOf } from "../runtime/weights.js";
 import { dialectOf } from "./dialects.js";
@@ -117,6 +118,7 @@ export async function collectStatistics(
       ...(headWeights !== null && { head: headWeights }),
     });
     if ("classes" in task) checkClasses(task, network, labelled.classes!, (head ?? model).label);
+    const turns = dialect.labels === "expectation" ? await turnsOf(labelled, first, network, task) : 0;
     const compared =
       base === null || per === null
         ? undefined
@@ -164,13 +166,45 @@ export async function collectStatistics(
     return {
       info: infoOf(end, layers, sums),
       sums,
-      notes: [...prepared.notes, ...notesOn(request, end - first, layers), ...leftOut(compared)],
+      notes: [
+        ...prepared.notes,
+        ...turnsNote(turns, labelled),
+        ...notesOn(request, end - first, layers),
+        ...leftOut(compared),
+      ],
     };
   } finally {
     await network?.close();
     await prepared?.close?.();
     for (const checkpoint of opened) await checkpoint.close();
   }
+}
+
+/**
+ * Backward passes that an exact expectation takes for an example: one for each class of each row that counts.
+ * @throws tasks/data where that would never end.
+ */
+async function turnsOf(
+  labelled: LabelledExamples,
+  example: number,
+  { classes }: TappedNetwork,
+  task: Task,
+): Promise<number> {
+  if (labelled.classes !== null) return classes;
+  const { targets } = await labelled.batch([example]);
+  const rows = targets.filter((target) => target !== IGNORED).length;
+  const turns = rows * classes;
+  if (turns <= MOST_TURNS) return turns;
+  throw taskDefect(task, "tasks/data", "the exact Fisher would take too many backward passes", {
+    expected: `at most ${MOST_TURNS} for an example`,
+    found: `${turns}: ${rows} predicted tokens times a vocabulary of ${classes}`,
+    advice: "take --dialect sampled, which is the same on average, or shorter texts (window: in the task)",
+  });
+}
+
+function turnsNote(turns: number, { classes }: LabelledExamples): string[] {
+  if (turns === 0 || classes !== null) return [];
+  return [`${turns} backward passes for an example: one for each word of the vocabulary at each predicted token`];
 }
 
 async function identityOf(checkpoint: Checkpoint): Promise<ModelIdentity> {

@@ -18,7 +18,7 @@ export const COLLECT_DIALECTS: Readonly<Record<StatisticsKind, readonly CollectD
       name: "exact",
       labels: "expectation",
       perBatch: false,
-      meaning: "sum over classes of p (d log p / d theta)^2, example by example; for classifiers",
+      meaning: "sum over classes of p (d log p / d theta)^2, example by example; of language models token by token",
     },
     {
       name: "empirical",

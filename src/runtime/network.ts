@@ -134,10 +134,17 @@ export interface Network {
 }
 
 /**
- * Whose gradients are squared: of log p of the targets of each example (summed over its rows), or of log p of every class,
- * weighted with its probability. The latter is for classifiers.
+ * Whose gradients are squared: of log p of the targets of each example (summed over its rows), or, row by row, of log p of
+ * every class, weighted with its probability. The latter is what the former is on average over targets that are drawn from
+ * the network, since gradients of different rows are then uncorrelated. It takes a backward pass for each row and class;
+ * a language model's rows whose target is `IGNORED` are left out, none where there are no targets.
  */
-export type Squared = { readonly kind: "targets"; readonly targets: Int32Array } | { readonly kind: "expectation" };
+export type Squared =
+  | { readonly kind: "targets"; readonly targets: Int32Array }
+  | { readonly kind: "expectation"; readonly targets?: Int32Array };
+
+/** Backward passes that an expectation may take for one example: rows of it times classes. */
+export const MOST_TURNS = 2 ** 16;
 
 /** A network whose linear layers can be looked into. */
 export interface TappedNetwork extends Network {

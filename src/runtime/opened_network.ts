@@ -2,7 +2,7 @@ import { MergewrightError } from "../errors.js";
 import type { Definition } from "./architectures/architecture.js";
 import { defineNetwork } from "./architectures/known.js";
 import { rowsPerExample } from "./batch.js";
-import { IGNORED } from "./network.js";
+import { IGNORED, MOST_TURNS } from "./network.js";
 import type {
   Batch,
   Gradients,
@@ -157,8 +157,7 @@ class OpenedNetwork implements TappedNetwork {
 
   async squaredGradients(batch: Batch, of: Squared, parameters?: readonly string[]) {
     const rows = this.#rowsOf(batch);
-    if (of.kind === "targets") this.#checkTargets(batch, of.targets);
-    else if (this.#rowsAre !== "examples") throw noExpectation(this.architecture);
+    if (of.targets !== undefined) this.#checkTargets(batch, of.targets);
     const unknown = parameters?.find((name) => !this.parameters.includes(name));
     if (unknown !== undefined) throw notThere("parameter", unknown);
     const wanted = parameters === undefined ? ("all" as const) : new Set(parameters);
@@ -169,7 +168,12 @@ class OpenedNetwork implements TappedNetwork {
         return new Map(names.map((name) => [name, gradient(name)] as const));
       };
       if (of.kind === "expectation") {
-        return collect(this.#engine.run(batch, { loss: null, squares: "expectation", wanted }, {}));
+        const { chosen, places } = this.#choose(batch, (row) => of.targets?.[row] !== IGNORED);
+        if (places?.length === 0) {
+          return new Map(names.map((name) => [name, new Float32Array(this.#engine.entriesOf(name))]));
+        }
+        this.#checkTurns(chosen);
+        return collect(this.#engine.run(chosen, { loss: null, squares: "expectation", wanted }, {}));
       }
       const { targets } = of;
       const weights = Float32Array.from({ length: rows }, (_, row) => (targets[row] === IGNORED ? 0 : 1));
@@ -294,6 +298,20 @@ class OpenedNetwork implements TappedNetwork {
     });
   }
 
+  /** An expectation runs backward for every class of every row of an example. */
+  #checkTurns(batch: Batch): void {
+    const rows = batch.kind === "text" ? (batch.positions?.length ?? this.#rowsOf(batch)) : batch.count;
+    const turns = Math.ceil(rows / batch.count) * this.classes;
+    if (turns <= MOST_TURNS) return;
+    throw new MergewrightError("the expectation over all classes would take too many backward passes", {
+      kind: "request",
+      code: "runtime/batch",
+      expected: `at most ${MOST_TURNS} for an example: its rows of logits times ${this.classes} classes`,
+      found: String(turns),
+      advice: "use labels drawn from the model, whose squares are the same on average, or shorter texts",
+    });
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(work);
     this.#turn = result.catch(() => {});
@@ -306,16 +324,6 @@ function rowWeights(rows: number, targets: Int32Array | null, given: Float32Arra
   const counts = (row: number) => targets === null || targets[row] !== IGNORED;
   const counting = Array.from({ length: rows }, (_, row) => row).filter(counts).length;
   return Float32Array.from({ length: rows }, (_, row) => (counts(row) ? (given?.[row] ?? 1 / counting) : 0));
-}
-
-function noExpectation(architecture: string): MergewrightError {
-  return new MergewrightError("the expectation over all classes is for classifiers", {
-    kind: "request",
-    code: "runtime/batch",
-    expected: "a row of logits per example",
-    found: `${architecture}, which has one per position`,
-    advice: "use the labels themselves, or labels drawn from the model",
-  });
 }
 
 function notThere(what: "parameter" | "linear layer", name: string): MergewrightError {

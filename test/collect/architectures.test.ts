@@ -207,4 +207,10 @@ describe("collect, of a language model", () => {
       }
     });
   }
+
+  it("the exact Fisher of a large vocabulary is refused with what it would take", async () => {
+    const { code, err } = await collect("fisher", path.join(folder, "never.safetensors"));
+    assert.equal(code, 2);
+    assert.match(err, /too many backward passes[^]*126976: 31 predicted tokens times a vocabulary of 4096[^]*sampled/);
+  });
 });

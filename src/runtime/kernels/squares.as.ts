@@ -14,27 +14,28 @@ export function square_sum(g: usize, sum: usize, count: i32): void {
 export function expected_vjp(
   logits: usize, stats: usize, turn: usize, dlogits: usize, rows: i32, classes: i32,
 ): void {
-  const bytes = <usize>classes << 2;
   const whole = <usize>(classes & ~3) << 2;
   const rest = classes & 3;
-  const target = <usize>load<i32>(turn) << 2;
-  for (let row = 0; row < rows; row++) {
-    const top = f32x4.splat(load<f32>(stats)), scale = f32x4.splat(<f32>1 / load<f32>(stats, 4));
-    const own = f32x4.mul(exp4(f32x4.sub(f32x4.splat(load<f32>(logits + target)), top)), scale);
-    const root = sqrt<f32>(f32x4.extract_lane(own, 0));
-    const factor = f32x4.splat(root);
-    for (let at: usize = 0; at < whole; at += 16) {
-      const p = f32x4.mul(exp4(f32x4.sub(v128.load(logits + at), top)), scale);
-      v128.store(dlogits + at, f32x4.mul(p, factor));
-    }
-    if (rest > 0) {
-      const p = f32x4.mul(exp4(f32x4.sub(loadPart(logits + whole, rest), top)), scale);
-      storePart(dlogits + whole, f32x4.mul(p, factor), rest);
-    }
-    store<f32>(dlogits + target, load<f32>(dlogits + target) - root);
-    stats += 16;
-    logits += bytes;
-    dlogits += bytes;
+  const place = load<i32>(turn);
+  const row = place / classes;
+  const target = <usize>(place % classes) << 2;
+  const first = <usize>(row * classes) << 2;
+  memory.fill(dlogits, 0, <usize>(rows * classes) << 2);
+  stats += <usize>row << 4;
+  logits += first;
+  dlogits += first;
+  const top = f32x4.splat(load<f32>(stats)), scale = f32x4.splat(<f32>1 / load<f32>(stats, 4));
+  const own = f32x4.mul(exp4(f32x4.sub(f32x4.splat(load<f32>(logits + target)), top)), scale);
+  const root = sqrt<f32>(f32x4.extract_lane(own, 0));
+  const factor = f32x4.splat(root);
+  for (let at: usize = 0; at < whole; at += 16) {
+    const p = f32x4.mul(exp4(f32x4.sub(v128.load(logits + at), top)), scale);
+    v128.store(dlogits + at, f32x4.mul(p, factor));
   }
-  store<i32>(turn, <i32>(target >> 2) + 1);
+  if (rest > 0) {
+    const p = f32x4.mul(exp4(f32x4.sub(loadPart(logits + whole, rest), top)), scale);
+    storePart(dlogits + whole, f32x4.mul(p, factor), rest);
+  }
+  store<f32>(dlogits + target, load<f32>(dlogits + target) - root);
+  store<i32>(turn, place + 1);
 }

@@ -23,8 +23,8 @@ export function loss(tape: Tape, kind: LossKind, logits: Tensor, targets: Tensor
 }
 
 /**
- * The gradients of log p of every class in turn, each times the root of its probability, one after the other into the
- * sums of gradients; what comes behind them on the tape belongs to each turn.
+ * The gradients of log p of every class of every row in turn, each times the root of its probability, one after the other
+ * into the sums of gradients; what comes behind them on the tape belongs to each turn.
  */
 export function expectation(tape: Tape, logits: Tensor): void {
   const { rows, columns } = logits;
@@ -32,7 +32,7 @@ export function expectation(tape: Tape, logits: Tensor): void {
   tape.call("row_stats", logits, null, stats, rows, columns);
   const turn = tape.value(1, 4);
   tape.call("fill", turn, 4, 0);
-  tape.repeat(columns);
+  tape.repeat(rows * columns);
   const dlogits = tape.value(rows, columns);
   tape.call("expected_vjp", logits, stats, turn, dlogits, rows, columns);
   tape.backward(logits, { tensor: dlogits, owned: true });
