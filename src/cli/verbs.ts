@@ -324,17 +324,18 @@ export const verbs: readonly Verb[] = [
     name: "collect",
     argument: {
       spelling: "[what...]",
-      text: "fisher, gram, kfac or importance; router and an artifact; with --add the files to add",
+      text: "fisher, gram, kfac, block or importance; router and an artifact; with --add the files to add",
     },
     summary: "find out from examples what merges by Fisher, RegMean, MaTS and APL need to know",
     details:
       "Runs the model on examples of a task and writes sums over them to a file, which recipes name as a model's " +
       "statistics: fisher (squared gradients), gram (inner products of each linear layer's inputs), kfac (the same, and " +
-      "of its output gradients), importance (what partitions of its change do to the loss). An interrupted collection continues with the same command. Files of different examples " +
+      "of its output gradients), block (products of gradients by the vectors of an (IA)3 adapter), importance (what partitions of its change do to the loss). An interrupted collection continues with the same command. Files of different examples " +
       "add up with --add. router trains what chooses the experts of an artifact of twin, and puts it in.",
     examples: [
       "mergewright collect fisher --model mnist --tasks tasks.yaml --task mnist -o mnist.fisher.safetensors",
       "mergewright collect kfac --model mnist --tasks tasks.yaml --task mnist --examples 512 -o mnist.kfac.safetensors",
+      "mergewright collect block --model base+ia3/french --tasks tasks.yaml --task french -o french.block.safetensors",
       "mergewright collect importance --model mnist --base base --tasks tasks.yaml --task mnist --examples 64 -o mnist.importance.safetensors",
       "mergewright collect router twin --tasks tasks.yaml --split train",
       "mergewright collect --add first.gram.safetensors second.gram.safetensors -o mnist.gram.safetensors",

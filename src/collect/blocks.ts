@@ -10,6 +10,8 @@ import { addImportance } from "./importance.js";
 import type { Compared } from "./importance.js";
 import { labelsOf } from "./labels.js";
 import type { Sums } from "./sums.js";
+import { addBlocks } from "./vectors.js";
+import type { OneExample } from "./vectors.js";
 
 export interface BlockWork {
   readonly network: TappedNetwork;
@@ -18,6 +20,8 @@ export interface BlockWork {
   readonly request: Pick<CollectRequest, "kind" | "seed">;
   /** The model and what it is a change of, for importances. */
   readonly compared?: Compared;
+  /** Modules with a vector and its entries, for their blocks. */
+  readonly vectors?: ReadonlyMap<string, number>;
   /** What drawn labels depend on besides the seed. */
   readonly data: string;
   /** Shape of a parameter. */
@@ -47,11 +51,20 @@ export async function collectBlock(
     }
     return addImportance(dialect.name, work.network, compared!, groups, sums);
   }
-  if (request.kind !== "fisher") {
+  if (request.kind === "block") {
+    await addBlocks(work.network, work.vectors!, oneByOne(work, examples), sums, layers);
+  } else if (request.kind !== "fisher") {
     for (const group of groupsOf(work, examples)) await addGrams(work, group, sums, layers);
   } else if (dialect.perBatch) await addBatchSquares(work, examples, sums);
   else for (const group of groupsOf(work, examples)) await addSquares(work, group, sums);
   return 0;
+}
+
+async function* oneByOne(work: BlockWork, examples: readonly number[]): AsyncIterable<OneExample> {
+  for (const example of examples) {
+    const { batch, targets: gold } = await work.labelled.batch([example]);
+    yield { batch, targets: await chosen(work, [example], batch, gold) };
+  }
 }
 
 /** Examples that need no padding beside each other, in the order in which each kind first comes. */

@@ -3,6 +3,7 @@
  * are f32 within a block and f64 from block to block, so they do not depend on threads or on restarts.
  */
 import type { LabelledExamples, Prepared } from "../evaluate/scorer.js";
+import type { Adapter } from "../adapters/adapter.js";
 import { checkClasses } from "../evaluate/heads.js";
 import { taskDefect } from "../evaluate/defect.js";
 import { prepare } from "../evaluate/scorers.js";
@@ -23,6 +24,7 @@ import type { Compared } from "./importance.js";
 import { partitioningOf, unnamedBase } from "./partitioning.js";
 import { squared } from "./shards.js";
 import { Sums } from "./sums.js";
+import { openVectors } from "./vectors.js";
 
 /** Examples whose sums are f32; a shard that begins and ends at a multiple of it adds up as if it had been one. */
 export const BLOCK_EXAMPLES = 32;
@@ -51,6 +53,7 @@ export interface CollectRequest {
 /** What collecting needs of a platform: networks that can be looked into. */
 export interface CollectPlatform extends EvaluatePlatform {
   readonly openNetwork: (weights: WeightSource, options: NetworkOptions) => Promise<TappedNetwork>;
+  readonly openAdapter: (label: string) => Promise<Adapter>;
 }
 
 /** What has been found: the file's content. */
@@ -88,7 +91,7 @@ export async function collectStatistics(
 ): Promise<Collected> {
   const dialect = dialectOf(request.kind, request.dialect);
   const { task, split } = request;
-  const opened: Checkpoint[] = [];
+  const opened: { close(): void | Promise<void> }[] = [];
   let prepared: Prepared | null = null;
   let network: TappedNetwork | null = null;
   try {
@@ -97,7 +100,8 @@ export async function collectStatistics(
       opened.push(checkpoint);
       return checkpoint;
     };
-    const model = await open(request.model);
+    const beside = request.kind === "block" ? await openVectors(request.model, platform, opened) : null;
+    const model = beside?.base ?? (await open(request.model));
     const isImportance = request.kind === "importance";
     if (isImportance && request.base === undefined) throw unnamedBase(request.model);
     const per = isImportance ? partitioningOf(dialect.name, request.per) : null;
@@ -111,11 +115,12 @@ export async function collectStatistics(
     const { first } = request;
     const end = Math.min(first + request.examples, labelled.count);
     if (first >= end) throw pastTheEnd(task, split, labelled.count, first);
-    const weights = weightsOf(model);
+    const weights = beside?.weights ?? weightsOf(model);
     const headWeights = head === null ? null : weightsOf(head);
     network = await platform.openNetwork(base === null ? weights : weightsOf(base), {
       threads: options.threads,
       ...(headWeights !== null && { head: headWeights }),
+      ...(beside !== null && { linear: beside.rule }),
     });
     if ("classes" in task) checkClasses(task, network, labelled.classes!, (head ?? model).label);
     const turns = dialect.labels === "expectation" ? await turnsOf(labelled, first, network, task) : 0;
@@ -124,7 +129,7 @@ export async function collectStatistics(
         ? undefined
         : compare(network, weightsOf(base), weights, { per, headed: head !== null });
     const identities = {
-      model: await identityOf(model),
+      model: beside?.identity ?? (await identityOf(model)),
       head: head === null ? null : await identityOf(head),
       base: base === null ? null : await identityOf(base),
       per,
@@ -133,6 +138,7 @@ export async function collectStatistics(
     const work = {
       ...{ network, labelled, dialect, request, data: await sha256(content), shapeOf },
       ...(compared !== undefined && { compared }),
+      ...(beside !== null && { vectors: beside.vectors }),
     };
     let predictions = 0;
     const infoOf = (done: number, layers: ReadonlyMap<string, LayerStatistics>, sums: Sums): StatisticsInfo => ({

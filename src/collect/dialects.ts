@@ -56,6 +56,15 @@ export const COLLECT_DIALECTS: Readonly<Record<StatisticsKind, readonly CollectD
     },
     { name: "sampled", labels: "sampled", perBatch: false, meaning: "the same with labels drawn from the model" },
   ],
+  block: [
+    {
+      name: "empirical",
+      labels: "gold",
+      perBatch: false,
+      meaning: "sum over examples of g g^T, g = d log p(label) / d vector",
+    },
+    { name: "sampled", labels: "sampled", perBatch: false, meaning: "the same with labels drawn from the model" },
+  ],
   importance: [
     {
       name: "gradient",

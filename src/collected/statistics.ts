@@ -22,14 +22,14 @@ export interface Source {
   readonly count: number;
 }
 
-/** A linear layer whose inputs or output gradients were summed. */
+/** A linear layer whose inputs or output gradients were summed, or the gradients of its vector. */
 export interface LayerStatistics {
-  /** Its weight's tensor. */
+  /** Its weight's tensor; or the vector, whose shape is then [1, entries]. */
   readonly weight: string;
   readonly shape: readonly number[];
   /** The weight is stored `[inputs, outputs]`. */
   readonly transposed: boolean;
-  /** Rows, padding left out, that the sums run over. */
+  /** Rows, padding left out, that the sums run over; examples, of a vector. */
   readonly rows: number;
 }
 
@@ -52,7 +52,7 @@ export interface StatisticsInfo {
   readonly batch: number;
   /** Examples, or batches, that sums of squares run over; predictions that losses are summed over. */
   readonly count: number;
-  /** By module; of `gram` and `kfac`. Of `importance` those whose weights are stored `[inputs, outputs]`, without rows. */
+  /** By module; of `gram`, `kfac` and `block`. Of `importance` those whose weights are stored `[inputs, outputs]`, without rows. */
   readonly layers: Readonly<Record<string, LayerStatistics>>;
   /** By tensor the sum of the squares of its sums; of `fisher`. */
   readonly energy: Readonly<Record<string, number>>;
@@ -72,7 +72,7 @@ export interface Statistics {
   readonly sums?: ReadonlyMap<string, Float64Array>;
 }
 
-export const SUM_ROLES = { input: "gram_in", output: "gram_out_grad" } as const;
+export const SUM_ROLES = { input: "gram_in", output: "gram_out_grad", block: "fisher_block" } as const;
 
 const PARTITIONINGS: readonly Partitioning[] = ["model", "layer", "tensor", "row"];
 
@@ -127,7 +127,7 @@ export function readStatistics(file: Checkpoint): Statistics {
   }
   const reader = new MetadataReader(file, metadata);
   const info: StatisticsInfo = {
-    kind: reader.word("kind", ["fisher", "gram", "kfac", "importance"]),
+    kind: reader.word("kind", ["fisher", "gram", "kfac", "block", "importance"]),
     dialect: reader.text("dialect"),
     model: reader.identity("model"),
     head: reader.identity("head", true),
@@ -158,10 +158,11 @@ function checkTensors(file: Checkpoint, { kind, layers, energy, per }: Statistic
   if (kind === "fisher") return;
   for (const [module, { weight, shape, transposed }] of Object.entries(layers)) {
     const [rows = 0, columns = 0] = transposed ? shape.toReversed() : shape;
-    const sides = { input: columns, output: rows };
-    for (const role of ["input", "output"] as const) {
+    const sides = { input: columns, output: rows, block: columns };
+    const roles = kind === "block" ? (["block"] as const) : (["input", "output"] as const);
+    for (const role of roles) {
       const sum = file.tensors.get(sumName(module, role));
-      if (sum === undefined && role === "input") throw missing(sumName(module, role));
+      if (sum === undefined && role !== "output") throw missing(sumName(module, role));
       if (sum === undefined || isSquare(sum, sides[role])) continue;
       const found = `${sum.name} is [${sum.shape.join(", ")}] beside ${weight} [${shape.join(", ")}]`;
       throw statisticsDefect(file, "a sum is not square or does not fit its weight", found);

@@ -3,6 +3,7 @@ import type { Adapter } from "../adapters/adapter.js";
 import { peftDraft } from "../adapters/convert.js";
 import type { AdapterDraft } from "../adapters/draft.js";
 import { BaseNames } from "../adapters/target.js";
+import type { Statistics } from "../collected/statistics.js";
 import { MergewrightError } from "../errors.js";
 import type { Checkpoint } from "../models/model.js";
 import { isExcluded } from "../recipe/pattern.js";
@@ -15,6 +16,7 @@ import { checkTogether, sharedModules } from "./gather.js";
 import { together, weightName } from "./given.js";
 import type { AdapterProgress, CombinePlatform, CombineReport, Given, ModuleReport, Updates } from "./given.js";
 import { combineIa3 } from "./ia3.js";
+import type { NewVectors } from "./ia3.js";
 import { cat, isSum } from "./methods.js";
 import { isPeft, updatesByPeft } from "./peft.js";
 import type { Recompressed } from "./recompress.js";
@@ -23,6 +25,8 @@ import { combineTokens, combineWhole } from "./whole.js";
 export interface CombineOptions {
   /** Lets the adapters name different bases. Default false. */
   readonly anyBase?: boolean;
+  /** Per adapter what was collected of it. */
+  readonly statistics?: readonly (Statistics | null)[];
   readonly progress?: (progress: AdapterProgress) => void;
 }
 
@@ -32,7 +36,7 @@ export async function combineAdapters(
   base: Checkpoint | null,
   asked: AdapterRecipe,
   platform: CombinePlatform,
-  { anyBase = false, progress = () => {} }: CombineOptions = {},
+  { anyBase = false, statistics = [], progress = () => {} }: CombineOptions = {},
 ): Promise<{ draft: AdapterDraft; report: CombineReport }> {
   checkTogether(adapters, anyBase);
   refuseForeign(asked);
@@ -40,13 +44,13 @@ export async function combineAdapters(
   const all = sharedModules(adapters, names);
   const left = all.filter(({ path }) => isExcluded(asked.recipe, weightName(path, 0, 1)));
   const modules = all.filter((module) => !left.includes(module));
-  const given: Given = { adapters, modules, asked, base, names, platform, progress };
+  const given: Given = { adapters, modules, asked, base, names, statistics, platform, progress };
   const { recipe } = asked;
   if (left.length === 0 && isUnchanged(given))
     return { draft: await peftDraft(adapters[0]!, names), report: untouched(given) };
   const ia3 = adapters[0]!.config.type === "IA3";
   const merged = ia3 ? noUpdates : await mergeUpdates(given);
-  const vectors = ia3 ? await combineIa3(given) : [];
+  const { vectors, figures, warnings } = ia3 ? await combineIa3(given) : noVectors;
   const biases = await combineBiases(given);
   const whole = await combineWhole(given);
   const tokens = await combineTokens(given);
@@ -57,16 +61,18 @@ export async function combineAdapters(
     report: {
       method: recipe.method.name,
       dialect: recipe.dialect,
-      space: ia3 ? "vectors" : merged.space,
+      space: !ia3 ? merged.space : Object.keys(figures).length > 0 ? "blocks" : "vectors",
       adapters: adapters.map(({ label }, index) => ({ name: recipe.models[index]!.name, label })),
       modules: reports,
       error: together(merged.updates.flat()),
       distance: merged.distance,
       parameters: draft.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+      figures,
       warnings: [
         ...recipe.notes,
         ...left.map(({ path }) => `${path} is excluded: the result does not touch it`),
         ...merged.warnings,
+        ...warnings,
         ...whole.notes,
         ...tokens.notes,
       ],
@@ -92,8 +98,11 @@ function untouched({ adapters, asked: { recipe } }: Given): CombineReport {
     distance: null,
     parameters: header.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
     warnings: recipe.notes,
+    figures: {},
   };
 }
+
+const noVectors: NewVectors = { vectors: [], figures: {}, warnings: [] };
 
 const noUpdates: Updates = { updates: [], space: "vectors", distance: null, warnings: [] };
 

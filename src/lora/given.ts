@@ -2,6 +2,7 @@
 import type { Algebra } from "../algebra/algebra.js";
 import type { Adapter } from "../adapters/adapter.js";
 import type { BaseNames } from "../adapters/target.js";
+import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint } from "../models/model.js";
 import type { AdapterRecipe } from "../recipe/adapters.js";
 import type { ByteSource } from "../sources/source.js";
@@ -43,7 +44,7 @@ export interface CombineReport {
   readonly method: string;
   readonly dialect: string;
   /** `factors`: in factors, exactly or at the best of a rank; the others as in the recipe. */
-  readonly space: "factors" | "core" | "full" | "knots" | "peft" | "vectors";
+  readonly space: "factors" | "core" | "full" | "knots" | "peft" | "vectors" | "blocks";
   readonly adapters: readonly { readonly name: string; readonly label: string }[];
   readonly modules: readonly ModuleReport[];
   /** Of all modules together: what the cut to their ranks took away, relative Frobenius. */
@@ -52,6 +53,8 @@ export interface CombineReport {
   readonly distance: number | null;
   readonly parameters: number;
   readonly warnings: readonly string[];
+  /** What a solver found, by module. */
+  readonly figures: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
 }
 
 /** The updates of all modules, one per expert, in the order of the modules; and what is to be said of them. */
@@ -70,6 +73,8 @@ export interface Given {
   /** The model that the adapters change, where it was given. */
   readonly base: Checkpoint | null;
   readonly names: BaseNames | null;
+  /** Per adapter what was collected of it. */
+  readonly statistics: readonly (Statistics | null)[];
   readonly platform: CombinePlatform;
   readonly progress: (progress: AdapterProgress) => void;
 }

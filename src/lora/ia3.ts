@@ -1,12 +1,13 @@
 /**
  * (IA)3 vectors merged as the TIES paper does it: the state without an adapter is a vector of ones, so a task vector is
- * l − 1, and any method merges them entry by entry.
+ * l − 1, and any method merges them entry by entry; or, with what was collected of them, as MaTS does (matched_ia3.ts).
  */
 import { readEntries } from "../adapters/adapter.js";
 import { defect } from "../adapters/defect.js";
 import { peftKey } from "../adapters/draft.js";
-import type { Given } from "./given.js";
+import type { CombineReport, Given } from "./given.js";
 import { pathOf } from "./gather.js";
+import { matchIa3 } from "./matched_ia3.js";
 import { isSum } from "./methods.js";
 import { constantTensor, heldTensor } from "./merging.js";
 import type { MadeTensor } from "./merging.js";
@@ -21,7 +22,13 @@ export interface NewVector {
   readonly feedForward: boolean;
 }
 
-export async function combineIa3(given: Given): Promise<NewVector[]> {
+export interface NewVectors {
+  readonly vectors: readonly NewVector[];
+  readonly figures: CombineReport["figures"];
+  readonly warnings: readonly string[];
+}
+
+export async function combineIa3(given: Given): Promise<NewVectors> {
   const { adapters, asked, names, platform } = given;
   if (isSum(asked.recipe.method)) {
     throw defect("recipe/unsupported", `${asked.recipe.method.name} is a method of LoRA: (IA)3 has no factors`, {
@@ -47,6 +54,15 @@ export async function combineIa3(given: Given): Promise<NewVector[]> {
     }
   }
   const paths = [...shapes.keys()].sort();
+  const { method } = asked.recipe;
+  const vectorAt = (path: string, data: Float32Array): NewVector => {
+    return { path, key: peftKey(path, "ia3_l"), data, ...shapes.get(path)! };
+  };
+  if (method.grain === "matrix" && method.statistics !== undefined) {
+    const lengths = new Map(paths.map((path) => [path, shapes.get(path)!.shape.reduce((a, b) => a * b, 1)]));
+    const { vectors, ...found } = await matchIa3(given, method, lengths);
+    return { vectors: [...vectors].map(([path, data]) => vectorAt(path, data)), ...found };
+  }
   const held = await Promise.all(
     adapters.map(async (adapter) => {
       const own = new Map<string, Float32Array>();
@@ -68,7 +84,7 @@ export async function combineIa3(given: Given): Promise<NewVector[]> {
   );
   const vectors: NewVector[] = [];
   await platform.mergeSets(withoutExclude(asked.recipe), sets, (path, data) => {
-    vectors.push({ path, key: peftKey(path, "ia3_l"), data, ...shapes.get(path)! });
+    vectors.push(vectorAt(path, data));
   });
-  return vectors;
+  return { vectors, figures: {}, warnings: [] };
 }

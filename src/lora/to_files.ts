@@ -2,6 +2,8 @@
 import type { Adapter } from "../adapters/adapter.js";
 import { peftFiles } from "../adapters/write.js";
 import type { AdapterFiles, AdapterOrigin } from "../adapters/write.js";
+import { readStatistics } from "../collected/statistics.js";
+import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint } from "../models/model.js";
 import type { AdapterRecipe } from "../recipe/adapters.js";
 import { stringifyRecipe } from "../recipe/write.js";
@@ -34,7 +36,13 @@ export async function mergedFiles(
     }
     const base = asked.base === null ? null : await inputs.openModel(asked.base);
     if (base !== null) opened.push(base);
-    const { draft, report } = await combineAdapters(adapters, base, asked, platform, options);
+    const statistics: (Statistics | null)[] = [];
+    for (const { statistics: label } of asked.recipe.models) {
+      const file = label === undefined ? null : await inputs.openModel(label);
+      if (file !== null) opened.push(file);
+      statistics.push(file === null ? null : readStatistics(file));
+    }
+    const { draft, report } = await combineAdapters(adapters, base, asked, platform, { statistics, ...options });
     const { warnings: _, ...details } = report;
     const origin: AdapterOrigin = {
       action: "adapter merge",

@@ -25,14 +25,19 @@ out, which is RegMean's system. Off-diagonal entries of both are multiplied by a
 merge of another kind, and end after \`iterations\` steps or where the residual is \`tolerance\` of the right side. Where they
 begin and stop matters: undamped systems are so ill conditioned that many steps follow noise and ruin the merge, so alpha
 is 0.9 unless set, and the report has the residual of every step and an estimate of the condition number. Products are f32,
-inner products f64. All other tensors are averaged by weight; the diagonal objective is \`fisher/mats\`, in closed form.`,
+inner products f64. \`objective: block\` is for (IA)3 adapters (\`mergewright adapter merge\`): sum_i w_i F_i l =
+sum_i w_i F_i l_i for each vector l, F_i the mean of g g^T over examples, from \`mergewright collect block\`. All other tensors are averaged by weight; the diagonal objective is \`fisher/mats\`, in closed form.`,
   base: "optional",
   models: { min: 1 },
   parameters: {
     weight: { type: "number", default: 1, min: 0, per: "model", meaning: "strength of a model" },
     objective: {
       ...{ type: "choice", default: "kfac", per: "recipe", meaning: "which curvature the models are matched in" },
-      choices: { kfac: "inputs and output gradients", regmean: "inputs alone, as RegMean" },
+      choices: {
+        kfac: "inputs and output gradients",
+        regmean: "inputs alone, as RegMean",
+        block: "the whole Fisher of each vector, of (IA)3 adapters",
+      },
     },
     alpha: {
       ...{ type: "number", default: 0.9, min: 0, max: 1, per: "tensor" },
@@ -70,12 +75,20 @@ inner products f64. All other tensors are averaged by weight; the diagonal objec
   dialects: {
     damped: { meaning: "off-diagonals times 0.9, 50 steps", values: {} },
     paper: { meaning: "the released code: undamped, 100 steps", values: { alpha: 1, iterations: 100 } },
+    ia3: {
+      meaning:
+        "the released code's for (IA)3 adapters: the whole Fisher of each vector, 10 steps from 0.2 times the changes",
+      values: { objective: "block", alpha: 1, iterations: 10, init_lambda: 0.2 },
+    },
     early: { meaning: "undamped, but stopped after 10 steps", values: { alpha: 1, iterations: 10 } },
   },
   inputs: "weights",
   grain: "matrix",
   counters: {},
-  statistics: { kinds: ({ objective }) => (objective === "regmean" ? ["gram", "kfac"] : ["kfac"]) },
+  statistics: {
+    kinds: ({ objective }) =>
+      objective === "block" ? ["block"] : objective === "regmean" ? ["gram", "kfac"] : ["kfac"],
+  },
   figures: {
     residuals: "what the steps left, as a share of the right side",
     condition: "condition number of the system, estimated from the steps",

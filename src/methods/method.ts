@@ -417,10 +417,10 @@ export interface StatisticsWish {
 
 /**
  * `fisher`: sums of squared gradients, a tensor for each of the model's. `gram`: per linear layer the sum of x x^T over
- * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs. `importance`: what partitions of a
- * model's change do to the loss.
+ * its inputs. `kfac`: the same and the sum of g g^T over the gradients of its outputs. `block`: per vector of an (IA)3 adapter
+ * the sum of g g^T over the gradients by it. `importance`: what partitions of a model's change do to the loss.
  */
-export type StatisticsKind = "fisher" | "gram" | "kfac" | "importance";
+export type StatisticsKind = "fisher" | "gram" | "kfac" | "block" | "importance";
 
 /**
  * What of a change is looked at together: all of it, a layer (outside the layers the embeddings, or one module), a tensor,

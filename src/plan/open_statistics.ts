@@ -20,6 +20,7 @@ export async function openStatistics(
   const values = Object.entries(recipe.parameters).map(([name, { value }]) => [name, value as ParameterValue] as const);
   const settings = Object.fromEntries(values);
   const kinds = wish.kinds(settings);
+  if (kinds[0] === "block") throw onlyVectors(recipe);
   if (recipe.models.some(({ statistics }) => statistics === undefined)) throw missing(recipe, kinds[0]!);
   const files: Statistics[] = [];
   for (const [index, { statistics, model }] of recipe.models.entries()) {
@@ -73,6 +74,16 @@ function importanceFault(
   const isSum = info.dialect === "gradient" && FINEST_FIRST.indexOf(info.per!) <= FINEST_FIRST.indexOf(per);
   if (isSum || info.per === per) return null;
   return { expected: `one of every ${per}`, found: `one of every ${info.per}, by ${info.dialect}` };
+}
+
+function onlyVectors(recipe: Recipe): MergewrightError {
+  return new MergewrightError("the whole Fisher is known of (IA)3 vectors alone", {
+    kind: "request",
+    code: "recipe/unsupported",
+    where: whereOf(recipe, "method"),
+    expected: "a recipe of (IA)3 adapters for mergewright adapter merge, or another objective",
+    advice: "whole models take objective: kfac",
+  });
 }
 
 /** With the commands that make what is missing. */

@@ -47,10 +47,11 @@ const SPACES: Readonly<Record<CombineReport["space"], string>> = {
   knots: "on the aligned updates (KnOTS)",
   peft: "as PEFT computes it",
   vectors: "entry by entry, as changes from one",
+  blocks: "vector by vector, by their block Fisher",
 };
 
 function describe(report: CombineReport & { readonly out: string }, terminal: Terminal): string {
-  const { adapters, method, dialect, space, modules, error, distance, parameters, warnings, out } = report;
+  const { adapters, method, dialect, space, modules, error, distance, parameters, warnings, figures, out } = report;
   const summary: (readonly [string, string])[] = [
     ["merged", `${countOf(adapters.length, "adapter")}: ${adapters.map(({ name }) => name).join(", ")}`],
     ["method", `${method}${dialect === "" ? "" : `/${dialect}`}, ${SPACES[space]}`],
@@ -58,10 +59,20 @@ function describe(report: CombineReport & { readonly out: string }, terminal: Te
     ...(modules.length === 0
       ? []
       : [["cut away", error === 0 ? "nothing" : `${percentText(error)} of the norm`] as const]),
+    ...solvedFacts(figures),
     ...(distance === null ? [] : [["from the sum", `${percentText(distance)} away`] as const]),
     ["written", `${out}: ${countOf(parameters, "parameter")}`],
   ];
   return [facts(summary, terminal), ...moduleTable(modules, terminal), ...warningList(warnings, terminal)].join("\n\n");
+}
+
+/** The worst that a solver left of a vector, and of how many. */
+function solvedFacts(figures: CombineReport["figures"]): (readonly [string, string])[] {
+  const left = Object.values(figures).flatMap(({ residuals = [] }) => residuals.slice(-1));
+  if (left.length === 0) return [];
+  return [
+    ["left over", `${percentText(Math.max(...left))} of the right side at most, in ${countOf(left.length, "vector")}`],
+  ];
 }
 
 export function ranksOf(modules: readonly ModuleReport[]): string {

@@ -4,6 +4,7 @@ import { nearest, oneOf } from "../../recipe/issues.js";
 import type { Given, Outcome, Run } from "../verbs.js";
 
 const KINDS: Readonly<Record<string, () => Promise<Run>>> = {
+  block: async () => (await import("./collect/statistics.js")).collectBlock,
   fisher: async () => (await import("./collect/statistics.js")).collectFisher,
   gram: async () => (await import("./collect/statistics.js")).collectGram,
   importance: async () => (await import("./collect/statistics.js")).collectImportance,

@@ -8,12 +8,13 @@ import { examplesOf, metadataOf, readStatistics } from "../../collected/statisti
 import type { Statistics, StatisticsInfo } from "../../collected/statistics.js";
 import { MergewrightError } from "../../errors.js";
 import { SafetensorsWriter } from "../../formats/safetensors/write.js";
+import { openAdapterAt } from "./adapters.js";
 import { evaluatePlatform } from "./evaluate.js";
 import { fileSink, systemError } from "./files.js";
 import { openNetwork } from "./network.js";
 import { openModel } from "./platform.js";
 
-export const collectPlatform: CollectPlatform = { ...evaluatePlatform, openNetwork };
+export const collectPlatform: CollectPlatform = { ...evaluatePlatform, openNetwork, openAdapter: openAdapterAt };
 
 /** @throws statistics/file. The caller closes the file. */
 export async function openStatistics(label: string): Promise<Statistics> {

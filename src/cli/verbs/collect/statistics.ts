@@ -1,4 +1,4 @@
-/** `collect fisher`, `gram`, `kfac` and `importance`: sums over a task's examples, into a file. */
+/** `collect block`, `fisher`, `gram`, `kfac` and `importance`: sums over a task's examples, into a file. */
 import { existsSync, rmSync } from "node:fs";
 import { collectStatistics } from "../../../collect/collect.js";
 import { readPartitioning } from "../../../collect/partitioning.js";
@@ -19,6 +19,7 @@ import type { FlagValues, Given, Outcome, Run } from "../../verbs.js";
 /** Milliseconds between two savings of unfinished sums. */
 const KEEP_EVERY = 10_000;
 
+export const collectBlock: Run = (given) => collectKind("block", given);
 export const collectFisher: Run = (given) => collectKind("fisher", given);
 export const collectGram: Run = (given) => collectKind("gram", given);
 export const collectKfac: Run = (given) => collectKind("kfac", given);
