@@ -1,5 +1,6 @@
 import type { Method } from "../methods/method.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
+import { partitionPoint } from "../numbers/partition.js";
 import type { ByteSource, SourceStamp } from "../sources/source.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
@@ -66,14 +67,8 @@ export class MergedSource implements ByteSource {
   /** The tensor in whose bytes a position lies. */
   #find(offset: number): number {
     const { tensors } = this.#merge.setup;
-    let low = 0;
-    let high = this.#order.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (tensors[this.#order[middle]!]!.offset <= offset) low = middle;
-      else high = middle - 1;
-    }
-    return this.#order[low]!;
+    const begun = partitionPoint(this.#order.length, (index) => tensors[this.#order[index]!]!.offset <= offset);
+    return this.#order[Math.max(0, begun - 1)]!;
   }
 
   /** @param run inside one block. @returns the address of its entries. */

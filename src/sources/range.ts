@@ -1,4 +1,5 @@
 import { MergewrightError } from "../errors.js";
+import { partitionPoint } from "../numbers/partition.js";
 
 /** Every source answers a read that its bytes cannot fill with this error, before it touches anything. */
 export function checkRange(label: string, size: number, offset: number, length: number): void {
@@ -39,12 +40,5 @@ export function checkPlace(label: string, size: number, offset: number, length: 
  * @param tensors in the order of their offsets.
  */
 export function tensorAt(tensors: readonly { readonly offset: number }[], byte: number): number {
-  let low = 0;
-  let high = tensors.length;
-  while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    if (tensors[middle]!.offset <= byte) low = middle;
-    else high = middle;
-  }
-  return low;
+  return Math.max(0, partitionPoint(tensors.length, (index) => tensors[index]!.offset <= byte) - 1);
 }

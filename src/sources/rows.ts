@@ -5,6 +5,7 @@
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
+import { partitionPoint } from "../numbers/partition.js";
 import { memorySource } from "./memory.js";
 import { checkRange, closedError } from "./range.js";
 import type { ByteSource, SourceAddress, SourceStamp } from "./source.js";
@@ -244,14 +245,7 @@ function repeat(row: Uint8Array, start: number, into: Uint8Array): void {
 
 /** The run that holds a row. */
 function runAt(runs: Int32Array, row: number): number {
-  let low = 0;
-  let high = runs.length / INTS_OF_A_RUN - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (runs[middle * INTS_OF_A_RUN]! <= row) low = middle;
-    else high = middle - 1;
-  }
-  return low;
+  return Math.max(0, partitionPoint(runs.length / INTS_OF_A_RUN, (run) => runs[run * INTS_OF_A_RUN]! <= row) - 1);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { MergewrightError } from "../../errors.js";
+import { partitionPoint } from "../../numbers/partition.js";
 import type { ByteSink } from "../../sources/sink.js";
 import { layoutHeader, type FileLayout, type TensorSpec } from "./layout.js";
 import { printable } from "./text.js";
@@ -132,13 +133,6 @@ class Ranges {
 
   /** Index of the first range that begins after `place`. */
   #firstAfter(place: number): number {
-    let low = 0;
-    let high = this.#ranges.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#ranges[middle]!.begin > place) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    return partitionPoint(this.#ranges.length, (index) => this.#ranges[index]!.begin <= place);
   }
 }

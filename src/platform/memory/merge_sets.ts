@@ -14,6 +14,7 @@ import { passthrough } from "../../methods/passthrough.js";
 import type { Checkpoint } from "../../models/model.js";
 import { xxh64 } from "../../numbers/checksum.js";
 import type { Recipe } from "../../recipe/recipe.js";
+import { tensorAt } from "../../sources/range.js";
 import type { ByteSource } from "../../sources/source.js";
 import { memoryCrew } from "./workspace.js";
 
@@ -96,15 +97,9 @@ function openSet(label: string, set: TensorSet): { checkpoint: Checkpoint; sourc
 
 /** What is asked for lies in one tensor. */
 async function readSet(set: TensorSet, { tensors }: FileLayout, offset: number, into: Uint8Array): Promise<void> {
-  let low = 0;
-  let high = tensors.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (tensors[middle]!.offset <= offset) low = middle;
-    else high = middle - 1;
-  }
+  const index = tensorAt(tensors, offset);
   const entries = new Float32Array(into.length / 4);
-  await set[low]!.read((offset - tensors[low]!.offset) / 4, entries);
+  await set[index]!.read((offset - tensors[index]!.offset) / 4, entries);
   into.set(new Uint8Array(entries.buffer));
 }
 
