@@ -22,7 +22,11 @@ const MOST = 0.002;
 const modelOf = (name) => path.join(zoo, name);
 const has = (name) => existsSync(path.join(modelOf(name), "config.json"));
 const texts = domains.filter((domain) => existsSync(path.join(modelOf(domain), "text.json")));
-const taskOf = (domain) => ({ name: domain, type: "language-modelling", data: path.join(modelOf(domain), "text.json") });
+const taskOf = (domain) => ({
+  name: domain,
+  type: "language-modelling",
+  data: path.join(modelOf(domain), "text.json"),
+});
 const tasks = { tasks: texts.map(taskOf) };
 
 /** What a row's name says, as a recipe of the six specialists; null for a single model. */
@@ -68,7 +72,9 @@ for (const row of asked) {
   const far = Math.max(...texts.map((domain) => Math.abs(ours[domain] - theirs[domain])));
   worst = Math.max(worst, far);
   const list = (bits) => texts.map((domain) => bits[domain].toFixed(4)).join(" ");
-  process.stdout.write(`${row}\n  ours      ${list(ours)}\n  reference ${list(theirs)}\n  ${far.toFixed(5)} apart at most\n`);
+  process.stdout.write(
+    `${row}\n  ours      ${list(ours)}\n  reference ${list(theirs)}\n  ${far.toFixed(5)} apart at most\n`,
+  );
 }
 const left = named.filter((row) => !asked.includes(row));
 if (left.length > 0) process.stdout.write(`not made, for want of models here: ${left.join(", ")}\n`);

@@ -7,7 +7,11 @@ import { lambdaParameter, meanOfChanges, takesMatrices, wholeParameter } from ".
 export const swudi: MatrixMethod = {
   name: "swudi",
   title: "Least squares on the changes' own span, in its leading directions only",
-  paper: { title: "SWUDI", authors: "the authors of MLLMerging", where: "arXiv 2606.07289" },
+  paper: {
+    title: "Closed-Form Spectral Regularization for Multi-Task Model Merging",
+    authors: "Wei et al.",
+    where: "arXiv 2606.07289",
+  },
   description: `theta = theta_0 + lambda D,   D = M V diag(1 - f) V^T + R V diag(f / l) V^T,   C = V diag(l) V^T
 
 C, R and M are \`wudi\`'s: the sum of the normalised Gram matrices of the changes, the right side, and the sum of the changes.
