@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { processorTime } from "../../test/processor_time.js";
 import * as fc from "fast-check";
 import { compileGlob, GlobError } from "./glob.js";
 
@@ -62,11 +63,12 @@ describe("a pattern", () => {
   }
 
   it("is linear where backtracking explodes", () => {
-    const start = performance.now();
     const name = "a".repeat(2000);
-    assert.ok(!matches(`${"*a".repeat(200)}b`, name));
-    assert.ok(!matches(`${"{a,a*,*}".repeat(50)}b`, name));
-    assert.ok(performance.now() - start < 3000);
+    const spent = processorTime(() => {
+      assert.ok(!matches(`${"*a".repeat(200)}b`, name));
+      assert.ok(!matches(`${"{a,a*,*}".repeat(50)}b`, name));
+    });
+    assert.ok(spent < 3000, `${Math.round(spent)} ms`);
   });
 
   it("equals a naive matcher", () => {

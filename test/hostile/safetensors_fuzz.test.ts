@@ -91,7 +91,6 @@ describe("mutated headers", () => {
     const next = random(SEED);
     const codes = new Map<string, number>();
     const count = (code: string) => codes.set(code, (codes.get(code) ?? 0) + 1);
-    const start = performance.now();
     for (let run = 0; run < CASES; run++) {
       const file = mutated(next);
       let header: SafetensorsHeader;
@@ -109,7 +108,6 @@ describe("mutated headers", () => {
       const again = parseHeader(layout.header, { fileSize: layout.fileSize });
       assert.deepEqual(content(again), content(header), `run ${run}`);
     }
-    assert.ok(performance.now() - start < 5000);
     // A fuzz that never gets past a check does not test what lies behind it.
     for (const code of ["parsed", "safetensors/header", "safetensors/layout", "safetensors/limit"]) {
       assert.ok((codes.get(code) ?? 0) > 100, `${code}: ${codes.get(code)}`);
