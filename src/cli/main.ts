@@ -1,6 +1,7 @@
 /** The command line: arguments choose a verb, the verb's outcome is printed, its exit code is ours. */
 import { reportFailure } from "./failure.js";
 import { startThreads } from "../platform/node/threads.js";
+import { favourKernels } from "../platform/node/tiers.js";
 import { readArguments } from "./program.js";
 import { openTerminal } from "./terminal.js";
 
@@ -10,7 +11,10 @@ const terminal = openTerminal(argv);
 async function main(): Promise<number> {
   const asked = readArguments(argv, terminal);
   if (typeof asked === "number") return asked;
-  if (asked.verb.threaded) startThreads(asked.flags.threads);
+  if (asked.verb.threaded) {
+    favourKernels();
+    startThreads(asked.flags.threads);
+  }
   const run = await asked.verb.load();
   const { json, text, exitCode } = await run(asked);
   if (terminal.json) process.stdout.write(`${JSON.stringify(json, spellNonFinite, 2)}\n`);
