@@ -10,7 +10,7 @@ import { callsOf } from "../shares.js";
 import { compileRuntime, loadRuntime } from "./load.js";
 import { f32Machine, f64Machine } from "./machine.js";
 
-/** Places of operands, in entries. */
+/** Places of operands, in entries; what is before them is the module's. */
 const A = 1024;
 const B = A + 40_000;
 const C = B + 40_000;
@@ -50,7 +50,7 @@ function same(
 ): void {
   const f = new Float32Array(memory.buffer, 0, ENTRIES);
   const next = random(args.length + name.length);
-  for (let index = 0; index < ENTRIES; index++) f[index] = 4 * next() - 2;
+  for (let index = A; index < ENTRIES; index++) f[index] = 4 * next() - 2;
   prepare?.(f, new Int32Array(memory.buffer, 0, ENTRIES));
   const expected = f.slice();
   definitionsByName[name](
