@@ -67,6 +67,8 @@ function recipeOf(row) {
   }
   if (row === "emr rescale=tensor-mean") return { method: "emr/code" };
   if (row === "emr rescale=global") return { method: "emr/paper" };
+  if (row === "emr ablation elect + mask") return { method: "emr", parameters: { rescale: "none" } };
+  if (row === "emr ablation elect only") return { method: "emr", parameters: { rescale: "none", mask: false } };
   if (row.startsWith("fisher ")) {
     const floor_rule = row.includes("max(") ? "maximum" : "add";
     const normalize = row.endsWith("=none") ? "none" : "model";

@@ -4,7 +4,7 @@ import { MaskMaker } from "../kernels/masks/binding.js";
 import { makeMask } from "../kernels/masks/definition.js";
 import type { MaskRun } from "../kernels/masks/definition.js";
 import type { Arguments } from "../methods/method.js";
-import { widen } from "../numbers/convert.js";
+import { change, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import type { Bench } from "./bench.js";
@@ -23,8 +23,10 @@ interface Masks {
 export async function mask(bench: Bench, block: CombineBlock, { args }: CombineArgs): Promise<WrittenBlock> {
   const { work } = bench;
   const tensor = work.setup.tensors[block.tensor]!;
+  const kernel = bench.method.masking!.kernel(args);
   // Tiles of pruned rows may be of any length, and kernels write whole bytes of eight bits.
-  const masks = tensor.prune === null ? byKernel(bench, block, args) : byDefinition(bench, block, args);
+  const isWhole = tensor.prune === null;
+  const masks = kernel !== null && isWhole ? byKernel(bench, block, args, kernel) : byDefinition(bench, block, args);
   const written = await combineBlock(
     bench,
     block,
@@ -42,14 +44,13 @@ export async function mask(bench: Bench, block: CombineBlock, { args }: CombineA
   return { ...written, masks: parts, baseDigest: await baseDigest(bench, block) };
 }
 
-function byKernel({ work, method }: Bench, block: CombineBlock, args: Arguments): Masks {
+function byKernel({ work }: Bench, block: CombineBlock, args: Arguments, kernel: string): Masks {
   const { dtype, inputs } = work.setup.tensors[block.tensor]!;
   const maker = new MaskMaker(work.kernels, work.proof, work.masks, {
     models: inputs.length,
     entries: block.count,
     column: Object.values(args.columns)[0],
   });
-  const { kernel } = method.masking!;
   return {
     see(tile, target) {
       if (isKernelDtype(dtype)) {
@@ -69,13 +70,20 @@ function byDefinition({ work, method }: Bench, block: CombineBlock, args: Argume
   const shared = new Float32Array(block.count);
   const { keeps } = method.masking!;
   return {
-    see({ start, count, inputs: addresses }, target) {
+    see({ start, count, format, subtract, inputs: addresses }, target) {
       const at = start - block.start;
-      for (const [input, address] of addresses.entries()) changes[input]!.set(work.floatsAt(address, count), at);
+      const bytes = count * DTYPE_BYTES[format];
+      const base = new Float32Array(count);
+      widen(format, work.bytesAt(subtract, bytes), base);
+      for (const [input, address] of addresses.entries()) {
+        const own = changes[input]!.subarray(at, at + count);
+        widen(format, work.bytesAt(address, bytes), own);
+        change(own, base, own);
+      }
       const stored = work.bytesAt(target, count * DTYPE_BYTES[dtype]);
       widen(dtype as FloatDtype, stored, shared.subarray(at, at + count));
     },
-    result: () => changes.map((change, row) => makeMask(change, shared, (c, s) => keeps(c, s, row, args))),
+    result: () => changes.map((own, row) => makeMask(own, shared, (c, s) => keeps(c, s, row, args))),
   };
 }
 

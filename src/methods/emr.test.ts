@@ -27,8 +27,8 @@ function unify(changes: readonly (readonly number[])[]): number[] {
 }
 
 function maskOf(change: readonly number[], shared: readonly number[]) {
-  const none = { scalars: {}, columns: {} };
-  const run = makeMask(Float32Array.from(change), Float32Array.from(shared), (c, s) => keeps(c, s, 0, none));
+  const args = emr.bind(settingsOf(emr, {}, [{}]), {});
+  const run = makeMask(Float32Array.from(change), Float32Array.from(shared), (c, s) => keeps(c, s, 0, args));
   return { ...run, entries: change.length, kept: run.kept };
 }
 
@@ -74,6 +74,17 @@ describe("emr", () => {
     const change = [0.5, -0.25, 0, 2];
     assert.deepEqual(unify([change]), change);
     assert.equal(scale(settingsOf(emr, {}, []), [maskOf(change, change)]), 1);
+  });
+
+  it("without its parts, as in the paper's ablation: everything is kept, and the scale is one", () => {
+    const args = emr.bind(settingsOf(emr, { mask: false, rescale: "none" }, [{}]), {});
+    const change = Float32Array.of(1, -2, 0, 0.5);
+    const shared = Float32Array.of(4, 1, 0, -2);
+    const all = makeMask(change, shared, (c, s) => emr.masking!.keeps(c, s, 0, args));
+    assert.deepEqual([...all.bits], [0b1111]);
+    const sums = [{ ...all, entries: 4 }];
+    assert.equal(scale(settingsOf(emr, { rescale: "none" }, []), sums), 1);
+    assert.equal(scale(settingsOf(emr, { rescale: "global" }, []), sums), 3.5 / 7);
   });
 
   it("a NaN is carried", () => {

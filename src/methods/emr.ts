@@ -20,6 +20,10 @@ The result is an artifact, not a checkpoint: \`mergewright materialize\` writes 
    means of all tensors, so that small tensors count as much as large ones; \`rescale: global\` is the paper's formula.
    A task whose mask is empty, such as the base itself, has lambda 1.
 
+The paper's ablation takes the parts away: \`mask: false\` with \`rescale: none\` is election alone, theta_0 + tau_uni for
+every task; \`rescale: none\` is election and mask, lambda 1; \`mask: false\` is election and rescaling, where M_i keeps
+everything. Such an artifact has masks, too, all of their bits set.
+
 tau_uni is stored in the output's format, and masks and rescalers are taken from what is stored. A mask takes one bit per
 parameter: 1/16 of a bf16 model per task. Classification heads belong beside it: exclude them with \`heads: separate\`.`,
   base: "required",
@@ -31,9 +35,16 @@ parameter: 1/16 of a bf16 model per task. Classification heads belong beside it:
       choices: {
         "per-tensor-mean": "ratio of the sums of per-tensor means (the released code)",
         global: "ratio of the sums over all entries (the paper)",
+        none: "1 (the paper's ablation)",
       },
       per: "recipe",
       meaning: "how a task's rescaler is taken",
+    },
+    mask: {
+      type: "flag",
+      default: true,
+      per: "recipe",
+      meaning: "leave out of a task's model what its change disagrees with; false for the paper's ablation",
     },
   },
   dialects: {
@@ -46,7 +57,7 @@ parameter: 1/16 of a bf16 model per task. Classification heads belong beside it:
 
   needs: () => null,
 
-  bind: (): Arguments => ({ scalars: {}, columns: {} }),
+  bind: ({ global }): Arguments => ({ scalars: { mask: global.mask === false ? 0 : 1 }, columns: {} }),
 
   combine({ count, inputs, out }: Tile) {
     for (let p = 0; p < count; p++) {
@@ -64,9 +75,11 @@ parameter: 1/16 of a bf16 model per task. Classification heads belong beside it:
   kernel: () => "elect",
 
   masking: {
-    keeps: (change, shared) => (change > 0 && shared > 0) || (change < 0 && shared < 0),
-    kernel: "agree",
+    keeps: (change, shared, _row, { scalars }) =>
+      scalars.mask === 0 || (change > 0 && shared > 0) || (change < 0 && shared < 0),
+    kernel: ({ scalars }) => (scalars.mask === 0 ? null : "agree"),
     scale(settings: Settings, tensors: readonly MaskSums[]): number {
+      if (settings.global.rescale === "none") return 1;
       const isMean = settings.global.rescale === "per-tensor-mean";
       let [change, shared] = [0, 0];
       for (const tensor of tensors) {

@@ -480,8 +480,8 @@ export interface TileMethod extends MethodDeclaration, Combination {
 export interface Masking {
   /** The definition: whether the mask of model `row` keeps an entry. @param change of that model, and @param shared as stored: f32. */
   readonly keeps: (change: number, shared: number, row: number, args: Arguments) => boolean;
-  /** Name of the kernel that computes `keeps` and the sums for whole tiles. */
-  readonly kernel: string;
+  /** Name of the kernel that computes `keeps` and the sums for whole tiles; `null`: `keeps` itself runs. */
+  readonly kernel: (args: Arguments) => string | null;
   /**
    * A task's scale from what was summed over its tensors (tied copies left out), in the order of the base's bytes.
    * Never called for a task whose masks keep nothing.

@@ -58,7 +58,7 @@ task. Classification heads belong beside it: exclude them with \`heads: separate
   masking: {
     keeps: (change, shared, row, { columns }) =>
       abs(change) > fround(columns.mask_lambda![row]! * abs(fround(shared - change))),
-    kernel: "within",
+    kernel: () => "within",
     scale: () => 1,
   },
 };

@@ -89,14 +89,17 @@ describe("emr writes the unified vector, masks and rescalers of the paper's form
     ["global", "BF16", "float32"],
     ["per-tensor-mean", "F32", "float8_e4m3fn"],
     ["per-tensor-mean", "F64", "float32"],
+    ["none", "BF16", "float32"],
+    ["unmasked", "F16", null],
   ] as const) {
     it(`${rescale}, ${dtype}${output === null ? "" : ` to ${output}`}`, async () => {
       const stored = ({ bfloat16: "BF16", float32: "F32", float8_e4m3fn: "F8_E4M3" } as const)[output ?? "float32"];
       const format = output === null ? dtype : stored;
       const family = writeFamily(folder, `emr-${rescale}-${dtype}-${output}`, { models: 3, dtype });
       const out = folder.fresh();
+      const parameters = rescale === "unmasked" ? { rescale: "none", mask: false } : { rescale };
       const recipe = {
-        ...{ method: "emr", parameters: { rescale }, ...family, exclude: ["head"], heads: "separate" },
+        ...{ method: "emr", parameters, ...family, exclude: ["head"], heads: "separate" },
         ...(output !== null && { output: { dtype: output } }),
       };
       await mergeModels(recipeOf(recipe), nodePlatform, { out, threads: 2 });

@@ -68,6 +68,7 @@ export async function expect(
   return { shared, masks, scales: sums.map((parts) => rule.scale(parts)) };
 }
 
+/** EMR's, and what the paper's ablation leaves of it. */
 export const RULES = {
   "per-tensor-mean": {
     unify: elect,
@@ -82,4 +83,10 @@ export const RULES = {
     scale: (parts: readonly { change: number; shared: number }[]) =>
       parts.reduce((sum, { change }) => sum + change, 0) / parts.reduce((sum, { shared }) => sum + shared, 0),
   },
+  none: {
+    unify: elect,
+    keeps: (c: number, s: number) => Math.sign(c) === Math.sign(s) && c !== 0,
+    scale: () => 1,
+  },
+  unmasked: { unify: elect, keeps: () => true, scale: () => 1 },
 };

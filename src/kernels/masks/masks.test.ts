@@ -72,7 +72,7 @@ function check({ method, lambda, from, to, models, base, shared, cut, count }: C
     [cut, count - cut],
   ] as const) {
     if (size <= 0) continue;
-    maker.add(masking.kernel, {
+    maker.add(masking.kernel(args)!, {
       format: from,
       count: size,
       padded: Math.ceil(size / 8) * 8,
@@ -103,7 +103,7 @@ function check({ method, lambda, from, to, models, base, shared, cut, count }: C
 describe("the kernels of masks equal their definition, over any cut into tiles", () => {
   for (const [from, to] of PAIRS) {
     for (const method of [emr, tallMasks]) {
-      it(`${method.masking!.kernel}, ${from}, shared change in ${to}`, () => {
+      it(`${method.name}, ${from}, shared change in ${to}`, () => {
         const property = fc.property(
           anyCase,
           strength,
