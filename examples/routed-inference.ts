@@ -1,10 +1,12 @@
-// A small server-side program around an artifact of Twin-Merging or SMILE: opens one task's model without writing it, and
-// names the classes of a few images.
+// A small program around an artifact of Twin-Merging or SMILE: routes a few images to the experts that they need, names their
+// classes, and tells which experts they found.
 //   mergewright merge --method twin --base zoo/vision/base zoo/vision/mnist zoo/vision/fashion \
 //     --exclude 'classifier.*' --heads separate -o twin
+//   mergewright collect router twin --tasks examples/vision-tasks.yaml --split train
 //   node examples/routed-inference.ts twin mnist zoo/vision/mnist/data.safetensors      (Node from 22.18 on reads TypeScript)
+// With --method smile there is no router to train: every layer has gates.
 import process from "node:process";
-import { openArtifact, openModel, openNetwork, weightsOf } from "mergewright";
+import { openModel, openRouted } from "mergewright";
 
 const COUNT = 8;
 const SIDE = 28;
@@ -21,15 +23,35 @@ async function firstImages(): Promise<Float32Array> {
   return Float32Array.from(bytes, (value) => (value / 255 - 0.5) / 0.5);
 }
 
-const artifact = await openArtifact(folder);
-const { checkpoint } = await artifact.openTask(task);
-const network = await openNetwork(weightsOf(checkpoint), { threads: 1 });
+function largest(values: Float32Array): number {
+  return values.indexOf(Math.max(...values));
+}
+
+// The head is the task's: whoever asks knows which classes are meant. The experts are found by the images themselves.
+const network = await openRouted(folder, { task, threads: 1 });
+const { experts } = network;
 const image = { channels: 1, height: SIDE, width: SIDE };
-const { values } = await network.logits({ kind: "images", count: COUNT, ...image, pixels: await firstImages() });
-const classes = values.length / COUNT;
+const batch = { kind: "images", count: COUNT, ...image, pixels: await firstImages() } as const;
+const { values, classes, weights, gates } = await network.logits(batch);
+
+/** One share per expert: the router's weights of an image, or how often its tokens chose each, over all layers. */
+function sharesOf(at: number): Float32Array {
+  if (weights !== null) return weights.subarray(at * experts.length, (at + 1) * experts.length);
+  const counts = new Float32Array(experts.length);
+  for (const { rows, shares } of gates.values()) {
+    const tokens = rows / COUNT;
+    for (let token = at * tokens; token < (at + 1) * tokens; token++) {
+      const chosen = largest(shares.subarray(token * experts.length, (token + 1) * experts.length));
+      counts[chosen] = counts.at(chosen)! + 1 / (tokens * gates.size);
+    }
+  }
+  return counts;
+}
+
 for (let at = 0; at < COUNT; at++) {
-  const scores = values.subarray(at * classes, (at + 1) * classes);
-  process.stdout.write(`image ${at}: class ${scores.indexOf(Math.max(...scores))}\n`);
+  const shares = sharesOf(at);
+  const expert = largest(shares);
+  const found = `${experts.at(expert)!} ${(100 * shares.at(expert)!).toFixed(0)} %`;
+  process.stdout.write(`image ${at}: class ${largest(values.subarray(at * classes, (at + 1) * classes))}, ${found}\n`);
 }
 await network.close();
-await artifact.close();

@@ -12,6 +12,7 @@ import { openAdapter as openOver } from "./adapters/open.js";
 import type { UnfoldError } from "./adapters/unfolded.js";
 import type { AdapterFiles } from "./adapters/write.js";
 import { foldRecipe, measureUnfold } from "./fold.js";
+import type { OpenRoutedOptions, RoutedNetwork } from "./experts/open_routed.js";
 import type { FoldRequest } from "./fold.js";
 import type { CombineOptions } from "./lora/combine.js";
 import type { ExtractReport, ExtractWish } from "./lora/extract.js";
@@ -37,6 +38,21 @@ export { weightsOf } from "./runtime/weights.js";
 /** A model as a network that runs in the calling thread. Loaded when first asked for. */
 export const openNetwork = async (weights: WeightSource, options: NetworkOptions): Promise<TappedNetwork> =>
   (await import("./platform/memory/network.js")).openNetwork(weights, options);
+
+/**
+ * Opens an artifact of `twin` or `smile` as a network that routes, in the calling thread.
+ * @param folder a label of `models`, or an address.
+ * @param models files by name, those of an artifact with their folders (`left/TASK/model.safetensors`), under the labels
+ * that the call uses; the base of `smile` under the label that the artifact names, or that `base` does.
+ */
+export async function openRouted(
+  folder: string,
+  models: Readonly<Record<string, ModelFiles>>,
+  options: Omit<OpenRoutedOptions, "threads"> = {},
+): Promise<RoutedNetwork> {
+  const { openRouted: open } = await import("./experts/open_routed.js");
+  return open(folder, { ...memoryPlatform(models), openNetwork }, { ...options, threads: 1 });
+}
 
 /**
  * @param models files by name, under the labels that the recipe uses; labels that are addresses need no entry.

@@ -4,6 +4,8 @@ export type { AdapterFormat } from "./adapters/convert.js";
 export type { AdapterInspection } from "./adapters/inspect.js";
 export type { UnfoldError } from "./adapters/unfolded.js";
 export type { AdapterFiles } from "./adapters/write.js";
+export type { RoutingMode } from "./experts/chooser.js";
+export type { OpenRoutedOptions, RoutedLogits, RoutedNetwork } from "./experts/open_routed.js";
 export type { FoldRequest } from "./fold.js";
 export type { ExtractReport, ExtractWish } from "./lora/extract.js";
 export type { AdapterProgress, CombineReport, ModuleReport } from "./lora/given.js";

@@ -25,6 +25,7 @@ import { materialize as materializeTask } from "./artifacts/materialize.js";
 import type { Materialized, MaterializeOptions } from "./artifacts/materialize.js";
 import { openArtifact as openArtifactOf } from "./artifacts/open.js";
 import type { Artifact, OpenArtifactOptions } from "./artifacts/open.js";
+import type { OpenRoutedOptions, RoutedNetwork } from "./experts/open_routed.js";
 import { compareModels } from "./analyse/compare.js";
 import type { Comparison, CompareOptions } from "./analyse/compare.js";
 import { inspectModel } from "./analyse/inspect.js";
@@ -375,6 +376,15 @@ export function verify(folder: string, options?: Threaded<VerifyOptions>): Promi
  */
 export function openArtifact(folder: string, options?: OpenArtifactOptions): Promise<Artifact> {
   return openArtifactOf(folder, nodePlatform, options);
+}
+
+/**
+ * Opens an artifact of `twin` or `smile` as a network that routes: logits of a batch, with the router's weights or the gates'
+ * shares. Of any artifact with `routing: "oracle"`.
+ */
+export async function openRouted(folder: string, options: Threaded<OpenRoutedOptions> = {}): Promise<RoutedNetwork> {
+  const { openRouted: open } = await import("./experts/open_routed.js");
+  return open(folder, { ...nodePlatform, openNetwork }, threaded<OpenRoutedOptions>(options));
 }
 
 /** Tasks, sizes and mask densities of an artifact; its base is not needed. */

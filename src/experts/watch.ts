@@ -1,6 +1,9 @@
 /** What gates and routers did: shares of experts and entropies, for the report. */
 import type { RunPart } from "../runtime/trace.js";
 
+/** With the layer's name behind it: under what a gate's shares are handed out. */
+export const GATE_OUTPUT = "gate ";
+
 /** One routed layer. */
 export interface GateReport {
   readonly layer: string;
@@ -38,9 +41,9 @@ export class GateWatcher {
   watch(parts: readonly RunPart[]): void {
     for (const { names, handed } of parts) {
       for (const name of names) {
-        if (!name.startsWith("gate ")) continue;
+        if (!name.startsWith(GATE_OUTPUT)) continue;
         const { values, rows } = handed(name);
-        this.#add(name.slice("gate ".length), values, rows);
+        this.#add(name.slice(GATE_OUTPUT.length), values, rows);
       }
     }
   }

@@ -9,7 +9,9 @@ import { rightByTask, routerWeights, trainLogistic, trainMlp } from "../../src/e
 import type { RouterData } from "../../src/experts/router.js";
 import { readRouter, routerBytes } from "../../src/experts/router_file.js";
 import { openExperts } from "../../src/experts/stacks.js";
+import { openRouted as openInBrowser } from "../../src/browser.js";
 import { mergeModels } from "../../src/merge.js";
+import { openRouted } from "../../src/node.js";
 import { openNetwork } from "../../src/platform/node/network.js";
 import { nodePlatform, openModel } from "../../src/platform/node/platform.js";
 import { definitions } from "../../src/runtime/kernels/definitions.js";
@@ -149,12 +151,14 @@ async function routedLogits(label: string, batch: Batch, weights: readonly numbe
   }
 }
 
-describe("a network with experts per input", () => {
-  let twin: string;
-  before(async () => {
-    twin = await build("twin", { lambda: 0.2, density: 0.1 });
-  });
+let twin: string;
+let smile: string;
+before(async () => {
+  twin = await build("twin", { lambda: 0.2, density: 0.1 });
+  smile = await build("smile", { gate_rank: 4, rank: 8, top_k: 1 });
+});
 
+describe("a network with experts per input", () => {
   it("gives each input the logits of the model that is materialised for its weights", async () => {
     const batch = images(5);
     const routed = await routedLogits(twin, batch, [
@@ -211,6 +215,66 @@ describe("a network with experts per input", () => {
   });
 });
 
+/** A folder's files by name, folders inside it too, as a browser has them. */
+function filesIn(place: string): Record<string, Uint8Array> {
+  const names = fs.readdirSync(place, { recursive: true, encoding: "utf8" });
+  const files = names.filter((name) => fs.statSync(path.join(place, name)).isFile());
+  return Object.fromEntries(files.map((name) => [name, fs.readFileSync(path.join(place, name))]));
+}
+
+describe("an artifact opened to be called", () => {
+  it("routes by its router, and tells the weights", async () => {
+    const routing = folder.fresh();
+    fs.cpSync(twin, routing, { recursive: true });
+    fs.rmSync(path.join(routing, "router"), { recursive: true, force: true });
+    const batch = images(3);
+    const width = 128;
+    const weight = normals(2 * width, 8, 0.2);
+    const layers = [{ inputs: width, outputs: 2, weight, bias: new Float32Array(2) }];
+    const mean = new Float32Array(width);
+    const router = { kind: "logistic" as const, mean, scale: new Float32Array(width).fill(1), layers };
+    const artifact = await openArtifact(routing, nodePlatform);
+    const shared = artifact.manifest.base.fingerprint;
+    await artifact.close();
+    fs.mkdirSync(path.join(routing, "router"));
+    const record = { kind: router.kind, shared, tasks: TASKS, seed: 0, scores: [] };
+    fs.writeFileSync(path.join(routing, "router/model.safetensors"), routerBytes(router, record));
+    const network = await openRouted(routing, { threads: 1 });
+    assert.deepEqual([network.routing, network.experts, network.classes], ["soft", TASKS, 10]);
+    const [found, again] = await Promise.all([network.logits(batch), network.logits(batch)]);
+    await network.close();
+    assert.deepEqual(found, again, "calls that overlap");
+    const weights = [0, 1, 2].map((row) => [...found.weights!.subarray(2 * row, 2 * row + 2)]);
+    assert.ok(weights.every(([one, other]) => Math.abs(one! + other! - 1) < 1e-6));
+    assert.deepEqual(found.values, await routedLogits(routing, batch, weights));
+    await assert.rejects(openRouted(routing, { threads: 1, routing: "tokens" }), { code: "artifact/task" });
+    await assert.rejects(openRouted(routing, { threads: 1, task: "latin" }), /latin/);
+    const oracle = await openRouted(routing, { threads: 1, task: "fashion", routing: "oracle" });
+    const own = await oracle.logits(batch);
+    await oracle.close();
+    assert.equal(own.weights, null);
+    assert.ok(farthest(own.values, await logitsOf(`${routing}#fashion`, batch)) < 2e-4);
+  });
+
+  it("routes by its gates, and tells their shares, in Node and in the browser alike", async () => {
+    const batch = images(3);
+    const network = await openRouted(smile, { threads: 1, task: "mnist" });
+    const found = await network.logits(batch);
+    await network.close();
+    assert.deepEqual(found.values, await routedLogits(smile, batch, null));
+    assert.equal(found.gates.size, 36);
+    for (const [layer, { rows, shares }] of found.gates) {
+      // The last layer's rows but the class token's may not be needed.
+      assert.ok(rows === 150 || rows === 3, `${layer}: ${rows}`);
+      for (let row = 0; row < rows; row++) assert.ok(Math.abs(shares[2 * row]! + shares[2 * row + 1]! - 1) < 1e-6);
+    }
+    const models = { picked: filesIn(smile), [vision("base")]: filesIn(vision("base")) };
+    const inBrowser = await openInBrowser("picked", models, { task: "mnist" });
+    assert.deepEqual(await inBrowser.logits(batch), found);
+    await inBrowser.close();
+  });
+});
+
 describe("a network with experts per token", () => {
   it("of full rank and through all experts is the base plus the mean of what they add, where gates are equal", async () => {
     // Twice the same expert: both gates see the same, so each token goes half through each.
@@ -262,7 +326,6 @@ describe("routers", () => {
 
 describe("the report of a routed evaluation", () => {
   it("shows what every task's tokens chose, layer by layer", async () => {
-    const smile = await build("smile", { gate_rank: 4, rank: 8, top_k: 1 });
     const report = folder.fresh();
     const pixels = Uint8Array.from(normals(24 * 784, 6, 60), (value) => value + 128);
     const labels = Uint8Array.from({ length: 24 }, (_, image) => image % 10);

@@ -13,6 +13,7 @@ import type { Method } from "../../methods/method.js";
 import { openCheckpoint } from "../../models/checkpoint.js";
 import type { Checkpoint } from "../../models/model.js";
 import { memoryFolder } from "../../models/folder.js";
+import type { FolderAccess } from "../../models/folder.js";
 import { httpFolder } from "../../models/http_folder.js";
 import { blobSource } from "../../sources/blob.js";
 import { memorySource } from "../../sources/memory.js";
@@ -25,6 +26,8 @@ export type ModelFiles = Readonly<Record<string, Uint8Array | Blob>>;
 export interface MemoryPlatform extends Platform {
   /** @param label as that of a model. */
   readonly openAdapter: (label: string) => Promise<Adapter>;
+  /** A label's files, or those of a folder inside it (`LABEL/left/TASK`), or an address. */
+  readonly openFolder: (label: string) => FolderAccess;
   /** Files of the last finished merge, by name. */
   readonly output: ReadonlyMap<string, Blob>;
 }
@@ -41,8 +44,8 @@ export function memoryPlatform(
   const sources = new Map<string, ByteSource>();
   const space = new MemoryWorkspace();
   const access = (label: string) => {
-    const files = models[label];
-    if (files === undefined) throw unknownModel(label, Object.keys(models));
+    const files = models[label] ?? filesBelow(models, label);
+    if (files === null) throw unknownModel(label, Object.keys(models));
     const folder = memoryFolder(files);
     return {
       ...folder,
@@ -72,6 +75,7 @@ export function memoryPlatform(
     output: space.finished,
     openModel,
     openAdapter: openAdapterOf,
+    openFolder: folderOf,
     createCrew: async (setup, _threads, statisticsBytes) =>
       memoryCrew(setup, statisticsBytes, space, {
         openStored: (source) => openSource(source, sources),
@@ -95,6 +99,17 @@ async function openSource(
   const { httpSource } = await import("../../sources/http.js");
   if (address?.kind !== "http") throw new RangeError(`${label} is not open`);
   return httpSource(address.url, { headers: address.headers, label, stamp });
+}
+
+/** Of a folder inside a label's, by their names in it; `null` where there is none. */
+function filesBelow(models: Readonly<Record<string, ModelFiles>>, folder: string): ModelFiles | null {
+  for (const [label, files] of Object.entries(models)) {
+    if (!folder.startsWith(`${label}/`)) continue;
+    const start = `${folder.slice(label.length + 1)}/`;
+    const below = Object.entries(files).filter(([name]) => name.startsWith(start));
+    if (below.length > 0) return Object.fromEntries(below.map(([name, file]) => [name.slice(start.length), file]));
+  }
+  return null;
 }
 
 function unknownModel(label: string, known: readonly string[]): MergewrightError {
