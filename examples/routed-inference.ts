@@ -23,7 +23,7 @@ async function firstImages(): Promise<Float32Array> {
   return Float32Array.from(bytes, (value) => (value / 255 - 0.5) / 0.5);
 }
 
-function largest(values: Float32Array): number {
+function largest(values: readonly number[]): number {
   return values.indexOf(Math.max(...values));
 }
 
@@ -34,24 +34,28 @@ const image = { channels: 1, height: SIDE, width: SIDE };
 const batch = { kind: "images", count: COUNT, ...image, pixels: await firstImages() } as const;
 const { values, classes, weights, gates } = await network.logits(batch);
 
+/** Row `at` of a table with so many columns. */
+function row(table: Float32Array, at: number, columns: number): readonly number[] {
+  return Array.from(table.subarray(at * columns, (at + 1) * columns));
+}
+
 /** One share per expert: the router's weights of an image, or how often its tokens chose each, over all layers. */
-function sharesOf(at: number): Float32Array {
-  if (weights !== null) return weights.subarray(at * experts.length, (at + 1) * experts.length);
-  const counts = new Float32Array(experts.length);
+function sharesOf(at: number): readonly number[] {
+  if (weights !== null) return row(weights, at, experts.length);
+  const chosen: number[] = [];
   for (const { rows, shares } of gates.values()) {
     const tokens = rows / COUNT;
     for (let token = at * tokens; token < (at + 1) * tokens; token++) {
-      const chosen = largest(shares.subarray(token * experts.length, (token + 1) * experts.length));
-      counts[chosen] = counts.at(chosen)! + 1 / (tokens * gates.size);
+      chosen.push(largest(row(shares, token, experts.length)));
     }
   }
-  return counts;
+  return experts.map((_, expert) => chosen.filter((one) => one === expert).length / chosen.length);
 }
 
 for (let at = 0; at < COUNT; at++) {
   const shares = sharesOf(at);
   const expert = largest(shares);
-  const found = `${experts.at(expert)!} ${(100 * shares.at(expert)!).toFixed(0)} %`;
-  process.stdout.write(`image ${at}: class ${largest(values.subarray(at * classes, (at + 1) * classes))}, ${found}\n`);
+  const found = `${experts.at(expert)!} ${(100 * Math.max(...shares)).toFixed(0)} %`;
+  process.stdout.write(`image ${at}: class ${largest(row(values, at, classes))}, ${found}\n`);
 }
 await network.close();

@@ -1,5 +1,6 @@
 /** The whole pipeline: a recipe and checkpoints become a plan, the plan becomes files. */
 import type { AlgebraCrew } from "./algebra/crew.js";
+import { EXPERTS_FILE } from "./artifacts/experts_file.js";
 import { MANIFEST_FILE, manifestText } from "./artifacts/manifest.js";
 import type { Manifest } from "./artifacts/manifest.js";
 import { manifestOf } from "./artifacts/write.js";
@@ -150,7 +151,7 @@ async function algebraCrew({ createAlgebraCrew }: Platform, threads: number): Pr
 }
 
 async function expertsFile(experts: Built, recipe: Recipe): Promise<{ readonly file: string; readonly text: string }> {
-  const { EXPERTS_FILE, expertsText } = await import("./experts/build.js");
+  const { expertsText } = await import("./experts/build.js");
   return { file: EXPERTS_FILE, text: expertsText(experts, recipe) };
 }
 

@@ -30,7 +30,6 @@ import { compareModels } from "./analyse/compare.js";
 import type { Comparison, CompareOptions } from "./analyse/compare.js";
 import { inspectModel } from "./analyse/inspect.js";
 import type { Inspection, InspectOptions } from "./analyse/inspect.js";
-import { verifyOutput } from "./analyse/verify.js";
 import type { Verification, VerifyOptions } from "./analyse/verify.js";
 import type { CoefficientOptions, CoefficientResult } from "./collect/coefficients.js";
 import { evaluateIn, evaluateModel } from "./evaluate/evaluate.js";
@@ -365,9 +364,10 @@ export function compare(
   return compareModels(base, models, nodePlatform, threaded<CompareOptions>(options));
 }
 
-/** Checks an output folder against its provenance. */
-export function verify(folder: string, options?: Threaded<VerifyOptions>): Promise<Verification> {
-  return verifyOutput(folder, nodePlatform, threaded<VerifyOptions>(options));
+/** Checks an output folder against its provenance; of an artifact also its manifest, gates and router. */
+export async function verify(folder: string, options?: Threaded<VerifyOptions>): Promise<Verification> {
+  const { verifyResult } = await import("./experts/verify.js");
+  return verifyResult(folder, nodePlatform, threaded<VerifyOptions>(options));
 }
 
 /**

@@ -107,9 +107,6 @@ function withoutUntouched(experts: readonly BuiltExpert[]): BuiltExpert[] {
   );
 }
 
-/** Name of the file that says how near each expert comes to its change. */
-export const EXPERTS_FILE = "experts.json";
-
 /** Per model and tensor: form, rank, bytes and the relative error of what is stored. */
 export function expertsText({ experts }: Built, { models }: Recipe): string {
   const lines = experts.map(({ model, ...expert }) => JSON.stringify({ task: models[model]!.name, ...expert }));

@@ -7,6 +7,7 @@ import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
 import { dropThreshold, randomWords, streamKey } from "../numbers/random.js";
 import type { ExpertPart, ExpertSize } from "../plan/artifact.js";
+import { EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS } from "../plan/upscaling.js";
 
 /** What is to be kept. */
 export interface ExpertChange {
@@ -119,18 +120,10 @@ function leading(algebra: Algebra, matrix: Matrix, asked: number | { readonly en
   return { rank: rankOfEnergy(all.s, asked.energy), ...all };
 }
 
-/**
- * Sides up to this are factored exactly. Spectra of changes are flat: a sketch's last vectors are then mixtures with those
- * beyond the rank, which costs a product little and a gate a lot, since it looks at few of them.
- */
-const EXACT_SIDE = 512;
-/** Products with the sketch for larger ones, for the same reason more than are usual. */
-const POWER_ITERATIONS = 6;
-
 function triples(algebra: Algebra, matrix: Matrix, rank: number): Omit<Leading, "rank"> {
   const { rows, columns } = matrix;
   if (Math.min(rows, columns) > EXACT_SIDE) {
-    return algebra.truncatedSvd(matrix, rank, { powerIterations: POWER_ITERATIONS });
+    return algebra.truncatedSvd(matrix, rank, { oversampling: OVERSAMPLING, powerIterations: POWER_ITERATIONS });
   }
   const { u, s, vt } = allTriples(algebra, matrix);
   return {

@@ -74,7 +74,10 @@ function contentOf(tensors: readonly { readonly name: string; readonly bytes: Ui
  * @throws artifact/router where there is none, where it is damaged or of another version, and where it was trained for
  * other tasks or over another shared model.
  */
-export async function readRouter(artifact: Artifact, platform: ArtifactPlatform): Promise<Router & RouterRecord> {
+export async function readRouter(
+  artifact: Pick<Artifact, "label" | "tasks" | "manifest">,
+  platform: Pick<ArtifactPlatform, "openFolder">,
+): Promise<Router & RouterRecord> {
   const label = `${artifact.label}/${ROUTER_FOLDER}`;
   const open = async () => openCheckpoint(label, platform.openFolder(label));
   const checkpoint = await open().catch((cause: unknown) => {
@@ -95,6 +98,11 @@ export async function readRouter(artifact: Artifact, platform: ArtifactPlatform)
           throw defect(label, "the router is damaged", { expected: `F32 for ${name}`, found: dtype });
         const values = new Float32Array(entriesOf(shape));
         widen("F32", bytes, values);
+        const at = values.findIndex((value) => !Number.isFinite(value));
+        if (at >= 0) {
+          const found = `${values[at]!} at entry ${at} of ${name}`;
+          throw defect(label, "the router is damaged", { expected: "finite numbers", found });
+        }
         return { name, shape, bytes, values };
       }),
     );
@@ -131,7 +139,11 @@ function readSaid(label: string, text: string | undefined): v.InferOutput<typeof
   throw defect(label, "the router's record is damaged", { found: v.getDotPath(parsed.issues[0]) ?? "no record" });
 }
 
-function checkFits(label: string, { tasks, shared }: v.InferOutput<typeof Said>, artifact: Artifact): void {
+function checkFits(
+  label: string,
+  { tasks, shared }: v.InferOutput<typeof Said>,
+  artifact: Pick<Artifact, "tasks" | "manifest">,
+): void {
   if (tasks.join("\n") !== artifact.tasks.join("\n")) {
     throw defect(label, "the router was trained for other tasks", {
       expected: artifact.tasks.join(", "),

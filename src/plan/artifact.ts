@@ -133,7 +133,7 @@ function checkRanks(form: ExpertForm, { name, shape }: Unplaced, recipe: Recipe)
 }
 
 /** What is expected of a tensor before it is read. */
-function expectedSize(form: ExpertForm, { shape, entries }: Unplaced): ExpertSize {
+export function expectedSize(form: ExpertForm, { shape, entries }: Pick<Unplaced, "shape" | "entries">): ExpertSize {
   const none = { rank: 0, gate: 0, kept: 0 };
   switch (form.kind) {
     case "none":

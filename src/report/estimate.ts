@@ -2,7 +2,9 @@ import { statisticsLayout } from "../execute/run.js";
 import { setupOf } from "../execute/setup.js";
 import { workbenchBytes } from "../execute/workbench.js";
 import type { Method } from "../methods/method.js";
-import type { Plan } from "../plan/types.js";
+import type { Plan, PlannedExpert } from "../plan/types.js";
+import { expertsCost } from "../plan/upscaling.js";
+import type { ExpertsCost } from "../plan/upscaling.js";
 
 /** The runtime with this program loaded; measured on Node 20, as are the others. */
 const RUNTIME_BYTES = 68e6;
@@ -25,7 +27,14 @@ type FindMethod = (name: string) => Method;
 
 function crewMemory(plan: Plan, method: Method, threads: number): number {
   const workbench = workbenchBytes(setupOf(plan, (file) => file));
-  return threads * (workbench + THREAD_BYTES) + statisticsMemory(plan, method);
+  const experts = plan.experts === undefined ? 0 : makingOf(plan.experts, threads).bytes;
+  return threads * (workbench + THREAD_BYTES) + statisticsMemory(plan, method) + experts;
+}
+
+/** What making a plan's experts takes. */
+export function makingOf(experts: readonly PlannedExpert[], threads: number): ExpertsCost {
+  const list = experts.map(({ form, shape, inputs }) => ({ form, shape, tasks: inputs.length }));
+  return expertsCost(list, threads);
 }
 
 function statisticsMemory(plan: Plan, method: Method): number {

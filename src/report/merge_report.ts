@@ -1,6 +1,7 @@
 import type { RunResult } from "../execute/run.js";
 import type { Method } from "../methods/method.js";
 import type { Plan } from "../plan/types.js";
+import type { Upscaling } from "../plan/upscaling.js";
 import { summaryOfFigures } from "./figures.js";
 import type { Figures, FigureSummary } from "./figures.js";
 import type { Provenance } from "./provenance.js";
@@ -35,6 +36,8 @@ export interface MergeReport {
   /** NaN or infinite entries in the output. */
   readonly nonFinite: number;
   readonly outputs: readonly { readonly file: string; readonly bytes: number }[];
+  /** Of experts: the numbers that they store, and what they cost a token. */
+  readonly upscaling?: Upscaling;
   /** `null` where nothing was done. */
   readonly cost: MergeCost | null;
   readonly warnings: readonly string[];

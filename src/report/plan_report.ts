@@ -1,11 +1,14 @@
 import { planHash } from "../execute/journal.js";
 import type { Dtype } from "../numbers/dtypes.js";
+import { expectedSize } from "../plan/artifact.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
+import { upscalingOf } from "../plan/upscaling.js";
+import type { ExpertsCost, Upscaling } from "../plan/upscaling.js";
 import { methodsOf } from "../recipe/methods.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { mergekitDifferences } from "./differences.js";
-import { peakMemory } from "./estimate.js";
+import { makingOf, peakMemory } from "./estimate.js";
 
 /** What a merge would do, as plain data; `mergewright plan --json` prints it. */
 export interface PlanReport {
@@ -21,6 +24,8 @@ export interface PlanReport {
     readonly copy: ActionTotal;
     /** Of an artifact: what says which entries tasks keep, in bytes. */
     readonly mask: ActionTotal;
+    /** Of an artifact: parts of what is added to the shared model per task. */
+    readonly expert: ActionTotal;
     /** Tensors of inputs that do not reach the output. */
     readonly skip: { readonly tensors: number };
   };
@@ -35,6 +40,8 @@ export interface PlanReport {
   readonly readBytes: number;
   /** How often the inputs are read. */
   readonly passes: number;
+  /** Of a method that makes experts: what they store and cost a token, and what making them takes; else `null`. */
+  readonly experts: { readonly upscaling: Upscaling; readonly making: ExpertsCost } | null;
   readonly threads: number;
   /** Predicted for this number of threads. */
   readonly peakMemoryBytes: number;
@@ -90,6 +97,7 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
       merge: totalOf(plan, "merge"),
       copy: totalOf(plan, "copy"),
       mask: totalOf(plan, "mask", "starts"),
+      expert: totalOf(plan, "expert"),
       skip: { tensors: plan.skipped.length },
     },
     tensors: plan.tensors.map(({ name, action, reason, dtype, shape, file }) => ({
@@ -109,11 +117,26 @@ export function planReport(recipe: Recipe, plan: Plan, threads: number): PlanRep
     outputBytes: plan.estimate.outputBytes,
     readBytes: plan.estimate.readBytes,
     passes: plan.estimate.passes,
+    experts: expertsOf(recipe, plan, threads),
     threads,
     peakMemoryBytes: peakMemory(plan, recipe.method, threads, methodsOf(recipe)),
     warnings: plan.warnings,
     differences: mergekitDifferences(recipe, plan),
     recipe: stringifyRecipe(recipe),
+  };
+}
+
+function expertsOf({ method }: Recipe, { experts, inputs, estimate }: Plan, threads: number): PlanReport["experts"] {
+  const [first] = experts ?? [];
+  if (experts === undefined || first === undefined || method.experts === undefined) return null;
+  const shapes = experts.flatMap(({ name, shape, entries, form, inputs: own }) =>
+    own.map(({ model }) => ({ tensor: name, shape, model, ...expectedSize(form, { shape, entries }) })),
+  );
+  const tasks = inputs.filter(({ role }) => role === "model").length;
+  const routing = method.experts.routing(first.settings);
+  return {
+    upscaling: upscalingOf(shapes, estimate.mergedEntries, tasks, routing),
+    making: makingOf(experts, threads),
   };
 }
 

@@ -5,8 +5,12 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { openAlgebra } from "../../src/algebra/algebra.js";
 import { verifyOutput } from "../../src/analyse/verify.js";
+import { inspectArtifact } from "../../src/artifacts/inspect.js";
 import { MergewrightError } from "../../src/errors.js";
-import { mergeModels } from "../../src/merge.js";
+import { routerBytes } from "../../src/experts/router_file.js";
+import { verifyResult } from "../../src/experts/verify.js";
+import { mergeModels, planMerge } from "../../src/merge.js";
+import { planReport } from "../../src/report/plan_report.js";
 import { nodePlatform, openModel } from "../../src/platform/node/platform.js";
 import { Folder, recipeOf, tensor } from "../laws/support/family.js";
 import { normals } from "../laws/support/random.js";
@@ -229,6 +233,161 @@ describe("SMILE's experts", () => {
     assert.match(provenance.warnings.join("\n"), /base is the base itself/);
     const [made, origin] = [await modelOf(out, "base"), await floatsOf(base)];
     for (const [name, values] of origin) assert.deepEqual(made.get(name), values, name);
+  });
+});
+
+describe("what experts cost", () => {
+  const numbersOf = (place: string) =>
+    fs
+      .readdirSync(place, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".safetensors") && !name.startsWith("heads") && !name.startsWith("models"))
+      .map((name) => path.join(place, path.dirname(name)));
+
+  it("of smile is the paper's count, and the singular values, which lie beside the vectors", async () => {
+    const [gate, rank, tasks] = [4, 3, 2];
+    const artifact = await build({ method: "smile", parameters: { gate_rank: gate, rank } });
+    const { upscaling } = await inspectArtifact(artifact, nodePlatform);
+    // n (k_gate d_in + k (d_in + d_out) + d_out), of up [32, 16] with its bias and down [16, 32]; `same` is left alone.
+    const paper = tasks * (gate * (16 + 32) + rank * 2 * (16 + 32) + 32);
+    const { experts, gates, shared, ratio } = upscaling!.parameters;
+    assert.equal(experts + gates, paper + tasks * 2 * rank);
+    assert.equal(
+      shared,
+      Object.entries(SHAPES).reduce((sum, [name, shape]) => sum + (name === "head" ? 0 : sizeOf(shape)), 0),
+    );
+    assert.equal(ratio, (shared + experts + gates) / shared);
+    let stored = 0;
+    for (const place of numbersOf(artifact))
+      for (const values of (await floatsOf(place)).values()) stored += values.length;
+    assert.equal(stored, experts + gates, "as many as lie in the folder");
+    // A token: the shared layers, all gates, one expert.
+    const [way] = upscaling!.ways;
+    assert.deepEqual(upscaling!.perToken, { shared: 2 * 16 * 32 + 16 * 16, gates: tasks * gate * (16 + 32) });
+    assert.deepEqual([way!.routing, way!.experts], ["tokens", rank * 2 * (16 + 32)]);
+  });
+
+  it("of twin counts what a router looks at, and what is summed once per choice", async () => {
+    const artifact = await build({ method: "twin", parameters: { density: 0.25 } });
+    const { perToken, ways } = (await inspectArtifact(artifact, nodePlatform)).upscaling!;
+    const shared = 2 * 16 * 32 + 16 * 16;
+    assert.deepEqual(perToken, { shared, gates: 0 });
+    // `same` is what the tasks share, too.
+    const one = 4 * (16 + 32) * 2;
+    // The table of embeddings is multiplied out; bias and norm are added.
+    const choice = 4 * 24 * 16 + 32 + 16;
+    assert.deepEqual(
+      ways.map(({ routing, experts, ratio, perChoice }) => [routing, experts, ratio, perChoice]),
+      [
+        ["soft", 2 * one, (2 * shared + 2 * one) / shared, 2 * choice],
+        ["top1", one, (2 * shared + one) / shared, choice],
+        ["oracle", one, (shared + one) / shared, choice],
+      ],
+    );
+  });
+
+  it("is in the plan before anything is read, with the time and memory of the decompositions", async () => {
+    const recipe = recipeOf({
+      method: "smile",
+      base,
+      models,
+      exclude: ["head"],
+      parameters: { gate_rank: 4, rank: 3 },
+    });
+    const report = (threads: number) =>
+      planMerge(recipe, nodePlatform).then((plan) => planReport(recipe, plan, threads).experts!);
+    const [one, two] = [await report(1), await report(2)];
+    // `same` is not known to be the same yet.
+    assert.equal(one.making.matrices, 6);
+    assert.equal(one.making.operations, two.making.operations);
+    assert.equal(one.making.seconds, 2 * two.making.seconds);
+    assert.equal(2 * one.making.bytes, two.making.bytes);
+    assert.equal(one.upscaling.perToken.shared, 2 * 16 * 32 + 16 * 16);
+  });
+});
+
+describe("verify, of an artifact of experts", () => {
+  const verified = (place: string) => verifyResult(place, nodePlatform, { threads: 1 });
+  const failed = async (place: string) => {
+    const { ok, checks } = await verified(place);
+    assert.equal(ok, false);
+    return new Map(checks.filter((check) => !check.ok).map(({ name, problems }) => [name, problems.join("\n")]));
+  };
+  const changed = (artifact: string, file: string, change: (bytes: Buffer) => Uint8Array): string => {
+    const copy = folder.fresh();
+    fs.cpSync(artifact, copy, { recursive: true });
+    fs.writeFileSync(path.join(copy, file), change(fs.readFileSync(path.join(copy, file))));
+    return copy;
+  };
+  const flipped = (bytes: Buffer) => {
+    bytes[bytes.length - 3]! ^= 1;
+    return bytes;
+  };
+
+  it("looks at manifest, experts, gates and router", async () => {
+    const smile = await build({ method: "smile", parameters: { gate_rank: 4, rank: 3 } });
+    const { ok, checks } = await verified(smile);
+    assert.ok(ok);
+    assert.deepEqual(
+      checks.slice(-3).map(({ name }) => name),
+      ["manifest", "experts", "gates"],
+    );
+    const gates = "gates/two/model.safetensors";
+    assert.match((await failed(changed(smile, gates, flipped))).get("checksums")!, /gates\/two\/layers/);
+    const short = await failed(changed(smile, gates, (bytes) => bytes.subarray(0, bytes.length - 8)));
+    assert.match(short.get("gates")!, /gates\/two[^]*ends before its data/);
+    const other = changed(smile, gates, () => fs.readFileSync(path.join(smile, "right/two/model.safetensors")));
+    assert.match((await failed(other)).get("gates")!, /shape \[3, 16\], of another task \[4,16\]/);
+    const list = changed(smile, "experts.json", (bytes) => Buffer.from(String(bytes).replace('"rank":3', '"rank":4')));
+    assert.match((await failed(list)).get("experts")!, /not as it was written/);
+    const version = changed(smile, "artifact.json", (bytes) =>
+      Buffer.from(String(bytes).replace('"version": 2', '"version": 7')),
+    );
+    assert.match((await failed(version)).get("manifest")!, /version 1 or 2, found version 7/);
+  });
+
+  it("takes a router that is whole and fits, and no other", async () => {
+    const twin = await build({ method: "twin" });
+    assert.ok((await verified(twin)).checks.some(({ name, detail }) => name === "router" && /none yet/.test(detail)));
+    const opened = await open(twin);
+    const record = {
+      kind: "logistic" as const,
+      shared: opened.manifest.base.fingerprint,
+      tasks: ["one", "two"],
+      seed: 0,
+      scores: [],
+    };
+    await opened.close();
+    const layer = (weight: Float32Array) => ({ inputs: 3, outputs: 2, weight, bias: new Float32Array(2) });
+    const router = (weight: Float32Array, own: Partial<typeof record> = {}) => {
+      const scale = new Float32Array(3).fill(1);
+      return Buffer.from(
+        routerBytes(
+          { kind: "logistic", mean: new Float32Array(3), scale, layers: [layer(weight)] },
+          { ...record, ...own },
+        ),
+      );
+    };
+    const weight = normals(6, 1, 1);
+    fs.mkdirSync(path.join(twin, "router"));
+    const file = "router/model.safetensors";
+    fs.writeFileSync(path.join(twin, file), router(weight));
+    assert.ok((await verified(twin)).ok);
+    for (const [bytes, said] of [
+      [flipped(router(weight)), /not as it was written/],
+      [router(weight).subarray(0, -4), /tensor data|bytes/],
+      [
+        router(Float32Array.from([1, 2, Number.NaN, 4, 5, 6])),
+        /finite numbers, found NaN at entry 2 of layers\.0\.weight/,
+      ],
+      [router(weight, { tasks: ["one"] }), /other tasks/],
+      [router(weight, { shared: "0123456789abcdef" }), /another shared model/],
+      [
+        Buffer.from(router(weight).toString("latin1").replace('version\\":1', 'version\\":9'), "latin1"),
+        /version 1, found version 9/,
+      ],
+    ] as const) {
+      assert.match((await failed(changed(twin, file, () => bytes))).get("router")!, said);
+    }
   });
 });
 

@@ -12,6 +12,7 @@ import { bullets, facts, table } from "../table.js";
 import type { Column } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
+import { upscalingFacts } from "../upscaling.js";
 import type { Given, Outcome } from "../verbs.js";
 
 export async function inspect(given: Given): Promise<Outcome> {
@@ -27,8 +28,11 @@ export async function inspect(given: Given): Promise<Outcome> {
   return { exitCode: 0, json: inspection, text: () => describe(inspection, terminal) };
 }
 
+/** Of what a task has of its own. */
+const PARTS = ["mask", "vector", "factors", "gates", "head"] as const;
+
 function describeArtifact(
-  { label, method, version, base, sharedBytes, tasks, bytes }: ArtifactInspection,
+  { label, method, version, base, sharedBytes, tasks, bytes, upscaling }: ArtifactInspection,
   terminal: Terminal,
 ): string {
   const summary: (readonly [string, string])[] = [
@@ -36,17 +40,20 @@ function describeArtifact(
     ["base", `${base.model}, fingerprint ${base.fingerprint} over ${countOf(base.tensors, "tensor")}`],
     ...(sharedBytes === null ? [] : [["shared", `${sizeText(sharedBytes)} for all tasks`] as const]),
     ["size", sizeText(bytes)],
+    ...(upscaling === null ? [] : upscalingFacts(upscaling)),
   ];
   const right = { align: "right" } as const;
-  const columns: Column[] = [{ head: "task" }, { head: "scale", ...right }, { head: "kept", ...right }];
-  for (const head of ["of", "density", "mask", "vector", "head"]) columns.push({ head, ...right });
+  const parts = PARTS.filter((part) => tasks.some(({ bytes: own }) => own[part] > 0));
+  const columns: Column[] = ["task", "scale", "kept", "of", "density", ...parts].map((head, at) =>
+    at === 0 ? { head } : { head, ...right },
+  );
   const rows = tasks.map(({ name, scale, kept, entries, density, bytes: own }) => [
     name,
     numberText(scale),
     countText(kept),
     countText(entries),
     percentText(density),
-    ...[own.mask, own.vector, own.head].map((size) => (size === 0 ? "" : sizeText(size))),
+    ...parts.map((part) => (own[part] === 0 ? "" : sizeText(own[part]))),
   ]);
   const next = `next: mergewright materialize ${harmless(shellWord(label))} --task TASK -o OUT`;
   return [facts(summary, terminal), table(columns, rows, terminal), next].join("\n\n");

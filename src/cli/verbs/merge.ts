@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { inspectArtifact } from "../../artifacts/inspect.js";
 import { mergeModels, planMerge } from "../../merge.js";
 import type { Method } from "../../methods/method.js";
 import { makesArtifact } from "../../plan/artifact.js";
@@ -18,13 +19,17 @@ import { readRequest } from "../request.js";
 import { facts, table, warningList } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
+import { upscalingFacts } from "../upscaling.js";
 import type { FlagValues, Given, Outcome } from "../verbs.js";
 
 export async function merge(given: Given): Promise<Outcome> {
   const { recipe, own } = await readRequest(given);
   const { flags, terminal } = given;
   refuseForeign(flags);
-  const report = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, own, flags, terminal));
+  const done = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, own, flags, terminal));
+  const upscaling =
+    recipe.method.experts === undefined ? null : (await inspectArtifact(done.out, nodePlatform)).upscaling;
+  const report: MergeReport = upscaling === null ? done : { ...done, upscaling };
   return { exitCode: 0, json: report, text: () => describe(report, recipe.method, terminal) };
 }
 
@@ -104,7 +109,7 @@ function nextSteps(out: string, method: Method, task: string): string[] {
 }
 
 function summaryOf(report: MergeReport, method: Method): (readonly [string, string])[] {
-  const { base, models, tensors, mergedEntries, counters, figures, nonFinite, outputs, cost, out } = report;
+  const { base, models, tensors, mergedEntries, counters, figures, nonFinite, outputs, cost, out, upscaling } = report;
   const bytes = outputs.reduce((sum, output) => sum + output.bytes, 0);
   return [
     ["merged", `${countOf(models.length, "model")}${base === null ? "" : ` onto ${base}`}`],
@@ -122,6 +127,7 @@ function summaryOf(report: MergeReport, method: Method): (readonly [string, stri
     }),
     ...figures.map((figure) => [figure.name, figureText(figure)] as const),
     ...(nonFinite === 0 ? [] : [["non-finite", `${countText(nonFinite)} entries are NaN or infinite`] as const]),
+    ...(upscaling === undefined ? [] : upscalingFacts(upscaling)),
     ...(cost === null ? [] : [["time", timeOf(cost, report.resumed)] as const]),
     ...(cost === null ? [] : [["memory", `${sizeText(cost.peakMemoryBytes)} at most`] as const]),
     ["written", `${out}: ${sizeText(bytes)} in ${countOf(outputs.length, "weight file")}`],

@@ -7,6 +7,7 @@ import { readRequest } from "../request.js";
 import { facts, table, warningList } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
+import { makingFacts, upscalingFacts } from "../upscaling.js";
 import type { Given, Outcome } from "../verbs.js";
 
 /** Tensors and files listed without --all. */
@@ -40,12 +41,13 @@ function differenceList(differences: readonly string[], terminal: Terminal): str
 }
 
 function summaryOf(report: PlanReport): (readonly [string, string])[] {
-  const { method, dialect, inputs, readBytes, outputBytes, passes, threads, peakMemoryBytes } = report;
+  const { method, dialect, inputs, readBytes, outputBytes, passes, threads, peakMemoryBytes, experts } = report;
   return [
     ["method", `${method}/${dialect}`],
     ...inputRows(inputs, report, ""),
     ["reads", `${sizeText(readBytes)} in ${passes === 1 ? "1 pass" : `${passes} passes`}`],
     ["writes", sizeText(outputBytes)],
+    ...(experts === null ? [] : [...upscalingFacts(experts.upscaling), ...makingFacts(experts.making)]),
     ["memory", `about ${sizeText(peakMemoryBytes)} with ${countOf(threads, "thread")}`],
     ["plan", report.plan],
   ];
@@ -62,7 +64,7 @@ function inputRows(inputs: readonly InputReport[], report: PlanReport, indent: s
   });
 }
 
-function actionTable({ actions: { merge, copy, mask, skip } }: PlanReport, terminal: Terminal): string {
+function actionTable({ actions: { merge, copy, mask, expert, skip } }: PlanReport, terminal: Terminal): string {
   const right = { align: "right" } as const;
   return table(
     [{ head: "action" }, { head: "tensors", ...right }, { head: "entries", ...right }, { head: "size", ...right }],
@@ -70,6 +72,7 @@ function actionTable({ actions: { merge, copy, mask, skip } }: PlanReport, termi
       actionRow("merge", merge),
       actionRow("copy", copy),
       ...(mask.tensors === 0 ? [] : [["mask", countText(mask.tensors), "", sizeText(mask.bytes)]]),
+      ...(expert.tensors === 0 ? [] : [actionRow("expert", expert)]),
       ["skip", countText(skip.tensors), "", ""],
     ],
     terminal,

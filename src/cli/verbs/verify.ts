@@ -1,6 +1,6 @@
 import type { Check } from "../../analyse/checks.js";
-import { verifyOutput } from "../../analyse/verify.js";
 import type { Verification } from "../../analyse/verify.js";
+import { verifyResult } from "../../experts/verify.js";
 import { nodePlatform } from "../../platform/node/platform.js";
 import { countOf, countText, durationText, sizeText } from "../../report/units.js";
 import { whileReading } from "../reading.js";
@@ -16,7 +16,7 @@ export async function verify(given: Given): Promise<Outcome> {
   const { positionals, flags, terminal } = given;
   const folder = positionals[0]!;
   const verification = await whileReading(given, (options) =>
-    verifyOutput(folder, nodePlatform, { ...options, inputs: flags.inputs ?? false }),
+    verifyResult(folder, nodePlatform, { ...options, inputs: flags.inputs ?? false }),
   );
   const exitCode = verification.ok ? 0 : 1;
   return { exitCode, json: verification, text: () => describe(folder, verification, terminal) };
