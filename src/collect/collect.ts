@@ -117,8 +117,15 @@ export async function collectStatistics(
     if (first >= end) throw pastTheEnd(task, split, labelled.count, first);
     const weights = beside?.weights ?? weightsOf(model);
     const headWeights = head === null ? null : weightsOf(head);
+    // A block may take several calls; what is told never falls.
+    const block = { from: 0, to: 0, told: 0 };
+    const within = (share: number) => {
+      block.told = Math.max(block.told, block.from + share * (block.to - block.from));
+      options.progress?.(block.told, end - first);
+    };
     network = await platform.openNetwork(base === null ? weights : weightsOf(base), {
       threads: options.threads,
+      progress: within,
       ...(headWeights !== null && { head: headWeights }),
       ...(beside !== null && { linear: beside.rule }),
     });
@@ -164,6 +171,7 @@ export async function collectStatistics(
       // Blocks end where they would in any other collection of this split, so that shards agree.
       const next = Math.min(end, dialect.perBatch ? done + step : (Math.floor(done / step) + 1) * step);
       const examples = Array.from({ length: next - done }, (_, index) => done + index);
+      Object.assign(block, { from: done - first, to: next - first });
       predictions += await collectBlock(work, examples, sums, layers);
       done = next;
       options.progress?.(done - first, end - first);

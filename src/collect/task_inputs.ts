@@ -52,7 +52,7 @@ export async function openTasks(
   const { threads, memory, kernels, free } = team;
   const shared: Team = {
     ...{ threads, memory, kernels, free },
-    run: (lanes, first, arenas) => team.run(lanes, first, arenas),
+    run: (lanes, first, arenas, progress) => team.run(lanes, first, arenas, progress),
     close: () => Promise.resolve(),
   };
   const heads: Checkpoint[] = [];

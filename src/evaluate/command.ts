@@ -29,15 +29,14 @@ export const command: Scorer<CommandTask> = async (task, { model, split, platfor
     content: null,
     examples: 1,
     notes: [],
-    async run(_, done) {
+    async run(_, during) {
       const variables = {
         MERGEWRIGHT_MODEL: model.location,
         MERGEWRIGHT_SPLIT: split,
         MERGEWRIGHT_TASK: task.name,
       };
-      const finished = await runCommand(words, { timeout: task.timeout, variables });
+      const finished = await during(1, runCommand(words, { timeout: task.timeout, variables }));
       const value = numberOf(task, words, finished);
-      done(1);
       return { kind: "printed", metric: task.metric, value, better: task.better };
     },
   };

@@ -26,7 +26,7 @@ export interface EvaluateOptions {
 /** Told from time to time. */
 export interface EvaluateProgress {
   readonly task: string;
-  /** Examples of all tasks whose data are known. */
+  /** Examples of all tasks; part of one where a call is under way. */
   readonly done: number;
   readonly total: number;
 }
@@ -135,14 +135,22 @@ function watch(rounds: number, progress: EvaluateOptions["progress"]): SeriesWat
   /** Examples by task, once its data are read. */
   const sizes = new Map<string, number>();
   let done = 0;
+  const tell = (task: string, reached: number) => {
+    // Tasks whose data are not read yet are taken to be as large as the others.
+    const mean = sizes.size === 0 ? 1 : sum([...sizes.values()]) / sizes.size;
+    progress?.({ task, done: reached, total: Math.max(reached, Math.round(mean * rounds)) });
+  };
   return {
-    sized: ({ name }, examples) => void sizes.set(name, examples),
+    begun: ({ name }) => tell(name, done),
+    sized({ name }, examples) {
+      sizes.set(name, examples);
+      tell(name, done);
+    },
     advanced({ name }, examples) {
       done += examples;
-      // Tasks whose data are not read yet are taken to be as large as the others.
-      const mean = sum([...sizes.values()]) / sizes.size;
-      progress?.({ task: name, done, total: Math.max(done, Math.round(mean * rounds)) });
+      tell(name, done);
     },
+    within: ({ name }, examples) => tell(name, done + examples),
   };
 }
 

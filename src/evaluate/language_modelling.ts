@@ -58,12 +58,11 @@ export const languageModelling: Scorer<LanguageTask> = async (task, { model, spl
           ),
         ),
     },
-    async run(open, done) {
+    async run(open, during) {
       const network = await open();
       const nats: number[] = [];
       for (const batch of batchesOf(windows, network.classes)) {
-        nats.push(...(await natsOf(network, batch, task.window)));
-        done(batch.length);
+        nats.push(...(await during(batch.length, natsOf(network, batch, task.window))));
       }
       const tokens = windows.map(({ ids, first }) => ids.length - first);
       return { kind: "windows", metric: "bits_per_byte", nats, bytes, tokens } satisfies Windows;

@@ -60,12 +60,12 @@ export const multipleChoice: Scorer<ChoiceTask> = async (task, { model, split, p
     ]),
     examples: examples.length,
     notes: [],
-    async run(open, done) {
+    async run(open, during) {
       const network = await open();
       const scores: number[] = [];
       for (const batch of batchesOf(continuations, network.classes)) {
-        scores.push(...(await scoresOf(network, batch, task)));
-        done((batch.length * examples.length) / continuations.length);
+        const share = batch.length / continuations.length;
+        scores.push(...(await during(share * examples.length, scoresOf(network, batch, task))));
       }
       let next = 0;
       const answers = examples.map(({ choices }) => best(scores.slice(next, (next += choices.length))));

@@ -21,7 +21,7 @@ export interface ScoreContext {
 export interface Prepared {
   /** All that the outcomes depend on apart from weights and config; `null` where that cannot be known. */
   readonly content: string | null;
-  /** Examples, for progress; `done` of `run` counts them. */
+  /** Examples, for progress; `during` of `run` counts them. */
   readonly examples: number;
   /** Things about the data worth telling. */
   readonly notes: readonly string[];
@@ -29,8 +29,11 @@ export interface Prepared {
   close?(): void | Promise<void>;
   /** The same examples for what learns from them or measures on them; absent where a network has no classes to name. */
   readonly labelled?: LabelledExamples;
-  run(open: OpenTaskNetwork, done: (examples: number) => void): Promise<Outcomes>;
+  run(open: OpenTaskNetwork, during: During): Promise<Outcomes>;
 }
+
+/** Waits for a call that is about so many of a task's examples. */
+export type During = <T>(examples: number, call: Promise<T>) => Promise<T>;
 
 /** Examples of a task with what is to be predicted, to be batched at will. */
 export interface LabelledExamples {

@@ -44,14 +44,13 @@ export const sequenceClassification: Scorer<SequenceTask> = async (
           targets: Int32Array.from(some, (example) => labels[example]!),
         }),
     },
-    async run(open, done) {
+    async run(open, during) {
       const network = await open();
       checkClasses(task, network, classes, (head ?? model).label);
       const answers: number[] = [];
       for (const batch of batchesOf(texts, 0)) {
-        const { values, rows, classes: columns } = await network.logits(batchOf(batch));
+        const { values, rows, classes: columns } = await during(batch.length, network.logits(batchOf(batch)));
         answers.push(...answersOf(values, rows, columns));
-        done(batch.length);
       }
       return { kind: "answers", metric: "accuracy", labels, answers };
     },

@@ -37,10 +37,15 @@ export interface Measured {
   readonly seconds: number;
 }
 
-/** Told as examples are done, and once per task when its data are read. */
+/** Told as work goes on. */
 export interface SeriesWatcher {
+  /** Before a task's data are read. */
+  readonly begun: (task: Task) => void;
+  /** Once they are. */
   readonly sized: (task: Task, examples: number) => void;
   readonly advanced: (task: Task, examples: number) => void;
+  /** About so many examples of the call at hand, which `advanced` has not been told of, are done. */
+  readonly within: (task: Task, examples: number) => void;
 }
 
 /** Files beside the weights on which data as a model takes them depend. */
@@ -71,6 +76,8 @@ export class EvaluationSeries {
   readonly #prepared = new Map<string, { readonly build: string; readonly prepared: Prepared }>();
   /** By how they are built; in the order of their last use. */
   readonly #networks = new Map<string, KeptNetwork>();
+  /** Hears of the call at hand. */
+  #within: (share: number) => void = () => {};
 
   constructor(platform: EvaluatePlatform, options: SeriesOptions) {
     this.#platform = platform;
@@ -104,6 +111,7 @@ export class EvaluationSeries {
   async #scoreOne(at: Place, watcher: SeriesWatcher): Promise<Measured> {
     const started = performance.now();
     const { task, fingerprint } = at;
+    watcher.begun(task);
     const store = this.#options.store ?? null;
     const named = this.#options.heads?.[task.name] ?? ("head" in task ? task.head : null);
     const head = named === null ? null : await this.#head(named);
@@ -115,7 +123,12 @@ export class EvaluationSeries {
     if (outcomes === null) {
       outcomes = await prepared.run(
         () => this.#network(at, named, head),
-        (examples) => watcher.advanced(task, examples),
+        async (examples, call) => {
+          this.#within = (share) => watcher.within(task, share * examples);
+          const result = await call.finally(() => (this.#within = () => {}));
+          watcher.advanced(task, examples);
+          return result;
+        },
       );
       checkFinite(task, outcomes);
       if (key !== null) await store!.put(key, JSON.stringify(outcomes));
@@ -169,6 +182,7 @@ export class EvaluationSeries {
     const network = await this.#platform.openNetwork(weights, {
       threads: this.#options.threads,
       backend: this.#options.backend ?? "own",
+      progress: (share) => this.#within(share),
       ...(head !== null && { head: head.weights }),
     });
     this.#networks.set(key, { network, bytes, loaded: model });

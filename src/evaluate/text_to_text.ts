@@ -65,12 +65,11 @@ export const textToText: Scorer<TextToTextTask> = async (task, { model, split, p
       shape: (example) => `${shown[example]!.ids.length} ${shown[example]!.decoder?.length}`,
       batch: (some) => Promise.resolve(labelledBatch(some.map((example) => shown[example]!))),
     },
-    async run(open, done) {
+    async run(open, during) {
       const network = await open();
       const answers: number[] = [];
       for (const batch of batchesOf(shown, network.classes)) {
-        answers.push(...(await answersTo(network, batch)));
-        done(batch.length);
+        answers.push(...(await during(batch.length, answersTo(network, batch))));
       }
       // Right is 1, and every label is right.
       return { kind: "answers", metric: "exact_match", labels: answers.map(() => 1), answers };

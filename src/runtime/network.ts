@@ -180,6 +180,8 @@ export interface NetworkOptions {
   readonly linear?: LinearRule;
   /** Experts that are chosen per input; their stacks are weights. */
   readonly routing?: Routing;
+  /** Told now and then while a call runs: the share of its work, between 0 and 1, that is done. */
+  readonly progress?: (share: number) => void;
 }
 
 /** `own`: the kernels of this package, the same bits everywhere. `onnx`: onnxruntime-node, where it is installed. */

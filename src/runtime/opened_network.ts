@@ -31,7 +31,7 @@ export const openNetworkWith = (
   team: Team,
 ): Promise<TappedNetwork> =>
   openNetworkOn(weights, options, {
-    open: (definition, rule, routing) => new Passes(definition, rule, team, routing),
+    open: (definition, rule, routing) => new Passes(definition, rule, team, routing, options.progress),
     routes: true,
     close: () => team.close(),
   });

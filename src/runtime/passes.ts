@@ -15,7 +15,7 @@ import { compile } from "./program.js";
 import type { Program } from "./program.js";
 import type { Choice, Embeddings, Routing } from "./routing.js";
 import { padded } from "./tape.js";
-import type { Lane, Task, Team } from "./team.js";
+import type { Lane, Progress, Task, Team } from "./team.js";
 import { contentOf, Trace } from "./trace.js";
 import type { Engine, Goal, RowContent, RunBatch, RunPart } from "./trace.js";
 import { checkTensor } from "./weights.js";
@@ -35,15 +35,17 @@ export class Passes implements Engine {
   readonly #trace: Trace;
   readonly #team: Team;
   readonly #routing: Routing | null;
+  readonly #progress: Progress | undefined;
   /** Entries from the beginning of the weights, by parameter; the same for sums of gradients. */
   readonly #places: readonly number[];
   readonly #parameterEntries: number;
   readonly #programs = new Map<string, Program>();
 
-  /** @param rule how linear layers are run. */
-  constructor(definition: Definition, rule: LinearRule, team: Team, routing: Routing | null = null) {
+  /** @param rule how linear layers are run. @param progress told while a batch is run. */
+  constructor(definition: Definition, rule: LinearRule, team: Team, routing: Routing | null, progress?: Progress) {
     this.#team = team;
     this.#routing = routing;
+    this.#progress = progress;
     this.#trace = new Trace(definition, rule, routing);
     const places: number[] = [];
     let entries = 0;
@@ -147,7 +149,7 @@ export class Passes implements Engine {
     if (lanes > 0) team.kernels.fill(4 * sums, lanes * laneEntries, 0);
 
     const beginnings = Array.from({ length: team.threads }, (_, thread) => arenas + thread * arenaEntries);
-    await team.run(this.#lanes(parts, lanes, sums, laneEntries), team.free, beginnings);
+    await team.run(this.#lanes(parts, lanes, sums, laneEntries), team.free, beginnings, this.#progress);
     const result = sums + laneEntries - this.#parameterEntries;
     for (let lane = 1; lane < lanes; lane++) {
       const other = result + lane * laneEntries;

@@ -10,8 +10,17 @@ export type Bases = Readonly<Record<Area, number>>;
 /** What of a program is needed to run it. */
 export type Steps = Pick<Program, "steps" | "again">;
 
-export function runProgram(kernels: RuntimeKernels, { steps, again }: Steps, bases: Bases): void {
-  each(steps, again, (step) => call(kernels, step, bases));
+/** Kernel calls that a program makes in all. */
+export function stepsOf({ steps, again }: Steps): number {
+  return steps.length + (again === null ? 0 : (again.times - 1) * (steps.length - again.from));
+}
+
+/** @param done told after every step. */
+export function runProgram(kernels: RuntimeKernels, { steps, again }: Steps, bases: Bases, done: () => void): void {
+  each(steps, again, (step) => {
+    call(kernels, step, bases);
+    done();
+  });
 }
 
 /**

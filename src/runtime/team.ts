@@ -3,7 +3,7 @@ import { SCRATCH_BYTES } from "./kernels/definitions.js";
 import { loadRuntime } from "./kernels/load.js";
 import type { RuntimeKernels } from "./kernels/load.js";
 import type { Program } from "./program.js";
-import { runProgram } from "./run.js";
+import { runProgram, stepsOf } from "./run.js";
 
 /** A program over a part of a batch; addresses in entries. */
 export interface Task {
@@ -16,6 +16,12 @@ export interface Task {
 /** Tasks that one thread does one after the other, because they add to the same sums. */
 export type Lane = readonly Task[];
 
+/** Is told a share between 0 and 1. */
+export type Progress = (share: number) => void;
+
+/** Milliseconds between reports of progress. */
+export const PROGRESS_EVERY = 100;
+
 /** Threads over one memory. Which thread takes which lane, or a share of one, changes no result. */
 export interface Team {
   readonly threads: number;
@@ -24,8 +30,11 @@ export interface Team {
   readonly kernels: RuntimeKernels;
   /** The first entry that is free for weights and whatever follows. */
   readonly free: number;
-  /** @param arenas the beginning of each thread's working memory. */
-  run(lanes: readonly Lane[], weights: number, arenas: readonly number[]): Promise<void>;
+  /**
+   * @param arenas the beginning of each thread's working memory.
+   * @param progress told now and then of the share of the kernel calls that has been made.
+   */
+  run(lanes: readonly Lane[], weights: number, arenas: readonly number[], progress?: Progress): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -48,10 +57,20 @@ export function soloTeam(): Team {
     memory,
     kernels,
     free,
-    async run(lanes, weights, [arena]) {
+    async run(lanes, weights, [arena], progress) {
       let paused = performance.now();
-      for (const { program, inputs, outputs, gradients } of lanes.flat()) {
-        runProgram(kernels, program, { weights, arena: arena!, inputs, outputs, gradients });
+      const tasks = lanes.flat();
+      const total = tasks.reduce((sum, { program }) => sum + stepsOf(program), 0);
+      let done = 0;
+      let told = paused;
+      const tell = () => {
+        done++;
+        if (progress === undefined || performance.now() - told < PROGRESS_EVERY) return;
+        told = performance.now();
+        progress(done / total);
+      };
+      for (const { program, inputs, outputs, gradients } of tasks) {
+        runProgram(kernels, program, { weights, arena: arena!, inputs, outputs, gradients }, tell);
         if (performance.now() - paused < PAUSE_EVERY) continue;
         await new Promise<void>((resolve) => setTimeout(resolve, 0));
         paused = performance.now();

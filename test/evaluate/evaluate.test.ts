@@ -268,6 +268,7 @@ describe("language modelling", () => {
       const [task] = result.tasks;
       const { windows_of_256: windows, predicted_tokens: tokens, bytes } = sizes[domain];
       assert.deepEqual([seen.at(-1), task!.total, task!.bytes], [windows, tokens, bytes]);
+      assert.deepEqual([seen[0], seen], [0, seen.toSorted((a, b) => a - b)]);
       assert.ok(Math.abs(task!.value - (tokens * 12) / bytes) < 1e-6);
       assert.ok(Math.abs(task!.perplexity! - 4096) < 0.01);
       assert.deepEqual([task!.metric, task!.better, task!.correct], ["bits_per_byte", "lower", null]);

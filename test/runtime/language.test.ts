@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Network, TextBatch } from "../../src/runtime/network.js";
 import { IGNORED } from "../../src/runtime/network.js";
-import { largestDifference, reference, zooNetwork } from "./zoo.js";
+import { openNetwork } from "../../src/platform/node/network.js";
+import { largestDifference, reference, zooNetwork, zooWeights } from "./zoo.js";
 
 describe("a Llama", () => {
   let network: Network;
@@ -86,6 +87,26 @@ describe("a Llama", () => {
       const goal = { kind: "cross-entropy", targets: ids } as const;
       assert.deepEqual(await together.gradients(text, goal), await network.gradients(text, goal));
       await together.close();
+    });
+  }
+
+  for (const threads of [1, 2]) {
+    it(`tells how far a long call is, with ${threads} threads`, async () => {
+      const shares: number[] = [];
+      const [count, length] = [2, 512];
+      const ids = Int32Array.from({ length: count * length }, (_, index) => (index * 977) % 4096);
+      const watched = await openNetwork(await zooWeights("language/base"), {
+        threads,
+        progress: (share) => shares.push(share),
+      });
+      const text = { kind: "text", count, length, ids, lengths: new Int32Array(count).fill(length) } as const;
+      await watched.gradients(text, { kind: "cross-entropy", targets: ids });
+      await watched.close();
+      assert.ok(shares.length > 0 && shares[0]! >= 0 && shares.at(-1)! <= 1, `${shares.length} reports`);
+      assert.deepEqual(
+        shares,
+        shares.toSorted((a, b) => a - b),
+      );
     });
   }
 

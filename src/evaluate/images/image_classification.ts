@@ -44,7 +44,7 @@ export const imageClassification: Scorer<ImageTask> = async (task, { model, head
         };
       },
     },
-    async run(open, done) {
+    async run(open, during) {
       const network = await open();
       checkClasses(task, network, data.classes, (head ?? model).label);
       const { channels, height, width } = data;
@@ -53,16 +53,9 @@ export const imageClassification: Scorer<ImageTask> = async (task, { model, head
       for (let first = 0; first < data.count; first += step) {
         const count = Math.min(step, data.count - first);
         const pixels = await data.pixels(first, count, how);
-        const { values, rows, classes } = await network.logits({
-          kind: "images",
-          count,
-          channels,
-          height,
-          width,
-          pixels,
-        });
+        const batch = { kind: "images", count, channels, height, width, pixels } as const;
+        const { values, rows, classes } = await during(count, network.logits(batch));
         answers.push(...answersOf(values, rows, classes));
-        done(count);
       }
       return { kind: "answers", metric: "accuracy", labels: data.labels, answers };
     },

@@ -28,7 +28,7 @@ interface Peer {
 export async function openOnnxNetwork(weights: WeightSource, options: NetworkOptions): Promise<TappedNetwork> {
   const runtime = runtimeOf(loadPeer(), options.threads);
   return openNetworkOn(weights, options, {
-    open: (definition, rule) => new OnnxEngine(definition, rule, runtime),
+    open: (definition, rule) => new OnnxEngine(definition, rule, runtime, options.progress),
     close: () => Promise.resolve(),
   });
 }

@@ -3,9 +3,10 @@ import { MergewrightError } from "../../errors.js";
 import { createMemory } from "../../kernels/load.js";
 import { compileRuntime, loadRuntime } from "../../runtime/kernels/load.js";
 import type { Program } from "../../runtime/program.js";
+import { stepsOf } from "../../runtime/run.js";
 import type { Steps } from "../../runtime/run.js";
-import { scratchPlaces } from "../../runtime/team.js";
-import type { Lane, Team } from "../../runtime/team.js";
+import { PROGRESS_EVERY, scratchPlaces } from "../../runtime/team.js";
+import type { Lane, Progress, Team } from "../../runtime/team.js";
 import { BARRIER_CELLS } from "./barrier.js";
 import type { TeamMessage, TeamStart, TeamTask } from "./team_worker.js";
 
@@ -23,8 +24,8 @@ class ThreadTeam implements Team {
   readonly kernels: Team["kernels"];
   readonly free: number;
   readonly #workers: readonly Worker[];
-  /** How many lanes have been taken. */
-  readonly #taken = new Int32Array(new SharedArrayBuffer(4));
+  /** How many lanes have been taken, and how many steps have been made. */
+  readonly #counts = new Int32Array(new SharedArrayBuffer(8));
   readonly #known = new Map<Program, number>();
   #nextProgram = 0;
   #running: { waiting: number; resolve: () => void; reject: (error: unknown) => void } | null = null;
@@ -38,7 +39,7 @@ class ThreadTeam implements Team {
     const module = compileRuntime(true);
     this.kernels = loadRuntime(this.memory, 0, module);
     const barriers = new Int32Array(new SharedArrayBuffer(4 * BARRIER_CELLS * threads));
-    const common = { memory: this.memory, module, threads, taken: this.#taken, barriers };
+    const common = { memory: this.memory, module, threads, counts: this.#counts, barriers };
     this.#workers = scratch.map((place, thread) => {
       const workerData: TeamStart = { ...common, scratch: place, thread };
       const worker = new Worker(new URL("team_worker.js", import.meta.url), { workerData });
@@ -50,14 +51,29 @@ class ThreadTeam implements Team {
     });
   }
 
-  run(lanes: readonly Lane[], weights: number, arenas: readonly number[]): Promise<void> {
+  async run(
+    lanes: readonly Lane[],
+    weights: number,
+    arenas: readonly number[],
+    progress: Progress = () => {},
+  ): Promise<void> {
+    const total = lanes.flat().reduce((sum, { program }) => sum + stepsOf(program), 0);
+    const timer = setInterval(() => progress(Atomics.load(this.#counts, 1) / total), PROGRESS_EVERY);
+    try {
+      await this.#run(lanes, weights, arenas);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  #run(lanes: readonly Lane[], weights: number, arenas: readonly number[]): Promise<void> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     const forget = this.#forget();
     const fresh = this.#learn(lanes.flat().map(({ program }) => program));
     const tasks = lanes.map((lane) =>
       lane.map(({ program, ...bases }): TeamTask => ({ ...bases, program: this.#known.get(program)! })),
     );
-    this.#taken[0] = 0;
+    this.#counts.fill(0);
     return new Promise((resolve, reject) => {
       this.#running = { waiting: this.threads, resolve, reject };
       const message: TeamMessage = { forget, programs: fresh, lanes: tasks, weights, arenas };

@@ -19,8 +19,8 @@ export interface TeamStart {
   readonly thread: number;
   /** Threads of the team. */
   readonly threads: number;
-  /** How many lanes of the run have been taken. */
-  readonly taken: Int32Array;
+  /** How many lanes of the run have been taken, and how many steps have been made. */
+  readonly counts: Int32Array;
   /** Cells of as many barriers as there are threads. */
   readonly barriers: Int32Array;
 }
@@ -39,8 +39,10 @@ export interface TeamMessage {
   readonly arenas: readonly number[];
 }
 
-const { memory, module, scratch, thread, threads, taken, barriers } = workerData as TeamStart;
+const { memory, module, scratch, thread, threads, counts, barriers } = workerData as TeamStart;
 const kernels = loadRuntime(memory, scratch, module);
+
+const count = () => void Atomics.add(counts, 1, 1);
 
 interface Known extends Steps {
   /** This thread's shares of the steps, by `index of count`. */
@@ -56,9 +58,9 @@ parentPort!.on("message", ({ forget, programs, lanes, weights, arenas }: TeamMes
   memory.grow(0);
   const together = lanes.length % threads;
   const alone = lanes.length - together;
-  for (let lane = Atomics.add(taken, 0, 1); lane < alone; lane = Atomics.add(taken, 0, 1)) {
+  for (let lane = Atomics.add(counts, 0, 1); lane < alone; lane = Atomics.add(counts, 0, 1)) {
     for (const { program, ...bases } of lanes[lane]!) {
-      runProgram(kernels, known.get(program)!, { ...bases, weights, arena: arenas[thread]! });
+      runProgram(kernels, known.get(program)!, { ...bases, weights, arena: arenas[thread]! }, count);
     }
   }
   if (together > 0) runTogether(lanes.slice(alone), weights, arenas);
@@ -67,19 +69,22 @@ parentPort!.on("message", ({ forget, programs, lanes, weights, arenas }: TeamMes
 
 /** Lanes that are fewer than the threads: each is run by a gang of threads, in the arena of its first. */
 function runTogether(lanes: readonly (readonly TeamTask[])[], weights: number, arenas: readonly number[]): void {
-  const count = Math.floor(threads / lanes.length);
-  const gang = Math.floor(thread / count);
+  const size = Math.floor(threads / lanes.length);
+  const gang = Math.floor(thread / size);
   if (gang >= lanes.length) return;
-  const index = thread % count;
-  const barrier = new Barrier(barriers.subarray(BARRIER_CELLS * gang, BARRIER_CELLS * (gang + 1)), count);
-  const meet = () => barrier.wait();
+  const index = thread % size;
+  const barrier = new Barrier(barriers.subarray(BARRIER_CELLS * gang, BARRIER_CELLS * (gang + 1)), size);
+  const meet = () => {
+    barrier.wait();
+    if (index === 0) count();
+  };
   // The arena may still be at work for a lane of its thread's own.
-  meet();
+  barrier.wait();
   for (const { program, ...bases } of lanes[gang]!) {
     const { steps, again, shares } = known.get(program)!;
-    const key = `${index} of ${count}`;
-    const own = shares.get(key) ?? sharesOf(steps, index, count);
+    const key = `${index} of ${size}`;
+    const own = shares.get(key) ?? sharesOf(steps, index, size);
     shares.set(key, own);
-    runShare(kernels, own, again, { ...bases, weights, arena: arenas[gang * count]! }, meet);
+    runShare(kernels, own, again, { ...bases, weights, arena: arenas[gang * size]! }, meet);
   }
 }

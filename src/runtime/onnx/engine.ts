@@ -12,6 +12,7 @@ import type { Batch, LayerInfo, WeightSource } from "../network.js";
 import type { LinearRule } from "../operations/linear.js";
 import type { Part } from "../parts.js";
 import type { Tape } from "../tape.js";
+import type { Progress } from "../team.js";
 import { contentOf, Trace } from "../trace.js";
 import type { Engine, Goal, RowContent, RunBatch, RunPart } from "../trace.js";
 import { checkTensor } from "../weights.js";
@@ -49,12 +50,15 @@ const SESSIONS_KEPT = 8;
 export class OnnxEngine implements Engine {
   readonly #trace: Trace;
   readonly #runtime: OnnxRuntime;
+  readonly #progress: Progress | undefined;
   readonly #weights: Float32Array[] = [];
   readonly #sessions = new Map<string, Opened>();
 
-  constructor(definition: Definition, rule: LinearRule, runtime: OnnxRuntime) {
+  /** @param progress told after each part of a batch. */
+  constructor(definition: Definition, rule: LinearRule, runtime: OnnxRuntime, progress?: Progress) {
     this.#trace = new Trace(definition, rule);
     this.#runtime = runtime;
+    this.#progress = progress;
   }
 
   get layers(): readonly LayerInfo[] {
@@ -83,7 +87,10 @@ export class OnnxEngine implements Engine {
     const used = all.filter(({ rows }) => rows > 0);
     const gradients = new Map<number, Float32Array>();
     const parts: RunPart[] = [];
-    for (const part of used) parts.push(await this.#runPart(part, goal, content, gradients));
+    for (const part of used) {
+      parts.push(await this.#runPart(part, goal, content, gradients));
+      this.#progress?.(parts.length / used.length);
+    }
     return {
       rows: all.reduce((sum, { rows }) => sum + rows, 0),
       parts,
