@@ -53,6 +53,8 @@ export interface AlgebraCrew {
    * `interrupted` when the signal aborts.
    */
   map<Input, Output>(task: AlgebraTask<Input, Output>, count: number, work: MapWork<Input, Output>): Promise<void>;
+  /** One input, on the next thread that is free. */
+  call<Input, Output>(task: AlgebraTask<Input, Output>, input: Input): Promise<Output>;
   close(): Promise<void>;
 }
 
@@ -63,16 +65,17 @@ const PAUSE_EVERY = 50;
 export function soloAlgebraCrew(): AlgebraCrew {
   let algebra: Algebra | null = null;
   let paused = performance.now();
+  const call = async <Input, Output>(task: AlgebraTask<Input, Output>, input: Input): Promise<Output> => {
+    if (performance.now() - paused >= PAUSE_EVERY) {
+      await new Promise<void>((resolve) => setTimeout(resolve, 0));
+      paused = performance.now();
+    }
+    return task.run((algebra ??= openAlgebra()), input);
+  };
   return {
     threads: 1,
-    map: (task, count, work) =>
-      mapInLanes(1, count, work, async (_, input) => {
-        if (performance.now() - paused >= PAUSE_EVERY) {
-          await new Promise<void>((resolve) => setTimeout(resolve, 0));
-          paused = performance.now();
-        }
-        return task.run((algebra ??= openAlgebra()), input);
-      }),
+    map: (task, count, work) => mapInLanes(1, count, work, (_, input) => call(task, input)),
+    call,
     close: () => Promise.resolve(),
   };
 }

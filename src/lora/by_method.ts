@@ -5,22 +5,19 @@
  */
 import type { Matrix } from "../algebra/algebra.js";
 import type { Recipe } from "../recipe/recipe.js";
+import { Ahead, Outstanding } from "./ahead.js";
 import { denseUpdates } from "./dense.js";
 import { weightName } from "./given.js";
-import type { Given, Updates } from "./given.js";
+import type { CombinePlatform, Given, Updates } from "./given.js";
 import { cutoffOf, workOf } from "./by_sum.js";
 import type { SharedModule } from "./gather.js";
 import { sizeOf } from "./gather.js";
-import { align } from "./knots.js";
-import type { Aligned } from "./knots.js";
 import { isSum } from "./methods.js";
 import { constantTensor, heldTensor } from "./merging.js";
 import type { MadeTensor } from "./merging.js";
 import { setsOf, withoutExclude } from "./sets.js";
-import { recompress } from "./recompress.js";
 import type { Cutoff, Recompressed } from "./recompress.js";
-import { readTerms, refactor } from "./work.js";
-import type { Cores } from "./work.js";
+import type { Action, Cores, ModuleResult } from "./work.js";
 
 export function updatesByMethod(given: Given): Promise<Updates> {
   const dora = given.modules.some(({ parts }) => parts.some((part) => part?.magnitude != null));
@@ -80,22 +77,21 @@ function partIndex({ parts }: SharedModule, model: number): number | null {
   return parts[model] === null ? null : parts.slice(0, model).filter((part) => part !== null).length;
 }
 
-/** Alignments are made again in every pass over the tensors; the last one is remembered. */
+/** Alignments are made again in every pass over the tensors; those of the next modules are begun early. */
 async function aligned(given: Given): Promise<Updates> {
   const { modules, asked, platform, progress } = given;
-  const { algebra } = platform;
   const plain = asked.recipe.models.map(() => 1);
-  let last: { readonly index: number; readonly experts: readonly Aligned[] } | null = null;
-  const alignmentOf = async (index: number) => {
-    if (last?.index !== index) {
-      const terms = await readTerms(workOf(given, modules[index]!, plain, { do: "cores" }));
-      last = { index, experts: terms.map((own) => align(algebra, own)) };
-    }
-    return last.experts;
-  };
+  const alignments = new Ahead(
+    async (index) => {
+      const result = await platform.run(workOf(given, modules[index]!, plain, { do: "align" }));
+      return (result as ModuleResult & { readonly kind: "aligned" }).experts;
+    },
+    modules.length,
+    platform.threads,
+  );
   const shapes = new Map<string, readonly [number, number]>();
   for (const [index, { path, first }] of modules.entries()) {
-    for (const [expert, { parts }] of (await alignmentOf(index)).entries()) {
+    for (const [expert, { parts }] of (await alignments.get(index)).entries()) {
       shapes.set(weightName(path, expert, first.experts), [parts[0]!.rows, parts[0]!.columns]);
     }
     progress({ doing: "aligning", done: index + 1, of: modules.length });
@@ -111,7 +107,7 @@ async function aligned(given: Given): Promise<Updates> {
           name,
           shape: shapes.get(name)!,
           async read(start, into) {
-            into.set((await alignmentOf(index))[expert]!.parts[part]!.data.subarray(start, start + into.length));
+            into.set((await alignments.get(index))[expert]!.parts[part]!.data.subarray(start, start + into.length));
           },
         };
       }),
@@ -120,15 +116,30 @@ async function aligned(given: Given): Promise<Updates> {
   const byName = new Map(each.map((place) => [place.name, place]));
   const updates: Recompressed[][] = modules.map(() => []);
   const cutoff = cutoffOf(given);
+  const outstanding = new Outstanding(platform.threads);
   let done = 0;
   const { warnings } = await platform.mergeSets(withoutExclude(asked.recipe), sets, async (name, data) => {
     const { index, expert } = byName.get(name)!;
     const [rows, columns] = shapes.get(name)!;
-    const { basis } = (await alignmentOf(index))[expert]!;
-    updates[index]![expert] = recompress(algebra, [{ a: { rows, columns, data }, b: basis, scale: 1 }], cutoff);
-    progress({ doing: "merging", done: ++done, of: each.length });
+    const { basis } = (await alignments.get(index))[expert]!;
+    const terms = [{ a: { rows, columns, data }, b: basis, scale: 1 }];
+    const store = async () => {
+      updates[index]![expert] = await oneUpdate(platform, { do: "recompress", terms, cutoff });
+      progress({ doing: "merging", done: ++done, of: each.length });
+    };
+    await outstanding.add(store());
   });
+  await outstanding.all();
   return { updates, space: "knots", distance: null, warnings };
+}
+
+/** Of an action that has all it needs with it. */
+export async function oneUpdate(
+  { run }: Pick<CombinePlatform, "run">,
+  action: Action & { readonly do: "refactor" | "recompress" },
+): Promise<Recompressed> {
+  const result = await run({ sources: [], parts: [], action });
+  return (result as ModuleResult & { readonly kind: "updates" }).updates[0]!;
 }
 
 interface ExpertPlace {
@@ -144,55 +155,64 @@ export function expertsOf(modules: readonly SharedModule[]): ExpertPlace[] {
 }
 
 async function inFull(given: Given): Promise<Updates> {
-  const { modules, platform, progress } = given;
-  const updates: Recompressed[][] = modules.map(() => []);
+  const { modules } = given;
   const asked = cutoffOf(given);
-  let done = 0;
-  const { warnings } = await mergeInFull(
-    given,
-    withoutExclude(given.asked.recipe),
-    modules,
-    (index, expert, update) => {
-      const parts = modules[index]!.parts.map((part) => part?.rank ?? 0);
-      const cutoff: Cutoff =
-        Object.keys(asked).length > 0 ? asked : { rank: parts.reduce((sum, rank) => sum + rank, 0) };
-      updates[index]![expert] = refactor(platform.algebra, update, cutoff);
-      progress({ doing: "merging", done: ++done, of: modules.length });
-    },
-  );
+  const cutoffFor = (index: number): Cutoff => {
+    if (Object.keys(asked).length > 0) return asked;
+    return { rank: modules[index]!.parts.reduce((sum, part) => sum + (part?.rank ?? 0), 0) };
+  };
+  const { updates, warnings } = await mergeInFull(given, withoutExclude(given.asked.recipe), modules, cutoffFor);
   return { updates, space: "full", distance: null, warnings };
 }
 
-/** Merges updates as matrices; of each adapter one module's is held. */
+/**
+ * Merges updates as matrices, and brings each into factors; of every adapter one module's is held, and as many merged ones
+ * as there are threads.
+ */
 export async function mergeInFull(
-  { adapters, base, names, platform }: Pick<Given, "adapters" | "base" | "names" | "platform">,
+  { adapters, base, names, platform, progress }: Pick<Given, "adapters" | "base" | "names" | "platform" | "progress">,
   recipe: Recipe,
   modules: readonly SharedModule[],
-  take: (index: number, expert: number, update: Matrix) => void,
-): Promise<{ readonly warnings: readonly string[] }> {
+  cutoffFor: (index: number) => Cutoff,
+): Promise<{ readonly updates: readonly (readonly Recompressed[])[]; readonly warnings: readonly string[] }> {
   const each = expertsOf(modules);
   const shapeOf = (index: number) => {
     const { out, in: width } = sizeOf(modules[index]!.first);
     return [out, width] as const;
   };
-  const last = adapters.map((): { index: number; updates: readonly Matrix[] } => ({ index: -1, updates: [] }));
-  const updateOf = async (model: number, index: number, expert: number) => {
-    if (last[model]!.index !== index) {
-      const { path, parts } = modules[index]!;
-      const found = base === null ? null : (names?.find(path, "dotted") ?? path);
-      const place = base === null ? null : { checkpoint: base, name: `${found}.weight` };
-      const updates = await denseUpdates(platform.algebra, adapters[model]!, parts[model]!, place);
-      last[model] = { index, updates };
+  const make = async (model: number, index: number): Promise<readonly Matrix[]> => {
+    const { path, parts } = modules[index]!;
+    const module = parts[model]!;
+    const { label, source } = adapters[model]!;
+    if (module.magnitude !== null) {
+      const place = base === null ? null : { checkpoint: base, name: `${names?.find(path, "dotted") ?? path}.weight` };
+      return denseUpdates(platform.algebra, { label, source }, module, place);
     }
-    return last[model]!.updates[expert]!;
+    const result = await platform.run({
+      sources: [{ label, source }],
+      parts: [{ source: 0, module, scale: 1 }],
+      action: { do: "dense" },
+    });
+    return (result as ModuleResult & { readonly kind: "dense" }).experts;
   };
+  const matrices = new Ahead(
+    (index) => {
+      // All adapters' are needed together.
+      const all = modules[index]!.parts.map((part, model) => (part === null ? null : make(model, index)));
+      for (const one of all) one?.catch(() => {});
+      return Promise.resolve(all);
+    },
+    modules.length,
+    1,
+  );
   const tensor = ({ name, index, expert }: ExpertPlace, model: number): MadeTensor => {
     if (modules[index]!.parts[model] === null) return constantTensor(name, shapeOf(index), 0);
     return {
       name,
       shape: shapeOf(index),
       async read(start, into) {
-        into.set((await updateOf(model, index, expert)).data.subarray(start, start + into.length));
+        const update = (await (await matrices.get(index))[model]!)[expert]!;
+        into.set(update.data.subarray(start, start + into.length));
       },
     };
   };
@@ -202,9 +222,19 @@ export async function mergeInFull(
     each.map(({ name, index }) => constantTensor(name, shapeOf(index), 0)),
   );
   const byName = new Map(each.map((place) => [place.name, place]));
-  return platform.mergeSets(recipe, sets, (name, data) => {
+  const updates: Recompressed[][] = modules.map(() => []);
+  const outstanding = new Outstanding(platform.threads);
+  let done = 0;
+  const { warnings } = await platform.mergeSets(recipe, sets, async (name, data) => {
     const { index, expert } = byName.get(name)!;
     const [rows, columns] = shapeOf(index);
-    take(index, expert, { rows, columns, data });
+    const store = async () => {
+      const update = { rows, columns, data };
+      updates[index]![expert] = await oneUpdate(platform, { do: "refactor", update, cutoff: cutoffFor(index) });
+      progress({ doing: "merging", done: ++done, of: each.length });
+    };
+    await outstanding.add(store());
   });
+  await outstanding.all();
+  return { updates, warnings };
 }

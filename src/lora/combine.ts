@@ -18,7 +18,8 @@ import type { AdapterProgress, CombinePlatform, CombineReport, Given, ModuleRepo
 import { combineIa3 } from "./ia3.js";
 import type { NewVectors } from "./ia3.js";
 import { cat, isSum } from "./methods.js";
-import { isPeft, updatesByPeft } from "./peft.js";
+import { combineAsPeft } from "./peft/combine.js";
+import { isPeft } from "./peft/methods.js";
 import type { Recompressed } from "./recompress.js";
 import { combineTokens, combineWhole } from "./whole.js";
 
@@ -49,12 +50,13 @@ export async function combineAdapters(
   if (left.length === 0 && isUnchanged(given))
     return { draft: await peftDraft(adapters[0]!, names), report: untouched(given) };
   const ia3 = adapters[0]!.config.type === "IA3";
-  const merged = ia3 ? noUpdates : await mergeUpdates(given);
+  const peft = isPeft(recipe) && !ia3 ? await combineAsPeft(given) : null;
+  const merged = peft !== null ? peft.updates : ia3 ? noUpdates : await mergeUpdates(given);
   const { vectors, figures, warnings } = ia3 ? await combineIa3(given) : noVectors;
-  const biases = await combineBiases(given);
-  const whole = await combineWhole(given);
+  const biases = peft !== null ? peft.quirks.biases : await combineBiases(given);
+  const whole = peft !== null ? { tensors: peft.quirks.whole, notes: [] } : await combineWhole(given);
   const tokens = await combineTokens(given);
-  const draft = draftOf(given, { ...merged, vectors, biases, whole, tokens });
+  const draft = draftOf(given, { ...merged, vectors, biases, whole, tokens, quirks: peft?.quirks ?? null });
   const reports = modules.map(({ path }, index) => reportOf(path, merged.updates[index]!));
   return {
     draft,
@@ -108,7 +110,6 @@ const noUpdates: Updates = { updates: [], space: "vectors", distance: null, warn
 
 function mergeUpdates(given: Given): Promise<Updates> {
   const { recipe } = given.asked;
-  if (isPeft(recipe)) return updatesByPeft(given);
   const dora = given.modules.some(({ parts }) => parts.some((part) => part?.magnitude != null));
   if (isSum(recipe.method) && !dora) return updatesBySum(given);
   return updatesByMethod(given);

@@ -8,6 +8,7 @@ import type { NewBiases } from "./biases.js";
 import type { Given, Updates } from "./given.js";
 import type { NewVector } from "./ia3.js";
 import type { LowRank } from "./low_rank.js";
+import type { Quirks } from "./peft/quirks.js";
 import type { NewTokens, Replacements } from "./whole.js";
 
 export interface Merged extends Updates {
@@ -15,15 +16,20 @@ export interface Merged extends Updates {
   readonly biases: NewBiases;
   readonly whole: Replacements;
   readonly tokens: NewTokens;
+  /** Of the dialect peft; `null` without it. */
+  readonly quirks: Quirks | null;
 }
 
 export function draftOf(given: Given, merged: Merged): AdapterDraft {
   const { adapters, modules } = given;
-  const { vectors, biases, whole, tokens } = merged;
+  const { vectors, biases, whole, tokens, quirks } = merged;
   const dtype = given.asked.recipe.output.dtype ?? "F32";
   const tensors = [
     ...modules.flatMap((module, index) => loraTensors(module, merged.updates[index]!, dtype)),
     ...[...biases].map(([path, data]) => draftTensor(peftKey(path, "lora_B.bias"), [data.length], data)),
+    ...[...(quirks?.magnitudes ?? [])].map(([path, data]) =>
+      draftTensor(peftKey(path, "lora_magnitude_vector"), [data.length], data),
+    ),
     ...vectors.map(({ key, shape, data }) => draftTensor(key, shape, data)),
     ...whole.tensors,
     ...tokens.tensors,
@@ -89,7 +95,7 @@ function rankOf(updates: readonly LowRank[]): number {
   return Math.max(...updates.map(({ a }) => a.rows));
 }
 
-function configOf({ adapters, modules }: Given, { updates, biases, tokens }: Merged): AdapterDraft["config"] {
+function configOf({ adapters, modules }: Given, { updates, biases, tokens, quirks }: Merged): AdapterDraft["config"] {
   const { values } = adapters[0]!.config;
   const shapes = modules.map(({ path }, index) => {
     const rank = rankOf(updates[index]!);
@@ -97,12 +103,13 @@ function configOf({ adapters, modules }: Given, { updates, biases, tokens }: Mer
   });
   const parameters = unique(adapters.flatMap(({ config }) => config.fields.target_parameters ?? []));
   const trained = adapters.find(({ config }) => config.fields.bias !== "none")?.config.fields.bias ?? "none";
-  const saved = savedModules(adapters);
+  const saved = savedModules(quirks === null ? adapters : adapters.slice(0, 1));
   return loraConfig(shapes, {
     ...kept(values),
     fan_in_fan_out: adapters.some(({ config }) => config.fields.fan_in_fan_out),
     bias: trained,
     lora_bias: biases.size > 0,
+    ...(quirks !== null && { use_rslora: quirks.rsLora, use_dora: quirks.magnitudes !== null }),
     modules_to_save: saved,
     target_modules: modules.filter(({ first }) => first.layout !== "experts").map(({ path }) => path),
     ...(parameters.length > 0 && { target_parameters: parameters }),

@@ -21,6 +21,9 @@ export interface CombinePlatform {
     works: readonly ModuleWork<ByteSource>[],
     done: (index: number, result: ModuleResult) => void,
   ) => Promise<void>;
+  /** Works on one module on the next thread that is free; at most `threads` at a time make sense. */
+  readonly run: (work: ModuleWork<ByteSource>) => Promise<ModuleResult>;
+  readonly threads: number;
 }
 
 /** Told from time to time. */

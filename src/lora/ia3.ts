@@ -11,6 +11,7 @@ import { matchIa3 } from "./matched_ia3.js";
 import { isSum } from "./methods.js";
 import { constantTensor, heldTensor } from "./merging.js";
 import type { MadeTensor } from "./merging.js";
+import { isPeft } from "./peft/methods.js";
 import { setsOf, withoutExclude } from "./sets.js";
 
 /** A vector of the result. */
@@ -30,8 +31,16 @@ export interface NewVectors {
 
 export async function combineIa3(given: Given): Promise<NewVectors> {
   const { adapters, asked, names, platform } = given;
-  if (isSum(asked.recipe.method)) {
-    throw defect("recipe/unsupported", `${asked.recipe.method.name} is a method of LoRA: (IA)3 has no factors`, {
+  const { method, dialect } = asked.recipe;
+  if (isPeft(asked.recipe) && method.name !== "linear") {
+    throw defect("recipe/unsupported", `PEFT has no ${method.name} for (IA)3`, {
+      where: { key: "method" },
+      expected: `linear/${dialect}: the weighted sum of the vectors`,
+      advice: `leave out the dialect ${dialect}`,
+    });
+  }
+  if (!isPeft(asked.recipe) && isSum(method)) {
+    throw defect("recipe/unsupported", `${method.name} is a method of LoRA: (IA)3 has no factors`, {
       where: { key: "method" },
       expected: "a method of the catalogue, e.g. task_arithmetic with lambda 1 for the sum of the changes from one",
       advice: "mergewright methods lists them",
@@ -54,7 +63,6 @@ export async function combineIa3(given: Given): Promise<NewVectors> {
     }
   }
   const paths = [...shapes.keys()].sort();
-  const { method } = asked.recipe;
   const vectorAt = (path: string, data: Float32Array): NewVector => {
     return { path, key: peftKey(path, "ia3_l"), data, ...shapes.get(path)! };
   };
@@ -72,6 +80,10 @@ export async function combineIa3(given: Given): Promise<NewVectors> {
       return own;
     }),
   );
+  if (isPeft(asked.recipe)) {
+    const vectors = paths.map((path) => vectorAt(path, summed(given, path, shapes.get(path)!.shape, held)));
+    return { vectors, figures: {}, warnings: [OF_PEFT] };
+  }
   const ones = (path: string): MadeTensor => constantTensor(path, shapes.get(path)!.shape, 1);
   const sets = setsOf(
     asked,
@@ -87,4 +99,23 @@ export async function combineIa3(given: Given): Promise<NewVectors> {
     vectors.push(vectorAt(path, data));
   });
   return { vectors, figures: {}, warnings: [] };
+}
+
+const OF_PEFT =
+  "PEFT adds up the vectors of (IA)3 times their weights, although the one that changes nothing is of ones";
+
+function summed(
+  { asked: { recipe } }: Given,
+  path: string,
+  shape: readonly number[],
+  held: readonly ReadonlyMap<string, Float32Array>[],
+): Float32Array {
+  const { fround } = Math;
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  for (const [model, { parameters }] of recipe.models.entries()) {
+    const weight = fround(Number(parameters["weight"]?.value ?? 1));
+    const own = held[model]!.get(path);
+    if (own !== undefined) for (const [i, value] of own.entries()) data[i] = data[i]! + fround(value * weight);
+  }
+  return data;
 }

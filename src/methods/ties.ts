@@ -45,8 +45,8 @@ positive, or always negative.
 
 Merge. \`mean\`, \`sum\` and \`max\` take the agreeing entries; the plain- forms aggregate all entries, agreeing or not, and
 give the result the elected sign (plain-median is the lower median). With weights, x_i is multiplied by weight_i after
-trimming; \`vote\` says whether the election sees weighted values, \`divide\` whether the mean divides by the number of
-agreeing models or by the sum of their weights.
+trimming; \`vote\` says whether the election sees weighted values, and an entry agrees by the sign that it voted with;
+\`divide\` says whether the mean divides by the number of agreeing models or by the sum of their weights.
 
 \`rescale: norm\` multiplies what the trim leaves of each tensor by what gives it its old L1 norm (an option of mergekit,
 not of the paper); it needs an exact count.
@@ -280,6 +280,8 @@ do worse than plain averaging; the bundled zoo is such a case.`,
     const { lambda, zero, elect, merge, tally } = args.scalars as Record<string, number>;
     const weights = args.columns.weight!;
     const column = new Float32Array(tile.inputs.length);
+    const voted = new Float32Array(tile.inputs.length);
+    const votes = args.columns.vote!;
     let conflicts = 0;
     let cancelled = 0;
     let positive = 0;
@@ -292,6 +294,7 @@ do worse than plain averaging; the bundled zoo is such a case.`,
       let down = false;
       let unknown = false;
       for (let i = 0; i < column.length; i++) {
+        voted[i] = column[i]! * votes[i]!;
         column[i] = column[i]! * weights[i]!;
         up ||= column[i]! > 0;
         down ||= column[i]! < 0;
@@ -303,7 +306,7 @@ do worse than plain averaging; the bundled zoo is such a case.`,
         else if (vote < 0) negative++;
         else if (vote === 0 && (up || down) && !unknown) cancelled++;
       }
-      const merged = merge! <= MERGE.max ? disjoint(column, elected, args) : plain(column, elected, merge!);
+      const merged = merge! <= MERGE.max ? disjoint(column, voted, elected, args) : plain(column, elected, merge!);
       out[p] = base[p]! + fround(merged * lambda!);
     }
     const counts = { conflicts, cancelled, positive, negative };
@@ -314,6 +317,9 @@ do worse than plain averaging; the bundled zoo is such a case.`,
     if (scalars.elect !== ELECT.mass || scalars.merge! > MERGE.sum) return null;
     if (columns.centre!.some((centre) => centre !== 0)) return null;
     const isOne = (value: number) => value === 1;
+    // The kernel looks at the signs of weighted entries, which must be those that voted.
+    if (columns.weight!.some((weight, i) => weight !== columns.vote![i] && !(weight > 0 && columns.vote![i]! > 0)))
+      return null;
     // The kernel takes a zero sum for a cancellation only where entries of both signs meet. Where votes are not the
     // weighted entries, one sign alone can have a zero sum, and the majority decides over it.
     if (scalars.tally === 1 && columns.vote!.some((vote, i) => vote !== columns.weight![i])) return null;
@@ -415,8 +421,8 @@ function electColumn(column: Float32Array, oracle: number, { scalars, columns }:
   }
 }
 
-/** Mean, sum or maximum of the entries with the elected sign (0: of all non-zero entries). */
-function disjoint(column: Float32Array, elected: number, { scalars, columns }: Arguments): number {
+/** Mean, sum or maximum of the entries that voted for the elected sign (0: of all non-zero entries). */
+function disjoint(column: Float32Array, voted: Float32Array, elected: number, { scalars, columns }: Arguments): number {
   const shares = columns.share!;
   // From +0, so that a column of zeros gives +0 whichever sign it elects: nothing but `cancelled` hangs on votes.
   let sum = 0;
@@ -425,9 +431,10 @@ function disjoint(column: Float32Array, elected: number, { scalars, columns }: A
   for (let i = 0; i < column.length; i++) {
     const x = column[i]!;
     // Written so that a NaN, which has no sign, is taken in every case.
-    if (elected > 0 ? x < 0 : elected < 0 ? x > 0 : false) continue;
+    const own = voted[i]!;
+    if (elected > 0 ? own < 0 : elected < 0 ? own > 0 : false) continue;
     sum = fround(sum + x);
-    if (x !== 0 && !Number.isNaN(x)) divisor = fround(divisor + shares[i]!);
+    if (own !== 0 && !Number.isNaN(own)) divisor = fround(divisor + shares[i]!);
     if (abs(x) > abs(largest) || Number.isNaN(x)) largest = x;
   }
   if (scalars.merge === MERGE.sum) return sum;

@@ -55,6 +55,27 @@ describe("mergewright adapter merge", () => {
     assert.ok(weights("object").equals(weights("t1")));
   });
 
+  it("gives the same bytes with any number of threads in every space, and under the dialect peft", async () => {
+    const models = ["french", "c", "python"].map(lora);
+    const ways = [
+      { method: "ties", parameters: { density: 0.3 }, adapter: { space: "full", rank: 4 } },
+      { method: "ties", parameters: { density: 0.3 }, adapter: { space: "knots", rank: 4 } },
+      { method: "ties_svd", dialect: "peft", adapter: { rank: 4 } },
+      { method: "svd", dialect: "peft", adapter: { rank: 4 } },
+    ] as const;
+    for (const [number, way] of ways.entries()) {
+      const made = [];
+      for (const threads of [1, 3]) {
+        const out = at(`way ${number} ${threads}`);
+        const asked = { ...way, models, exclude: ["*.layers.[1-5].*"] };
+        const { modules } = await mergeAdapters(asked, { out, threads });
+        assert.equal(modules.length, 7);
+        made.push(readFileSync(`${out}/adapter_model.safetensors`));
+      }
+      assert.ok(made[0]!.equals(made[1]!), way.method);
+    }
+  });
+
   it("tells what it cut away, and PEFT's distance from the sum", async () => {
     const all = [lora("french"), lora("german")];
     const cut = await mergewright("adapter", "merge", ...all, "--method", "svd", "--rank", "2", "-o", at("cut"));

@@ -146,7 +146,6 @@ describe("the common subspace", () => {
       const [terms] = await readTerms({
         sources: adapters.map(({ label, source }) => ({ label, source })),
         parts,
-        action: { do: "cores" },
       });
       const { algebra } = platform;
       const { left, right, cores } = coreSpace(algebra, terms!);

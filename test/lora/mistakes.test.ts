@@ -94,17 +94,6 @@ describe("requests that mean nothing", () => {
     );
   });
 
-  it("ask PEFT's dialect for what PEFT gets wrong, or for unequal ranks on factors", async () => {
-    const rs = [await lora("a"), await lora("b", { use_rslora: true })];
-    assert.match((await rejects("adapter/kind", () => merge(rs, { method: "cat/peft" }))).message, /rsLoRA/);
-    const wide = { "m.q.lora_A.weight": tensor("A", 3, 7), "m.q.lora_B.weight": tensor("B", 5, 3) };
-    const unequal = [await lora("a"), await lora("b", { r: 3 }, wide)];
-    assert.match(
-      (await rejects("adapter/kind", () => merge(unequal, { method: "linear/peft" }))).message,
-      /ranks 2, 3/,
-    );
-  });
-
   it("leave a module out that is excluded, and say so", async () => {
     const tensors = { ...pair("a"), "m.k.lora_A.weight": tensor("k", 2, 7), "m.k.lora_B.weight": tensor("l", 5, 2) };
     const { adapter, report } = await merge([await lora("a", {}, tensors), await lora("b")], { exclude: ["*.k.*"] });
@@ -204,6 +193,12 @@ describe("(IA)3", () => {
     assert.deepEqual(await vectors({ method: "task_arithmetic", parameters: ["lambda=1"] }), [1.75, 0.75, 3]);
     assert.deepEqual(await vectors({ method: "ties", parameters: ["density=1"] }), [1.375, 0.5, 3]);
     assert.deepEqual(await vectors({ method: "magmax", parameters: ["lambda=1"] }), [1.5, 0.5, 3]);
+  });
+
+  it("is summed by PEFT as it is, which is told", async () => {
+    assert.deepEqual(await vectors({ method: "linear/peft", weights: [0.5, 2] }), [3.25, 2.75, 6.5]);
+    const error = await rejects("recipe/unsupported", () => vectors({ method: "ties/peft" }));
+    assert.match(error.message, /linear\/peft/);
   });
 
   it("has no factors to stack", async () => {

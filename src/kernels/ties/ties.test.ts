@@ -70,6 +70,12 @@ describe("the ties kernels equal their definition", () => {
               assert.equal(ties.kernel(plain.args), null);
               return;
             }
+            // The signs of weighted entries are not those that voted.
+            const opposed = plain.args.columns.weight!.some((weight) => !(weight > 0));
+            if (values.vote === "unweighted" && opposed) {
+              assert.equal(ties.kernel(plain.args), null);
+              return;
+            }
             const { changes } = define(plain);
             const thresholds = wanted
               .slice(0, models)

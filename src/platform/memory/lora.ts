@@ -17,6 +17,8 @@ export function soloCombinePlatform(own: readonly Method[] = []): CombinePlatfor
     async workOn(works, done) {
       for (const [index, work] of works.entries()) done(index, await workOnModule(algebra, work));
     },
+    run: (work) => workOnModule(algebra, work),
+    threads: 1,
   };
 }
 

@@ -19,9 +19,13 @@ class WorkerAlgebraCrew implements AlgebraCrew {
   readonly #hands: (Hand | undefined)[] = [];
   #broken: MergewrightError | null = null;
   #turn: Promise<unknown> = Promise.resolve();
+  /** Threads that have nothing to do, the one that worked last at the end; and who waits for one. */
+  readonly #idle: number[];
+  readonly #queue: ((lane: number) => void)[] = [];
 
   constructor(threads: number) {
     this.threads = threads;
+    this.#idle = Array.from({ length: threads }, (_, lane) => threads - 1 - lane);
   }
 
   map<Input, Output>(
@@ -31,10 +35,25 @@ class WorkerAlgebraCrew implements AlgebraCrew {
   ): Promise<void> {
     // Lists that are given at the same time take turns: each has all threads.
     const result = this.#turn.then(() =>
-      mapInLanes(this.threads, count, work, (lane, input) => this.#call<Output>(lane, { module, name, input })),
+      mapInLanes(this.threads, count, work, (_, input) => this.#callFree<Output>({ module, name, input })),
     );
     this.#turn = result.catch(() => {});
     return result;
+  }
+
+  call<Input, Output>({ module, name }: AlgebraTask<Input, Output>, input: Input): Promise<Output> {
+    return this.#callFree<Output>({ module, name, input });
+  }
+
+  async #callFree<Output>(call: AlgebraCall): Promise<Output> {
+    const lane = this.#idle.pop() ?? (await new Promise<number>((resolve) => this.#queue.push(resolve)));
+    try {
+      return await this.#call<Output>(lane, call);
+    } finally {
+      const next = this.#queue.shift();
+      if (next === undefined) this.#idle.push(lane);
+      else next(lane);
+    }
   }
 
   #call<Output>(lane: number, call: AlgebraCall): Promise<Output> {

@@ -4,22 +4,25 @@ import type { CombineOptions } from "../../lora/combine.js";
 import type { ExtractReport, ExtractWish, WorkOnDifferences } from "../../lora/extract.js";
 import type { AdapterProgress, CombinePlatform, CombineReport } from "../../lora/given.js";
 import { extractedFiles, mergedFiles } from "../../lora/to_files.js";
+import type { ModuleResult } from "../../lora/work.js";
 import type { Method } from "../../methods/method.js";
 import type { AdapterRecipe } from "../../recipe/adapters.js";
 import { mergingSets } from "../memory/merge_sets.js";
 import { openAdapterAt, writeFolder } from "./adapters.js";
-import { workOnJobs } from "./job_pool.js";
+import { JobPool } from "./job_pool.js";
 import { openModel } from "./platform.js";
 
 /** @param own methods beside those of the catalogue. */
-export function combinePlatform(threads: number, own: readonly Method[] = []): CombinePlatform {
+export function combinePlatform(pool: JobPool, own: readonly Method[] = []): CombinePlatform {
   return {
     algebra: openAlgebra(),
     mergeSets: mergingSets(own),
     workOn: (works, done) =>
-      workOnJobs(works, threads, (index, result) => {
+      pool.workOn(works, (index, result) => {
         if (result.kind !== "difference") done(index, result);
       }),
+    run: async (work) => (await pool.run(work)) as ModuleResult,
+    threads: pool.threads,
   };
 }
 
@@ -38,9 +41,14 @@ export async function mergeAdaptersAt(
   { out, threads, force = false, own = [], ...options }: MergeAdaptersOptions,
 ): Promise<CombineReport & { readonly out: string }> {
   const inputs = { openAdapter: openAdapterAt, openModel };
-  const { files, report } = await mergedFiles(asked, inputs, combinePlatform(threads, own), options);
-  writeFolder(out, files, { force });
-  return { ...report, out };
+  const pool = new JobPool(threads);
+  try {
+    const { files, report } = await mergedFiles(asked, inputs, combinePlatform(pool, own), options);
+    writeFolder(out, files, { force });
+    return { ...report, out };
+  } finally {
+    await pool.close();
+  }
 }
 
 export interface ExtractOptions extends ExtractWish {
@@ -57,11 +65,16 @@ export async function extractAt(
   base: string,
   { out, threads, force = false, progress, ...wish }: ExtractOptions,
 ): Promise<ExtractReport & { readonly out: string }> {
+  const pool = new JobPool(threads);
   const workOn: WorkOnDifferences = (works, done) =>
-    workOnJobs(works, threads, (index, result) => {
+    pool.workOn(works, (index, result) => {
       if (result.kind === "difference") done(index, result);
     });
-  const { files, report } = await extractedFiles({ model, base }, { openModel }, workOn, wish, progress);
-  writeFolder(out, files, { force });
-  return { ...report, out };
+  try {
+    const { files, report } = await extractedFiles({ model, base }, { openModel }, workOn, wish, progress);
+    writeFolder(out, files, { force });
+    return { ...report, out };
+  } finally {
+    await pool.close();
+  }
 }
