@@ -1,15 +1,14 @@
 /**
- * Times what statistics cost: collecting the exact Fisher and K-FAC of one of the zoo's networks, and the solves of RegMean and
- * MaTS for layers of a model of 1.1 B parameters.
+ * Times what statistics cost: collecting the exact Fisher and K-FAC of one of the zoo's networks, steps of AdaMerging over its
+ * eight tasks, and the solves of RegMean and MaTS for layers of a model of 1.1 B parameters.
  *
- *   npm run bench:collect                        256 examples; layers of 2,048 inputs
+ *   npm run bench:collect                        256 examples; 20 steps; layers of 2,048 inputs
  *   npm run bench:collect -- --examples 32       the time of a gradient hardly depends on how many there are
- *   npm run bench:collect -- --full              also the layer of 5,632 inputs, which takes minutes
+ *   npm run bench:collect -- --full              300 steps, and the layer of 5,632 inputs, which takes minutes
  *   npm run bench:collect -- --torch PYTHON      adds PyTorch with as many threads (peers/setup.sh installs one)
  *
- * Solves run on one thread each, as a merge's do: it solves as many tensors at once as it has threads. PyTorch has all
- * threads for each. Figures hold on an idle
- * machine only.
+ * A merge solves as many tensors at once as it has threads, each on one: solves are timed alone, and as many at once.
+ * PyTorch has all threads for each. Figures hold on an idle machine only.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -17,21 +16,21 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { openAlgebra } from "../src/algebra/algebra.js";
-import type { Matrix, Matrix64 } from "../src/algebra/algebra.js";
 import { collectStatistics } from "../src/collect/collect.js";
 import { sumName } from "../src/collected/statistics.js";
 import { parseTasks } from "../src/evaluate/read_tasks.js";
-import { mats } from "../src/methods/mats.js";
-import type { MatrixMethod, MatrixTask, ParameterValue, Settings } from "../src/methods/method.js";
-import { regmean } from "../src/methods/regmean.js";
+import { collectCoefficients } from "../src/node.js";
+import { createAlgebraCrew } from "../src/platform/node/algebra_crew.js";
 import { collectPlatform } from "../src/platform/node/statistics.js";
+import { MODELS, solves, solveTask, STEPS } from "./solves.js";
+import type { Solve, Span } from "./solves.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     examples: { type: "string", default: "256" },
     threads: { type: "string", default: String(os.availableParallelism()) },
+    steps: { type: "string" },
     full: { type: "boolean", default: false },
     torch: { type: "string" },
     json: { type: "string", default: "out/bench-collect.json" },
@@ -39,10 +38,9 @@ const { values: options } = parseArgs({
 });
 const examples = Number(options.examples);
 const threads = Number(options.threads);
+const steps = Number(options.steps ?? (options.full ? 300 : 20));
 const LAYER = "vit.encoder.layer.1.output.dense";
 const CLASSES = 10;
-const MODELS = 2;
-const STEPS = 10;
 
 interface Timed {
   readonly seconds: number;
@@ -77,73 +75,43 @@ async function collecting(kind: "fisher" | "kfac"): Promise<number> {
   return Array.from({ length: shape[0]! }, (_, index) => gram[index * (shape[0]! + 1)]!).reduce((a, b) => a + b, 0);
 }
 
-interface Solve {
-  readonly method: MatrixMethod;
-  readonly inputs: number;
-  readonly outputs: number;
-  /** Of multiplications and additions. */
-  readonly operations: number;
+/** As many of one kind at once as there are threads, as a merge solves tensors. @returns seconds for all of them. */
+async function solved(solve: Solve, count: number): Promise<number> {
+  const crew = createAlgebraCrew(count);
+  const spans: Span[] = [];
+  await crew.map(solveTask, count, { input: () => solve, done: (_, span) => void spans.push(span) });
+  await crew.close();
+  const began = Math.min(...spans.map((span) => span.began));
+  return (Math.max(...spans.map((span) => span.ended)) - began) / 1000;
 }
 
-function solves(): Map<string, Solve> {
-  const shapes = [[2048, 256], [2048, 2048], ...(options.full ? [[5632, 2048]] : [])] as [number, number][];
-  return new Map(
-    shapes.flatMap(([inputs, outputs]) => {
-      const applied = 2 * inputs * outputs * (inputs + outputs) * MODELS;
-      const size = `${inputs} inputs, ${outputs} outputs`;
-      return [
-        [
-          `RegMean, ${size}`,
-          { method: regmean, inputs, outputs, operations: inputs ** 3 / 3 + 2 * inputs ** 2 * outputs * (MODELS + 1) },
-        ],
-        [`MaTS, ${size}, ${STEPS} steps`, { method: mats, inputs, outputs, operations: applied * (STEPS + 2) }],
-      ] as [string, Solve][];
-    }),
-  );
-}
+const NAMES = ["mnist", "fashion", "latin", "greek", "cyrillic", "hebrew", "georgian", "hiragana"];
 
-/** Positive definite without a product of its own: smooth, with ones added to its diagonal. */
-function positive(size: number): Matrix64 {
-  const data = Float64Array.from({ length: size * size }, (_, at) => {
-    const [row, column] = [Math.floor(at / size), at % size];
-    return Math.exp(-(((row - column) / 8) ** 2)) + (row === column ? 1 : 0);
+/** Layer-wise AdaMerging of the eight vision tasks on test images, as the reference's. */
+async function adamerging(steps: number): Promise<readonly number[]> {
+  const model = (name: string) => path.join(root, "zoo/vision", name);
+  const tasks = NAMES.map((name) => {
+    return { name, type: "image-classification", data: `${model(name)}/data.safetensors`, head: model(name) };
   });
-  return { rows: size, columns: size, data };
+  const recipe = { method: "adamerging", base: model("base"), models: NAMES.map(model), exclude: ["classifier.*"] };
+  const { history } = await collectCoefficients(recipe, { tasks: { tasks }, steps, split: "test", threads });
+  return history.losses.map((losses) => losses.reduce((sum, loss) => sum + loss, 0));
 }
 
-async function solved({ method, inputs, outputs }: Solve): Promise<number> {
-  const weight: Matrix = {
-    ...{ rows: outputs, columns: inputs },
-    data: Float32Array.from({ length: inputs * outputs }, (_, index) => Math.sin(index)),
-  };
-  const sums = { input: positive(inputs), output: positive(outputs) };
-  const task: MatrixTask = {
-    ...{ name: "bench", shape: [outputs, inputs], models: MODELS, transposed: false },
-    base: () => Promise.resolve(weight),
-    model: () => Promise.resolve(weight),
-    statistic: (_, role) => Promise.resolve({ sum: sums[role as keyof typeof sums], count: 1 }),
-  };
-  const values: Record<string, ParameterValue> = Object.fromEntries(
-    Object.entries(method.parameters).map(([name, { default: value }]) => [name, value]),
-  );
-  const own = { ...values, iterations: STEPS, tolerance: 0, init: "zero" };
-  const settings: Settings = { global: own, models: Array.from({ length: MODELS }, () => own) };
-  const algebra = openAlgebra();
-  const started = performance.now();
-  await method.solve(task, settings, algebra);
-  return (performance.now() - started) / 1000;
+function run(python: string, script: string, ...args: readonly string[]): unknown {
+  const words = [path.join(root, "peers", script), path.join(root, "zoo"), String(threads), ...args];
+  const { status, stdout, stderr } = spawnSync(python, words, { encoding: "utf8" });
+  if (status !== 0) throw new Error(stderr);
+  return JSON.parse(stdout);
 }
 
 function torch(python: string): Record<string, Timed> {
   const wanted = Object.fromEntries(
-    [...solves()].map(([name, { method, inputs, outputs }]) => {
-      return [name, [method.name, inputs, outputs, MODELS, ...(method === mats ? [STEPS] : [])]];
+    [...solves(options.full)].map(([name, { method, inputs, outputs }]) => {
+      return [name, [method, inputs, outputs, MODELS, ...(method === "mats" ? [STEPS] : [])]];
     }),
   );
-  const args = [path.join(root, "peers/collect_speed.py"), path.join(root, "zoo"), String(threads), String(examples)];
-  const { status, stdout, stderr } = spawnSync(python, [...args, JSON.stringify(wanted)], { encoding: "utf8" });
-  if (status !== 0) throw new Error(stderr);
-  return JSON.parse(stdout) as Record<string, Timed>;
+  return run(python, "collect_speed.py", String(examples), JSON.stringify(wanted)) as Record<string, Timed>;
 }
 
 function line(name: string, seconds: number, more: string, peer: Timed | undefined): void {
@@ -168,11 +136,37 @@ for (const kind of ["fisher", "kfac"] as const) {
   }
   results[kind] = { ours, ...(peer && { torch: peer }) };
 }
-for (const [name, solve] of solves()) {
-  const seconds = await solved(solve);
+{
+  // Reading the models is not a step; PyTorch's script leaves it out, too.
+  const opening = await timed(() => adamerging(0).then(() => 0));
+  let losses: readonly number[] = [];
+  const whole = await timed(async () => {
+    losses = await adamerging(steps);
+    return losses.at(-1)!;
+  });
+  const seconds = whole.seconds - opening.seconds;
+  type Steps = { readonly cpu: number; readonly wall: number; readonly losses: readonly number[] };
+  const theirSteps =
+    options.torch === undefined ? undefined : (run(options.torch, "adamerging_speed.py", String(steps)) as Steps);
+  const peer = theirSteps && { seconds: theirSteps.wall * steps, sum: theirSteps.losses[steps - 1]! };
+  const each = `${((1000 * seconds) / steps).toFixed(0)} ms a step, 300 in ${((300 * seconds) / steps / 60).toFixed(1)} minutes`;
+  line(`AdaMerging, 8 tasks, ${steps} steps`, seconds, each, peer);
+  if (peer !== undefined && Math.abs(peer.sum / losses.at(-1)! - 1) > 1e-3) {
+    throw new Error(`AdaMerging: the last loss is ${losses.at(-1)}, PyTorch's ${peer.sum}`);
+  }
+  results["adamerging"] = { steps, seconds, ...(peer && { torch: peer.seconds }) };
+}
+for (const [name, solve] of solves(options.full)) {
   const peer = theirs?.[name];
-  line(name, seconds, `${(solve.operations / seconds / 1e9).toFixed(1)} GFLOP/s on one thread`, peer);
-  results[name] = { seconds, operations: solve.operations, ...(peer && { torch: peer.seconds }) };
+  for (const count of new Set([1, threads])) {
+    const seconds = await solved(solve, count);
+    const speed = ((count * solve.operations) / seconds / 1e9).toFixed(1);
+    const what = count === 1 ? name : `${name}, ${count} at once`;
+    // PyTorch has all threads for one; ours have them for several.
+    const one = peer && { ...peer, seconds: peer.seconds * count };
+    line(what, seconds, `${speed} GFLOP/s on ${count === 1 ? "one thread" : `${count} threads`}`, one);
+    results[what] = { seconds, operations: count * solve.operations, ...(one && { torch: one.seconds }) };
+  }
 }
 const target = path.resolve(root, options.json);
 mkdirSync(path.dirname(target), { recursive: true });

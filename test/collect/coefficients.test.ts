@@ -162,7 +162,7 @@ describe("learning coefficients", () => {
   });
 
   it("writes a table with which a merge gives the bytes of the search's own", async () => {
-    const names = ["mnist", "hebrew", "fashion"];
+    const names = ["mnist", "hebrew", "fashion", "latin", "greek"];
     for (const [method, per, again] of [
       ["adamerging", "tensor", "task_arithmetic"],
       ["adamerging/plus-plus", "layer", "adamerging/plus-plus"],

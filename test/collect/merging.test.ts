@@ -1,6 +1,6 @@
 /** Merges that read statistics files: whose they must be, and what is said where they are missing. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -22,17 +22,17 @@ const file = (name: string) => path.join(folder, `${name}.gram.safetensors`);
 const model = (name: string) => path.join(zoo, name);
 const names = ["mnist", "greek"];
 
+async function collected(name: string, kind: "gram" | "kfac", examples: number) {
+  const data = path.join(zoo, name, "data.safetensors");
+  const text = JSON.stringify({ tasks: [{ name, type: "image-classification", data }] });
+  const [task] = parseTasks(text, "tasks.yaml");
+  const request = { model: model(name), task: task!, split: "train", first: 0, examples } as const;
+  return collectStatistics({ ...request, kind, dialect: null, seed: 0, batch: 4 }, collectPlatform, { threads: 1 });
+}
+
 before(async () => {
   for (const name of names) {
-    const data = path.join(zoo, name, "data.safetensors");
-    const text = JSON.stringify({ tasks: [{ name, type: "image-classification", data }] });
-    const [task] = parseTasks(text, "tasks.yaml");
-    const request = { model: model(name), task: task!, split: "train", first: 0, examples: 4 };
-    const { info, sums } = await collectStatistics(
-      { ...request, kind: "gram", dialect: null, seed: 0, batch: 4 },
-      collectPlatform,
-      { threads: 1 },
-    );
+    const { info, sums } = await collected(name, "gram", 4);
     await writeStatistics(file(name), info, sums);
   }
 });
@@ -61,7 +61,7 @@ async function refusal(run: Promise<unknown>): Promise<MergewrightError> {
 }
 
 describe("a merge with statistics", () => {
-  it("solves the layers that they know and averages the rest, the same for any number of threads", async () => {
+  it("solves the layers that they know and averages the rest", async () => {
     const one = await regmean(names.map(file));
     const average = await merge(
       {
@@ -79,6 +79,35 @@ describe("a merge with statistics", () => {
     assert.equal(solved.length, 36);
     const inputs = one.result.provenance.inputs.map(({ role }) => role);
     assert.deepEqual(inputs, ["base", "model", "model", "statistics", "statistics"]);
+  });
+
+  it("solves by conjugate gradients to the same bytes on one thread, two and eight", async () => {
+    for (const name of names) {
+      const { info, sums } = await collected(name, "kfac", 2);
+      await writeStatistics(path.join(folder, `${name}.kfac.safetensors`), info, sums);
+    }
+    const models = names.map((name) => ({
+      model: model(name),
+      statistics: path.join(folder, `${name}.kfac.safetensors`),
+    }));
+    const recipe = {
+      ...{
+        method: "mats",
+        exclude: ["classifier.*", "*.layer.[1-5].*"],
+        base: model("base"),
+        models,
+        parameters: { iterations: 3 },
+      },
+      output: { dtype: "float32" },
+    };
+    const files = [];
+    for (const threads of [1, 2, 8]) {
+      const out = path.join(folder, `mats${threads}`);
+      await merge(recipe, { out, threads });
+      files.push(readFileSync(path.join(out, "model.safetensors")));
+    }
+    assert.deepEqual(files[1], files[0]);
+    assert.deepEqual(files[2], files[0]);
   });
 
   it("records what its systems were like, and reports the worst", async () => {
