@@ -247,12 +247,16 @@ function notesOn(
     return kind !== "importance" && rows < (transposed ? shape[0]! : shape[1]!);
   });
   const [first] = thin;
+  const short =
+    kind === "block"
+      ? `${thin.length} of ${layers.size} vectors have more entries than examples were looked at`
+      : `${thin.length} of ${layers.size} layers saw fewer rows than they have inputs`;
   return [
     ...(found < wanted ? [`the split ${split} has only ${found} of the ${wanted} examples asked for`] : []),
     ...(first === undefined
       ? []
       : [
-          `${thin.length} of ${layers.size} layers saw fewer rows than they have inputs (${first[0]}: ${first[1].rows}), so ` +
+          `${short} (${first[0]}: ${first[1].rows}), so ` +
             "their sums are not of full rank: collect more examples, or merge with off-diagonals damped (alpha below 1)",
         ]),
   ];
