@@ -10,6 +10,7 @@ import { convProduct } from "./kinds/conv.js";
 import { doraTerm } from "./kinds/dora.js";
 import { embeddingProduct } from "./kinds/embedding.js";
 import { expertsTerm, fitsExperts } from "./kinds/experts.js";
+import { fusedExpert, fusedExpertTerm, singleExperts, singleExpertTerm } from "./kinds/single_experts.js";
 import { ia3BiasTerm, ia3Term } from "./kinds/ia3.js";
 import { refuseShape, sameShape } from "./kinds/kind.js";
 import type { Applied, Seen, Target } from "./kinds/kind.js";
@@ -74,9 +75,11 @@ class Gatherer {
     const { layout, path, b, magnitude, bias } = module;
     const family = this.#family;
     if (layout === "experts") {
+      if (this.#takeSingles(applied, module)) return;
       this.#add(applied, this.#expertsTarget(applied, module), (seen) => expertsTerm(applied, module, seen, family));
       return;
     }
+    if (layout === "linear" && this.#takeFused(applied, module)) return;
     const target = this.#target(applied, path, b);
     const tied = applied.adapter.config.fields.ensure_weight_tying ?? false;
     if (magnitude === null && layout === "linear") {
@@ -86,6 +89,41 @@ class Gatherer {
     const biasName = `${target.slice(0, -"weight".length)}bias`;
     if (!this.base.tensors.has(biasName)) throw this.#noBias(applied, module, biasName);
     this.#add(applied, biasName, (seen) => biasTerm(applied, module, seen));
+  }
+
+  /** Experts that the base stores one by one. @returns whether it does. */
+  #takeSingles(applied: Applied, module: LoraModule): boolean {
+    const path = module.path.replaceAll(".base_layer", "");
+    const isThere = module.parameters.some((parameter) => this.names.find(path, "dotted", parameter) !== null);
+    const known = this.#family !== null && INTERLEAVED.has(this.#family);
+    if (isThere || known) return false;
+    const places = singleExperts(module, this.names, (name) => this.base.tensors.get(name)?.shape ?? null);
+    for (const place of places ?? []) {
+      this.#add(applied, place.name, (seen) => singleExpertTerm(applied, module, seen, place));
+    }
+    return places !== null;
+  }
+
+  /** One expert of several that the base stores in one parameter. @returns whether it is. */
+  #takeFused(applied: Applied, module: LoraModule): boolean {
+    const { path, magnitude, bias, b } = module;
+    if (this.names.find(path, applied.adapter.naming) !== null) return false;
+    const place = applied.adapter.naming === "dotted" ? fusedExpert(path, this.names) : null;
+    if (place === null) return false;
+    if (magnitude !== null || bias !== null || (this.#family !== null && INTERLEAVED.has(this.#family))) {
+      throw defect(
+        "adapter/kind",
+        "a module of one expert has no place in the base's experts, which are one parameter",
+        {
+          where: { file: applied.adapter.label, tensor: b.key, key: path },
+          expected: `a plain LoRA, and experts whose gates and ups are not interleaved, in ${place.name}`,
+          found: magnitude !== null ? "DoRA" : bias !== null ? "lora_bias" : `model_type ${this.#family}`,
+          advice: "fold into a base that stores its experts one by one",
+        },
+      );
+    }
+    this.#add(applied, place.name, (seen) => fusedExpertTerm(applied, module, seen, place));
+    return true;
   }
 
   /** A convolution's or embedding's product, or any decomposed weight. */
@@ -238,6 +276,9 @@ function isResized({ adapter }: Applied, name: string): boolean {
 function finalOf({ finalDtype, dtype }: StoredTensor): Dtype {
   return finalDtype ?? dtype;
 }
+
+/** Families whose gates and ups are interleaved in one parameter. */
+const INTERLEAVED: ReadonlySet<string> = new Set(["gpt_oss"]);
 
 /** Terms that go entry by entry, however the tensor is seen. */
 function isFlat({ kind }: FoldedTerm): boolean {

@@ -34,6 +34,8 @@ import { defect } from "./defect.js";
 const WIDTH = 4;
 /** Entries that are computed together; buffers for them fit into the second-level cache. */
 const RUN = 65_536;
+/** A and B of the two parameters of a layer's experts, for two adapters. */
+const MOST_SHARED = 8;
 
 /** @param files the layout's, opened in its order; closed with the source. */
 export function foldedSource(
@@ -128,6 +130,8 @@ class Bench {
   #held: Held | null = null;
   /** Norms of decomposed weights by tensor and term: small, and dear to compute again. */
   readonly #norms = new Map<string, Float64Array>();
+  /** Factors of experts that the base stores one by one, the last used at the end. */
+  readonly #shared = new Map<string, Float32Array>();
 
   constructor(
     readonly layout: FoldedLayout,
@@ -381,22 +385,42 @@ class Bench {
     products: readonly Product[],
     heap: number,
   ): Promise<Loaded & { readonly end: number }> {
-    const rank = products.reduce((sum, product) => sum + product.rank, 0);
+    const { rank, before } = placesInRank(batch, products);
     const left = heap;
     const right = left + batch * rows * rank * WIDTH;
     const end = Math.ceil((right + batch * rank * columns * WIDTH) / 16) * 16;
     const missing = end - this.#memory.buffer.byteLength;
     if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
-    let before = 0;
-    for (const product of products) {
-      const lefts = await this.#values(product.left.values);
-      const rights = await this.#values(product.right.values);
-      const place = { batch, rank, before, own: product.rank };
-      spreadLeft(lefts, product.left, this.#floats(left, batch * rows * rank), rows, place);
+    // What no block fills adds nothing.
+    if (products.some(({ block }) => block !== undefined)) this.#floats(left, (end - left) / WIDTH).fill(0);
+    for (const [index, product] of products.entries()) {
+      const lefts = await this.#factor(product.left);
+      const rights = await this.#factor(product.right);
+      const { block } = product;
+      const place = {
+        first: block?.matrix ?? 0,
+        count: block === undefined ? batch : 1,
+        ...{ rank, before: before[index]!, own: product.rank },
+      };
+      const ofRows = { all: rows, from: block?.row ?? 0, count: block?.rows ?? rows };
+      spreadLeft(lefts, product.left, this.#floats(left, batch * rows * rank), ofRows, place);
       spreadRight(rights, product, this.#floats(right, batch * rank * columns), columns, place);
-      before += product.rank;
     }
     return { rank, left, right, end };
+  }
+
+  /** Values that several tensors have parts of are kept for the next ones. */
+  async #factor({ values, start }: Factor): Promise<Float32Array> {
+    if (start === undefined) return this.#values(values);
+    const key = `${values.file} ${values.offset}`;
+    const known = this.#shared.get(key) ?? (await this.#values(values));
+    this.#shared.delete(key);
+    this.#shared.set(key, known);
+    for (const oldest of this.#shared.keys()) {
+      if (this.#shared.size <= MOST_SHARED) break;
+      this.#shared.delete(oldest);
+    }
+    return known;
   }
 
   /** Entries as f32. @throws values/non-finite where an adapter has diverged. */
@@ -416,9 +440,26 @@ class Bench {
   }
 }
 
+/**
+ * Where products lie along the rank: whole ones behind each other in every matrix, blocks in the one that they belong to, so
+ * that those of different matrices share a place.
+ */
+function placesInRank(batch: number, products: readonly Product[]): { rank: number; before: readonly number[] } {
+  const used = new Array<number>(batch).fill(0);
+  const before = products.map(({ rank, block }) => {
+    const place = block === undefined ? Math.max(...used) : used[block.matrix]!;
+    if (block === undefined) used.fill(place + rank);
+    else used[block.matrix] = place + rank;
+    return place;
+  });
+  return { rank: Math.max(...used), before };
+}
+
 /** Where a product stands among those that are joined. */
 interface Joined {
-  readonly batch: number;
+  /** The matrices that it is of. */
+  readonly first: number;
+  readonly count: number;
   /** Of all together. */
   readonly rank: number;
   /** Ranks before this product's. */
@@ -428,15 +469,15 @@ interface Joined {
 
 function spreadLeft(
   values: Float32Array,
-  { strides: [ofBatch, ofRow, ofRank] }: Factor,
+  { strides: [ofBatch, ofRow, ofRank], start = 0 }: Factor,
   target: Float32Array,
-  rows: number,
-  { batch, rank, before, own }: Joined,
+  rows: { readonly all: number; readonly from: number; readonly count: number },
+  { first, count, rank, before, own }: Joined,
 ): void {
-  for (let matrix = 0; matrix < batch; matrix++) {
-    for (let row = 0; row < rows; row++) {
-      const to = (matrix * rows + row) * rank + before;
-      const from = matrix * ofBatch + row * ofRow;
+  for (let matrix = 0; matrix < count; matrix++) {
+    for (let row = 0; row < rows.count; row++) {
+      const to = ((first + matrix) * rows.all + rows.from + row) * rank + before;
+      const from = start + matrix * ofBatch + row * ofRow;
       for (let k = 0; k < own; k++) target[to + k] = values[from + k * ofRank]!;
     }
   }
@@ -445,16 +486,16 @@ function spreadLeft(
 /** The scale is multiplied in here. */
 function spreadRight(
   values: Float32Array,
-  { scale, right: { strides } }: Product,
+  { scale, right: { strides, start = 0 } }: Product,
   target: Float32Array,
   columns: number,
-  { batch, rank, before, own }: Joined,
+  { first, count, rank, before, own }: Joined,
 ): void {
   const [ofBatch, ofColumn, ofRank] = strides;
-  for (let matrix = 0; matrix < batch; matrix++) {
+  for (let matrix = 0; matrix < count; matrix++) {
     for (let k = 0; k < own; k++) {
-      const to = (matrix * rank + before + k) * columns;
-      const from = matrix * ofBatch + k * ofRank;
+      const to = ((first + matrix) * rank + before + k) * columns;
+      const from = start + matrix * ofBatch + k * ofRank;
       for (let column = 0; column < columns; column++) target[to + column] = scale * values[from + column * ofColumn]!;
     }
   }

@@ -24,6 +24,7 @@ export function sharedModules(adapters: readonly Adapter[], names: BaseNames | n
       byPath.set(path, parts);
     }
   }
+  refuseTwoFormsOfExperts(adapters);
   return [...byPath]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, parts]) => {
@@ -34,6 +35,28 @@ export function sharedModules(adapters: readonly Adapter[], names: BaseNames | n
       }
       return { path, parts, first };
     });
+}
+
+/** Experts in one parameter and one by one are the same weights under two names, which would be added up unseen. */
+function refuseTwoFormsOfExperts(adapters: readonly Adapter[]): void {
+  const fused = adapters.flatMap(({ label, lora }) =>
+    [...lora.values()].flatMap(({ layout, path }) =>
+      layout === "experts" ? [{ label, path: path.replaceAll(".base_layer", "") }] : [],
+    ),
+  );
+  if (fused.length === 0) return;
+  for (const { label, lora } of adapters) {
+    for (const { path, b } of lora.values()) {
+      const [, container] = /^(.*\.experts)\.\d+\./.exec(path) ?? [];
+      const twin = container === undefined ? undefined : fused.find((one) => one.path === container);
+      if (twin === undefined) continue;
+      throw defect("adapter/base", "one adapter has its experts in one parameter, another one by one", {
+        where: { file: label, tensor: b.key, key: path },
+        expected: `experts as ${twin.label} has them, in ${twin.path}`,
+        advice: "fold them into the base together instead: mergewright adapter fold BASE ADAPTERS -o OUT",
+      });
+    }
+  }
 }
 
 /** Paths that are joined with underscores are looked up in the base. */

@@ -46,12 +46,14 @@ export interface FoldedTensor {
 }
 
 /**
- * A factor of a product: entry (batch e, outer index i, rank index k) is at e · strides[0] + i · strides[1] +
+ * A factor of a product: entry (batch e, outer index i, rank index k) is at start + e · strides[0] + i · strides[1] +
  * k · strides[2] of the stored values.
  */
 export interface Factor {
   readonly values: FoldedValues;
   readonly strides: readonly [batch: number, outer: number, rank: number];
+  /** Default 0. Where it is given, other tensors have other parts of the same values. */
+  readonly start?: number;
 }
 
 /** scale · left · right: left is rows x rank, right is rank x columns, for each matrix of the batch. */
@@ -60,6 +62,8 @@ export interface Product {
   readonly rank: number;
   readonly left: Factor;
   readonly right: Factor;
+  /** The product is that of some rows of one matrix alone. */
+  readonly block?: { readonly matrix: number; readonly row: number; readonly rows: number };
 }
 
 /** One contribution to a change; `weight` is the adapter's. W is the base's entry. */

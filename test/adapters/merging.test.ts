@@ -36,7 +36,6 @@ describe("adapters as task vectors", () => {
     { method: "ties", parameters: { density: 0.3 } },
     { method: "slerp", parameters: { t: 0.3 } },
     { method: "dare_ties", parameters: { density: 0.5 }, seed: 3 },
-    { method: "iso_c" },
   ]) {
     it(`are merged by ${recipe.method} to the bytes that folding first gives`, async () => {
       const named = (french: string, both: string) => [

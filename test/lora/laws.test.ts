@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { readEntries } from "../../src/adapters/adapter.js";
 import type { Adapter } from "../../src/adapters/adapter.js";
 import { loraConfig } from "../../src/adapters/draft.js";
 import { coreSpace } from "../../src/lora/core_space.js";
@@ -89,6 +90,10 @@ for (const kind of KINDS) {
         { method: "task_arithmetic", parameters: ["lambda=1"], space: "knots" },
         { method: "task_arithmetic", parameters: ["lambda=1"], space: "full" },
         { method: "ties", parameters: ["density=1"] },
+        { method: "ties", parameters: ["density=1"], space: "knots" },
+        { method: "ties", parameters: ["density=1"], space: "full" },
+        { method: "magmax", parameters: ["lambda=1"] },
+        { method: "task_arithmetic", parameters: ["lambda=1"], dare: "0" },
         { method: "average" },
       ] as const;
       for (const way of ways) {
@@ -120,20 +125,86 @@ for (const kind of KINDS) {
       }
     });
 
-    it("is the same for any order of the adapters, summed or by ties in the common subspace", async () => {
-      const ways = [{ method: "cat" }, { method: "ties", parameters: ["density=1"] }] as const;
-      const property = fc.asyncProperty(specs(2), fc.constantFrom(...ways), async (given, way) => {
-        const [a, b] = await adaptersOf(kind, given);
-        const there = (await merge([a!, b!], way)).adapter;
-        const back = (await merge([b!, a!], way)).adapter;
-        for (const path of pathsOf([a!, b!])) {
-          assert.ok(distance(await updateOf(there, path), await updateOf(back, path)) < 1e-5);
-        }
-      });
-      await fc.assert(property, RUNS);
+    it("is the same for any order of the adapters: summed, averaged, or by ties in every space", async () => {
+      const ways = [
+        { method: "cat" },
+        { method: "svd", rank: 2 },
+        { method: "average" },
+        { method: "ties", parameters: ["density=1"] },
+        { method: "ties", parameters: ["density=1"], space: "knots" },
+        { method: "ties", parameters: ["density=1"], space: "full", rank: 6 },
+      ] as const;
+      for (const way of ways) {
+        const property = fc.asyncProperty(specs(2), async (given) => {
+          const [a, b] = await adaptersOf(kind, given);
+          const there = (await merge([a!, b!], way)).adapter;
+          const back = (await merge([b!, a!], way)).adapter;
+          for (const path of pathsOf([a!, b!])) {
+            const [one, other] = [await updateOf(there, path), await updateOf(back, path)];
+            assert.ok(distance(one, other) < 3e-5, `${JSON.stringify(way)} ${path}: ${distance(one, other)}`);
+          }
+        });
+        await fc.assert(property, FEW);
+      }
+    });
+
+    it("is scaled by its weight, in every space", async () => {
+      for (const space of ["core", "knots", "full"] as const) {
+        const property = fc.asyncProperty(spec, weight, async (one, factor) => {
+          const [adapter] = await adaptersOf(kind, [one]);
+          const way = { method: "task_arithmetic", parameters: ["lambda=1"], space, weights: [factor] };
+          await holds((await merge([adapter!], way)).adapter, [adapter!], [factor], ROUNDING);
+        });
+        await fc.assert(property, FEW);
+      }
     });
   });
 }
+
+describe("(IA)3", () => {
+  const config = { peft_type: "IA3", target_modules: ["k", "down"], feedforward_modules: ["down"] };
+  const vectors = (seed: number) =>
+    peftFolder(config, { "m.k.ia3_l": tensor(`${seed} k`, 6, 1), "m.down.ia3_l": tensor(`${seed} d`, 1, 9) });
+  const open = (seed: number) => openFiles(vectors(seed), `ia3 ${seed}`);
+  const read = async (adapter: Adapter) => {
+    const all: Float32Array[] = [];
+    for (const [, { scale, path }] of adapter.ia3) all.push(await readEntries(adapter, scale, path));
+    return all;
+  };
+  const seeds = fc.nat(1e6);
+
+  it("merged alone is itself, and scaled by its weight as a change from ones", async () => {
+    for (const method of ["average", "ties", "magmax", "task_arithmetic"]) {
+      const parameters = method === "ties" ? ["density=1"] : method === "average" ? [] : ["lambda=1"];
+      const property = fc.asyncProperty(seeds, async (seed) => {
+        const adapter = await open(seed);
+        const { adapter: merged } = await merge([adapter], { method, parameters });
+        assert.ok(distance(await read(merged), await read(adapter)) < ROUNDING, method);
+      });
+      await fc.assert(property, FEW);
+    }
+    const scaled = fc.asyncProperty(seeds, weight, async (seed, factor) => {
+      const adapter = await open(seed);
+      const way = { method: "task_arithmetic", parameters: ["lambda=1"], weights: [factor] };
+      const wanted = (await read(adapter)).map((values) => values.map((value) => 1 + factor * (value - 1)));
+      assert.ok(distance(await read((await merge([adapter], way)).adapter), wanted) < ROUNDING);
+    });
+    await fc.assert(scaled, RUNS);
+  });
+
+  it("sums to 1 + Σ w (l − 1), in any order", async () => {
+    const property = fc.asyncProperty(seeds, seeds, weight, weight, async (one, two, v, w) => {
+      const [a, b] = [await open(one), await open(two)];
+      const way = { method: "task_arithmetic", parameters: ["lambda=1"] };
+      const there = await read((await merge([a, b], { ...way, weights: [v, w] })).adapter);
+      const back = await read((await merge([b, a], { ...way, weights: [w, v] })).adapter);
+      const [ofA, ofB] = [await read(a), await read(b)];
+      const wanted = ofA.map((values, at) => values.map((value, i) => 1 + v * (value - 1) + w * (ofB[at]![i]! - 1)));
+      assert.ok(distance(there, wanted) < 1e-5 && distance(back, there) < 1e-5);
+    });
+    await fc.assert(property, RUNS);
+  });
+});
 
 describe("the common subspace", () => {
   it("loses nothing: U M_t Vᵀ is s_t B_t A_t; nor does the alignment of KnOTS: U S V_t", async () => {
