@@ -445,7 +445,7 @@ class Bench {
  * that those of different matrices share a place.
  */
 function placesInRank(batch: number, products: readonly Product[]): { rank: number; before: readonly number[] } {
-  const used = new Array<number>(batch).fill(0);
+  const used = Array.from({ length: batch }, () => 0);
   const before = products.map(({ rank, block }) => {
     const place = block === undefined ? Math.max(...used) : used[block.matrix]!;
     if (block === undefined) used.fill(place + rank);
