@@ -1,8 +1,9 @@
 // The second half of `npm run demo -- --all`: one-model merges beside what keeps something of every task (EMR, Twin-Merging,
 // SMILE) and the individual models, by what each stores and how well it does; and how accuracy grows with the rank.
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import Table from "cli-table3";
+import { storageChart, storedBytes } from "../dist/src/curves/storage.js";
 import { drawChart } from "../dist/src/node.js";
 
 const BACKBONE = 1_198_592;
@@ -20,11 +21,11 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
  */
 export async function compareSystems({ mergewright, rows, names, tasksFile, style }) {
   const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\u001b[K${text}`);
-  const build = (name, method, ...flags) => {
+  const build = (name, method, tasks, ...flags) => {
     const out = `out/demo/${name}`;
     tell(`building ${name}`);
     rmSync(out, { recursive: true, force: true });
-    const models = names.map((task) => `zoo/vision/${task}`);
+    const models = tasks.map((task) => `zoo/vision/${task}`);
     mergewright("merge", "--method", method, "--base", "zoo/vision/base", ...models, ...flags, ...EXCLUDED, "-o", out);
     return out;
   };
@@ -36,12 +37,7 @@ export async function compareSystems({ mergewright, rows, names, tasksFile, styl
     const { tasks } = mergewright("eval", artifact, "--tasks", tasksFile, "--routing", routing, ...report);
     return tasks.map(({ value }) => value);
   };
-  /** Bytes without the tasks' heads, which every system needs; with the base, where the artifact does not have it inside. */
-  const storedBy = (artifact) => {
-    const { bytes, tasks } = mergewright("inspect", artifact);
-    const heads = tasks.reduce((sum, task) => sum + task.bytes.head, 0);
-    return bytes - heads + (existsSync(`${artifact}/models/shared`) ? 0 : 2 * BACKBONE);
-  };
+  const storedBy = (artifact) => storedBytes(mergewright("inspect", artifact), 2 * BACKBONE);
   const one = 2 * BACKBONE;
 
   const systems = rows
@@ -52,7 +48,7 @@ export async function compareSystems({ mergewright, rows, names, tasksFile, styl
       chosen: name === "individual" ? "task is known" : "one model",
       values: values.slice(0, names.length),
     }));
-  const emr = build("emr", "emr");
+  const emr = build("emr", "emr", names);
   systems.push({
     ...{ name: "EMR", stored: storedBy(emr), chosen: "task is known" },
     values: await score("emr", emr, "oracle"),
@@ -62,7 +58,7 @@ export async function compareSystems({ mergewright, rows, names, tasksFile, styl
     { name: "SMILE, per token", points: [] },
   ];
   for (const density of TWIN_DENSITIES) {
-    const twin = build(`twin-${density}`, "twin", "-p", "lambda=0.2", "-p", `density=${density}`);
+    const twin = build(`twin-${density}`, "twin", names, "-p", "lambda=0.2", "-p", `density=${density}`);
     const stored = storedBy(twin);
     const values = await score(`twin-${density}`, twin, "oracle");
     curves[0].points.push({ x: stored / 1e6, y: mean(values), density });
@@ -77,15 +73,48 @@ export async function compareSystems({ mergewright, rows, names, tasksFile, styl
     }
   }
   for (const rank of SMILE_RANKS) {
-    const smile = build(`smile-${rank}`, "smile", "-p", "gate_rank=16", "-p", `rank=${rank}`);
+    const smile = build(`smile-${rank}`, "smile", names, "-p", "gate_rank=16", "-p", `rank=${rank}`);
     const stored = storedBy(smile);
     const values = await score(`smile-${rank}`, smile, "tokens");
     curves[1].points.push({ x: stored / 1e6, y: mean(values), rank });
     if (rank === 32) systems.push({ name: "SMILE", stored, chosen: "gates, per token", values });
   }
+  const apart = await gatesApart({ mergewright, build, tell, style });
   tell("");
-  return write(systems, curves, { names, one, style });
+  return `${await write(systems, curves, { names, one, style })}\n\n${apart}`;
 }
+
+/** Of two tasks that look unlike each other: layers whose gates are sure, beside those that are not. */
+async function gatesApart({ mergewright, build, tell, style }) {
+  const pair = ["mnist", "fashion"];
+  const artifact = build("smile-pair", "smile", pair);
+  tell("scoring smile-pair, tokens");
+  await pause(0);
+  writeFileSync("out/demo/pair.yaml", `tasks:\n${pair.map(taskLine).join("")}`);
+  const report = mergewright(
+    "eval",
+    artifact,
+    "--tasks",
+    "out/demo/pair.yaml",
+    "--report",
+    "out/demo/routing-smile-pair",
+  );
+  const table = new Table({ head: ["layer", ...pair.flatMap((name) => [`${name}: entropy`, "own expert"])], style });
+  const rows = report.routed[0].layers.map(({ layer }, at) => ({
+    layer: layer.replace("vit.encoder.layer.", ""),
+    of: report.routed.map(({ name, layers }) => ({ ...layers[at], own: layers[at].shares[pair.indexOf(name)] })),
+  }));
+  const sure = rows.toSorted((a, b) => mean(a.of.map((x) => x.entropy)) - mean(b.of.map((x) => x.entropy)));
+  for (const { layer, of } of [...sure.slice(0, 3), ...sure.slice(-2)]) {
+    table.push([layer, ...of.flatMap(({ entropy, own }) => [entropy.toFixed(3), percent(own)])]);
+  }
+  const scores = report.tasks.map(({ name, value }) => `${name} ${percent(value)}`).join(", ");
+  return `SMILE of mnist and fashion alone (${scores}): its surest and its least sure gates. Entropy 1 is a uniform choice.
+${table}`;
+}
+
+const taskLine = (name) =>
+  `  - {name: ${name}, type: image-classification, data: zoo/vision/${name}/data.safetensors, head: zoo/vision/${name}}\n`;
 
 async function write(systems, curves, { names, one, style }) {
   const table = new Table({ head: ["system", "how", "stored", "of one model", ...names, "mean"], style });
@@ -96,25 +125,23 @@ async function write(systems, curves, { names, one, style }) {
   const parts = systems.map(({ name, chosen, stored, values }) => {
     return `${name} (${chosen}) ${megabytes(stored)}, ${percent(mean(values))}`;
   });
-  const chart = {
-    kind: "lines",
-    title: "Accuracy by what is stored, for several ranks",
-    description: `Mean accuracy on ${names.length} tasks of 600 test images, heads not counted: ${parts.join("; ")}.`,
-    x: { label: "stored, MB, heads not counted" },
-    y: { label: "mean accuracy", form: "percent" },
-    series: [
-      ...curves.map(({ name, points }) => ({ name, points: points.map(({ x, y }) => ({ x, y })) })),
+  const chart = storageChart(
+    [
+      ...curves.map(({ name, points }) => ({ name, points: points.map(({ x, y }) => ({ stored: 1e6 * x, mean: y })) })),
       ...systems
         .filter(({ name, chosen }) => name === "EMR" || chosen.startsWith("router"))
         .map(({ name, chosen, stored, values }) => ({
           name: `${name}, ${chosen}`,
-          points: [{ x: stored / 1e6, y: mean(values) }],
+          points: [{ stored, mean: mean(values) }],
         })),
     ],
-    references: systems
-      .filter(({ name }) => name === "individual models" || name === "average")
-      .map(({ name, stored, values }) => ({ name: `${name}, ${megabytes(stored)}`, y: mean(values) })),
-  };
+    {
+      description: `Mean accuracy on ${names.length} tasks of 600 test images, heads not counted: ${parts.join("; ")}.`,
+      references: systems
+        .filter(({ name }) => name === "individual models" || name === "average")
+        .map(({ name, stored, values }) => ({ name: `${name}, ${megabytes(stored)}`, y: mean(values) })),
+    },
+  );
   writeFileSync("out/demo/systems.svg", await drawChart(chart));
   writeFileSync("out/demo/systems.json", `${JSON.stringify({ tasks: names, systems, curves, chart }, null, 2)}\n`);
   return table.toString();

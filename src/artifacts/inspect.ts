@@ -12,7 +12,13 @@ export interface ArtifactInspection {
   readonly label: string;
   readonly version: number;
   readonly method: string;
-  readonly base: { readonly model: string; readonly fingerprint: string; readonly tensors: number };
+  readonly base: {
+    readonly model: string;
+    /** Folder of a base that is a part of the artifact, or `null`. */
+    readonly inside: string | null;
+    readonly fingerprint: string;
+    readonly tensors: number;
+  };
   /** Bytes of the vector that tasks share; `null` where there is none. */
   readonly sharedBytes: number | null;
   readonly tasks: readonly InspectedTask[];
@@ -53,7 +59,10 @@ export async function inspectArtifact(
     label,
     version,
     method,
-    base: { model: base.model, fingerprint: base.fingerprint, tensors: Object.keys(base.tensors).length },
+    base: {
+      ...{ model: base.model, inside: base.inside, fingerprint: base.fingerprint },
+      tensors: Object.keys(base.tensors).length,
+    },
     sharedBytes: shared === null ? null : bytesIn(recorded, shared),
     tasks: tasks.map((task) => inspectTask(task, recorded)),
     bytes: recorded.outputs.reduce((sum, { bytes }) => sum + bytes, 0),

@@ -470,7 +470,7 @@ export const searchSeed: Flag = {
 
 export const kind: Flag = {
   spelling: "--kind <name>",
-  text: "redundancy, conflict, tasks, flips, lambda, density or oracle; several with several --kind",
+  text: "redundancy, conflict, tasks, flips, lambda, density, oracle or storage; several with several --kind",
   group: "Run",
   repeatable: true,
   required: true,

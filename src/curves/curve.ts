@@ -4,7 +4,8 @@ import type { Comparison } from "../analyse/compare.js";
 import type { Split, Task } from "../evaluate/task.js";
 import type { Chart } from "../plots/chart.js";
 import type { Template } from "../search/field.js";
-import type { Laboratory } from "./laboratory.js";
+import type { Recipe } from "../recipe/recipe.js";
+import type { Laboratory, Scored } from "./laboratory.js";
 
 export interface CurveContext {
   /** Of one base; where one recipe is enough, the first. */
@@ -17,6 +18,8 @@ export interface CurveContext {
     density: number,
     exclude: readonly string[],
   ) => Promise<Comparison>;
+  /** A recipe's result, scored as its inputs find their experts, and its bytes, heads not counted. */
+  readonly system: (recipe: Recipe, tasks: readonly Task[]) => Promise<Scored & { readonly stored: number }>;
   readonly settings: CurveSettings;
 }
 

@@ -2,6 +2,7 @@ import { compareModels } from "../analyse/compare.js";
 import type { ReadingPlatform } from "../analyse/platform.js";
 import type { EvaluateOptions } from "../evaluate/evaluate.js";
 import type { Split, Task } from "../evaluate/task.js";
+import type { Recipe } from "../recipe/recipe.js";
 import { Desk, type SearchPlatform } from "../search/desk.js";
 import type { LedgerFile } from "../search/ledger.js";
 import { conflict } from "./conflict.js";
@@ -12,6 +13,7 @@ import { Laboratory, type LaboratoryProgress } from "./laboratory.js";
 import { oracle } from "./oracle.js";
 import { redundancy } from "./redundancy.js";
 import { sensitivity } from "./sensitivity.js";
+import { scoreSystem, storage } from "./storage.js";
 
 /** By the name that a user gives. */
 export const curveKinds = {
@@ -22,6 +24,7 @@ export const curveKinds = {
   lambda: sensitivity("lambda"),
   density: sensitivity("density"),
   oracle,
+  storage,
 } satisfies Record<string, CurveKind>;
 
 export type CurveName = keyof typeof curveKinds;
@@ -65,6 +68,10 @@ export async function drawCurve(
       laboratory,
       compare: (base: string, models: readonly string[], kept: number, exclude: readonly string[]) =>
         compareModels(base, models, platform.reading, { threads, density: kept, exclude }),
+      system: (recipe: Recipe, own: readonly Task[]) =>
+        laboratory.system(own, (tell) =>
+          scoreSystem(recipe, own, platform, { threads, split, ...(options.heads && { heads: options.heads }) }, tell),
+        ),
       settings: { split, values, density, subsets, seed, oracle: signs },
     };
     laboratory.plan(curveKinds[kind].work(context));

@@ -61,6 +61,16 @@ export class Laboratory {
     return { tasks: scores, mean: scores.reduce((sum, { value }) => sum + value, 0) / scores.length };
   }
 
+  /** A result that is scored elsewhere. @param score told how to tell which task is at work, and its share done. */
+  async system<T>(
+    tasks: readonly Task[],
+    score: (tell: (task: string, share: number) => void) => Promise<T>,
+  ): Promise<T> {
+    const result = await score((task, share) => this.#tell(task, share * tasks.length));
+    this.#done += tasks.length;
+    return result;
+  }
+
   #tell(name: string, scored: number): void {
     this.#progress?.({ name, done: Math.min(this.#done + scored, this.#total), total: this.#total });
   }

@@ -7,6 +7,7 @@ import { mergeModels, planMerge, type Platform } from "../merge.js";
 import type { Method, Values } from "../methods/method.js";
 import { openCheckpoint } from "../models/checkpoint.js";
 import { memoryFolder } from "../models/folder.js";
+import type { FolderAccess } from "../models/folder.js";
 import type { Checkpoint } from "../models/model.js";
 import type { Plan } from "../plan/types.js";
 import type { Recipe } from "../recipe/recipe.js";
@@ -81,14 +82,19 @@ export async function mergeInMemory(
     const model = await openCheckpoint(label, memoryFolder(files));
     return { modelFor: () => Promise.resolve(model), close: () => model.close() };
   }
-  const openFolder = (folder: string) => {
-    const inside = folder === label ? "" : `${folder.slice(label.length + 1)}/`;
-    const own = [...files].filter(([name]) => name.startsWith(inside) && !name.slice(inside.length).includes("/"));
-    return memoryFolder(new Map(own.map(([name, content]) => [name.slice(inside.length), content])));
-  };
+  const openFolder = foldersIn(label, files);
   const opened = await openArtifact(label, { openFolder, openModel: platform.openModel });
   return {
     modelFor: async ({ name }) => (await opened.openTask(name)).checkpoint,
     close: () => opened.close(),
+  };
+}
+
+/** The folders of a result in memory: its own, and those of an artifact's parts. @param files by their names in it. */
+export function foldersIn(label: string, files: ReadonlyMap<string, Blob>): (folder: string) => FolderAccess {
+  return (folder) => {
+    const inside = folder === label ? "" : `${folder.slice(label.length + 1)}/`;
+    const own = [...files].filter(([name]) => name.startsWith(inside) && !name.slice(inside.length).includes("/"));
+    return memoryFolder(new Map(own.map(([name, content]) => [name.slice(inside.length), content])));
   };
 }

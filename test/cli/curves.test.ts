@@ -55,6 +55,31 @@ describe("mergewright curves", () => {
       );
   });
 
+  it("storage: experts at several ranks beside a merge, by their bytes; the scores are eval's", async () => {
+    const list = tasksOf("storage.yaml", ["hebrew"]);
+    const recipes = [recipeOf("experts.yaml", ["hebrew"], "smile"), recipeOf("merge.yaml", ["hebrew"], "average")];
+    const flags = ["--tasks", list, "--kind", "storage", "--values", "16,64", "-o", at("out")];
+    const { json } = await outcomeOf("curves", ...recipes, ...flags);
+    const [{ numbers, chart }] = json.curves;
+    const [experts, merged] = numbers.recipes;
+    assert.deepEqual([experts.name, merged.name], ["experts", "merge"]);
+    // F16; singular values are F32: base, 36 matrices at rank r with gates of 16, 30 biases of 128 and 6 of 512.
+    const sides = 6 * (4 * (128 + 128) + 2 * (128 + 512));
+    const gates = 16 * 6 * (5 * 128 + 512);
+    const bytes = (rank: number) => 2 * (1_198_592 + rank * sides + gates + 6 * (5 * 128 + 512)) + 4 * 36 * rank;
+    for (const [at, rank] of [16, 64].entries()) {
+      const { stored, value } = experts.points[at];
+      assert.equal(value, rank);
+      assert.ok(stored > bytes(rank) && stored < bytes(rank) + 60_000, `${stored} beside ${bytes(rank)} and headers`);
+    }
+    assert.equal(merged.points[0].stored, 2 * 1_198_592);
+    // One model: every token goes through its expert, so that rank 64 comes near to what the model itself has.
+    const [small, large] = experts.points.map(({ mean }: { mean: number }) => mean);
+    assert.ok(large >= small && large > 0.5, `${small} and ${large}`);
+    assert.equal((chart as LineChart).series[0]!.points[1]!.y, large);
+    assert.ok(existsSync(at("out", "storage.svg")));
+  });
+
   it("redundancy: the reference's right answers within two images", async () => {
     const flags = ["--tasks", hebrew, "--kind", "redundancy", "--values", "0.1,1"];
     const { json } = await outcomeOf("curves", one, ...flags, "-o", at("out"));
