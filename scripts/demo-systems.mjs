@@ -110,7 +110,7 @@ async function gatesApart({ mergewright, build, tell, style }) {
   }
   const scores = report.tasks.map(({ name, value }) => `${name} ${percent(value)}`).join(", ");
   return `SMILE of mnist and fashion alone (${scores}): its surest and its least sure gates. Entropy 1 is a uniform choice.
-${table}`;
+${table.toString()}`;
 }
 
 const taskLine = (name) =>

@@ -117,10 +117,9 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         ...(artifact === null ? [] : [{ file: MANIFEST_FILE, text: manifestText(artifact.manifest) }]),
         ...(experts === null ? [] : [await expertsFile(experts, recipe)]),
       ];
-      const told =
-        artifact === null
-          ? result
-          : { ...result, kept: artifact.manifest.tasks, warnings: [...result.warnings, ...artifact.warnings] };
+      const empty = experts === null ? [] : (await import("./experts/build.js")).emptyWarnings(experts, recipe);
+      const warnings = [...result.warnings, ...(artifact?.warnings ?? []), ...empty];
+      const told = artifact === null ? result : { ...result, kept: artifact.manifest.tasks, warnings };
       const provenance = { ...provenanceOf(recipe, written, told, contents, manifest), plan: planHash(plan) };
       await writeSideFiles(written, inputs, workspace);
       for (const { file, text } of manifest) workspace.writeWhole(file, encode(text));

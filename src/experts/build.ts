@@ -107,6 +107,15 @@ function withoutUntouched(experts: readonly BuiltExpert[]): BuiltExpert[] {
   );
 }
 
+/** Of models that change nothing that experts are made of: their factors are zeros, and no token is drawn to them. */
+export function emptyWarnings({ experts }: Built, { models }: Recipe): string[] {
+  const changing = new Set(experts.filter(({ norm }) => norm > 0).map(({ model }) => model));
+  const made = new Set(experts.map(({ model }) => model));
+  return [...made]
+    .filter((model) => !changing.has(model))
+    .map((model) => `${models[model]!.name} is what the tasks share; its expert adds nothing`);
+}
+
 /** Per model and tensor: form, rank, bytes and the relative error of what is stored. */
 export function expertsText({ experts }: Built, { models }: Recipe): string {
   const lines = experts.map(({ model, ...expert }) => JSON.stringify({ task: models[model]!.name, ...expert }));

@@ -122,7 +122,7 @@ function unknownTask(task: Task, { label, tasks }: Chooser["artifact"]) {
     expected: someOf(tasks, 10),
     found: task.name,
     advice:
-      "name the task as the artifact does; of one that nobody trained give head: MODEL and --routing soft or top1",
+      "name the task as the artifact does; of one that nobody trained give head: MODEL and --routing soft, top1 or tokens",
   });
 }
 

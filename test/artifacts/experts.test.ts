@@ -12,7 +12,7 @@ import { verifyResult } from "../../src/experts/verify.js";
 import { mergeModels, planMerge } from "../../src/merge.js";
 import { planReport } from "../../src/report/plan_report.js";
 import { nodePlatform, openModel } from "../../src/platform/node/platform.js";
-import { Folder, recipeOf, tensor } from "../laws/support/family.js";
+import { Folder, readTensors, recipeOf, tensor, valuesOf } from "../laws/support/family.js";
 import { normals } from "../laws/support/random.js";
 import { floatsOf, open, part, write } from "./support.js";
 
@@ -233,6 +233,56 @@ describe("SMILE's experts", () => {
     assert.match(provenance.warnings.join("\n"), /base is the base itself/);
     const [made, origin] = [await modelOf(out, "base"), await floatsOf(base)];
     for (const [name, values] of origin) assert.deepEqual(made.get(name), values, name);
+  });
+});
+
+describe("an expert of a model like the base", () => {
+  it("is told of where its files are others, and adds nothing", async () => {
+    const twin = path.join(folder.fresh(), "like-base");
+    fs.cpSync(base, twin, { recursive: true });
+    const out = folder.fresh();
+    const recipe = { method: "smile", base, models: [models[0]!, twin], parameters: { gate_rank: 2, rank: 2 } };
+    const { provenance } = await mergeModels(recipeOf(recipe), nodePlatform, { out, threads: 1 });
+    assert.match(provenance.warnings.join("\n"), /like-base is what the tasks share; its expert adds nothing/);
+    const [made, origin] = [await modelOf(out, "like-base"), await floatsOf(base)];
+    for (const [name, values] of origin) assert.deepEqual(made.get(name), values, name);
+  });
+});
+
+describe("experts of LoRA fine-tunes", () => {
+  const LANGUAGE = "zoo/language/base";
+  const errorsAt = async (rank: number) => {
+    const out = folder.fresh();
+    const model = { model: `${LANGUAGE}+zoo/language/lora/french`, name: "french" };
+    const parameters = { gate_rank: 1, rank };
+    const recipe = { method: "smile", base: LANGUAGE, models: [model], parameters, output: { dtype: "float32" } };
+    const { experts } = await mergeModels(recipeOf(recipe), nodePlatform, { out, threads: 2 });
+    return new Map(experts!.map(({ tensor: name, error }) => [name, error]));
+  };
+
+  it("are the best approximation of scaling B A, not a product of A's and B's own", async () => {
+    const [whole, half] = [await errorsAt(8), await errorsAt(3)];
+    const place = folder.fresh();
+    fs.mkdirSync(place);
+    fs.copyFileSync("zoo/language/lora/french/adapter_model.safetensors", path.join(place, "model.safetensors"));
+    const factors = await readTensors(place);
+    const algebra = openAlgebra();
+    let checked = 0;
+    for (const layer of ["layers.0.self_attn.q_proj", "layers.2.self_attn.k_proj", "layers.5.mlp.down_proj"]) {
+      const get = (which: string) => {
+        const { shape, ...rest } = factors.get(`base_model.model.model.${layer}.lora_${which}.weight`)!;
+        const [rows = 0, columns = 0] = shape;
+        return { rows, columns, data: Float64Array.from(valuesOf({ shape, ...rest })) };
+      };
+      const { s } = algebra.svd(algebra.multiply64(get("B"), get("A")));
+      const total = s.reduce((sum, value) => sum + value * value, 0);
+      const rest = s.subarray(3).reduce((sum, value) => sum + value * value, 0);
+      const name = `model.${layer}.weight`;
+      assert.ok(whole.get(name)! < 1e-4, `${name}: ${whole.get(name)} at the adapter's own rank`);
+      assert.ok(Math.abs(half.get(name)! - Math.sqrt(rest / total)) < 1e-3, `${name}: ${half.get(name)} at rank 3`);
+      checked++;
+    }
+    assert.equal(checked, 3);
   });
 });
 

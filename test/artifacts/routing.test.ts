@@ -223,6 +223,20 @@ function filesIn(place: string): Record<string, Uint8Array> {
 }
 
 describe("an artifact opened to be called", () => {
+  it("refuses gates that are not as they were written", async () => {
+    for (const change of [
+      (file: string, bytes: Buffer) =>
+        fs.writeFileSync(file, bytes.fill(bytes[bytes.length - 5]! ^ 1, bytes.length - 5, bytes.length - 4)),
+      (file: string, bytes: Buffer) => fs.truncateSync(file, bytes.length - 8),
+    ]) {
+      const copy = folder.fresh();
+      fs.cpSync(smile, copy, { recursive: true });
+      const file = path.join(copy, "gates/fashion/model.safetensors");
+      change(file, fs.readFileSync(file));
+      await assert.rejects(openRouted(copy, { threads: 1 }), /gates\/fashion/);
+    }
+  });
+
   it("routes by its router, and tells the weights", async () => {
     const routing = folder.fresh();
     fs.cpSync(twin, routing, { recursive: true });
@@ -249,6 +263,19 @@ describe("an artifact opened to be called", () => {
     assert.deepEqual(found.values, await routedLogits(routing, batch, weights));
     await assert.rejects(openRouted(routing, { threads: 1, routing: "tokens" }), { code: "artifact/task" });
     await assert.rejects(openRouted(routing, { threads: 1, task: "latin" }), /latin/);
+    // Inputs of a task that nobody trained: its head comes from elsewhere, and the entropy tells how unsure the router is.
+    const pixels = Uint8Array.from(normals(12 * 784, 6, 60), (value) => value + 128);
+    const place = folder.write("foreign", [
+      { name: "test.images", dtype: "U8", shape: [12, 28, 28], bytes: pixels },
+      { name: "test.labels", dtype: "U8", shape: [12], bytes: Uint8Array.from({ length: 12 }, (_, at) => at % 27) },
+    ]);
+    const data = path.join(place, "model.safetensors");
+    const foreign = { name: "hebrew", type: "image-classification", data, head: vision("hebrew"), classes: 27 };
+    fs.writeFileSync(path.join(place, "tasks.yaml"), JSON.stringify({ tasks: [foreign] }));
+    const { json } = await outcomeOf("eval", routing, "--tasks", path.join(place, "tasks.yaml"));
+    const [{ name, right, entropy }] = json.routed;
+    assert.deepEqual([name, right], ["hebrew", null]);
+    assert.ok(entropy > 0 && entropy <= 1);
     const oracle = await openRouted(routing, { threads: 1, task: "fashion", routing: "oracle" });
     const own = await oracle.logits(batch);
     await oracle.close();
