@@ -30,6 +30,14 @@ describe("picture files", () => {
     });
   }
 
+  it("reads a picture in the middle of other bytes, where Node's own buffers share memory", async () => {
+    for (const kind of ["colour", "jpeg"]) {
+      const file = bytesOf(fixtures.pictures[kind].file);
+      const inside = Buffer.concat([new Uint8Array(100), file, new Uint8Array(7)]).subarray(100, 100 + file.length);
+      assert.deepEqual(await decode(inside), await decode(file));
+    }
+  });
+
   it("refuses what is none, and files that are cut, by name", async () => {
     const refused = async (bytes: Uint8Array) => {
       const error = await decode(bytes).catch((caught: unknown) => caught);

@@ -103,7 +103,7 @@ async function jpegWith({ jpegDecoder }: Pick<EvaluatePlatform, "jpegDecoder">) 
   return async (bytes: Uint8Array): Promise<Picture> => {
     const size = sizeOfJpeg(bytes);
     checkSize(size.width, size.height);
-    const { width, height, data } = await decode(bytes.slice().buffer);
+    const { width, height, data } = await decode(Uint8Array.from(bytes).buffer);
     return { width, height, ...withoutAlpha(new Uint8Array(data.buffer, data.byteOffset, data.length), 4) };
   };
 }
