@@ -18,6 +18,7 @@ import { IGNORED, MOST_TURNS } from "../runtime/network.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "../runtime/network.js";
 import { weightsOf } from "../runtime/weights.js";
 import { dialectOf } from "./dialects.js";
+import type { CollectDialect } from "./dialects.js";
 import { collectBlock } from "./blocks.js";
 import { compare } from "./importance.js";
 import type { Compared } from "./importance.js";
@@ -25,6 +26,7 @@ import { partitioningOf, unnamedBase } from "./partitioning.js";
 import { squared } from "./shards.js";
 import { Sums } from "./sums.js";
 import { openVectors } from "./vectors.js";
+import type { WithVectors } from "./vectors.js";
 
 /** Examples whose sums are f32; a shard that begins and ends at a multiple of it adds up as if it had been one. */
 export const BLOCK_EXAMPLES = 32;
@@ -83,6 +85,44 @@ export interface CollectOptions {
   readonly keep?: (info: StatisticsInfo, sums: Sums) => void | Promise<void>;
 }
 
+/** What is to be closed. */
+type Opened = { close(): void | Promise<void> }[];
+
+/** The checkpoints of a collection. */
+interface CollectModels {
+  readonly model: Checkpoint;
+  /** What the model is a change of, for importances. */
+  readonly base: Checkpoint | null;
+  /** Whose head is attached; `null`: none. */
+  readonly head: Checkpoint | null;
+  readonly per: Partitioning | null;
+  /** The model is its adapter, beside which the model's own weights stay as they are. */
+  readonly beside: WithVectors | null;
+}
+
+async function openModels(
+  { kind, model: label, base, per, task, dialect }: CollectRequest,
+  platform: CollectPlatform,
+  opened: Opened,
+): Promise<CollectModels> {
+  const open = async (one: string) => {
+    const checkpoint = await platform.openModel(one);
+    opened.push(checkpoint);
+    return checkpoint;
+  };
+  const beside = kind === "block" ? await openVectors(label, platform, opened) : null;
+  const model = beside?.base ?? (await open(label));
+  const named = "head" in task ? task.head : null;
+  if (kind !== "importance") {
+    return { model, base: null, head: named === null ? null : await open(named), per: null, beside };
+  }
+  if (base === undefined) throw unnamedBase(label);
+  const wanted = partitioningOf(dialectOf(kind, dialect).name, per);
+  // The base's own head knows nothing of the task.
+  const head = named !== null ? await open(named) : "head" in task ? model : null;
+  return { model, base: await open(base), head, per: wanted, beside };
+}
+
 /** @throws statistics/data, tasks/data, runtime/… */
 export async function collectStatistics(
   request: CollectRequest,
@@ -90,29 +130,16 @@ export async function collectStatistics(
   options: CollectOptions,
 ): Promise<Collected> {
   const dialect = dialectOf(request.kind, request.dialect);
-  const { task, split } = request;
-  const opened: { close(): void | Promise<void> }[] = [];
+  const { task, split, first } = request;
+  const opened: Opened = [];
   let prepared: Prepared | null = null;
   let network: TappedNetwork | null = null;
   try {
-    const open = async (label: string) => {
-      const checkpoint = await platform.openModel(label);
-      opened.push(checkpoint);
-      return checkpoint;
-    };
-    const beside = request.kind === "block" ? await openVectors(request.model, platform, opened) : null;
-    const model = beside?.base ?? (await open(request.model));
-    const isImportance = request.kind === "importance";
-    if (isImportance && request.base === undefined) throw unnamedBase(request.model);
-    const per = isImportance ? partitioningOf(dialect.name, request.per) : null;
-    const base = isImportance ? await open(request.base!) : null;
-    const named = "head" in task ? task.head : null;
-    // The base's own head knows nothing of the task.
-    const head = named !== null ? await open(named) : isImportance && "head" in task ? model : null;
+    const models = await openModels(request, platform, opened);
+    const { model, base, head, per, beside } = models;
     prepared = await prepare(task, { model, head, split, platform });
     const { labelled, content } = prepared;
     if (labelled === undefined || content === null) throw noExamples(task);
-    const { first } = request;
     const end = Math.min(first + request.examples, labelled.count);
     if (first >= end) throw pastTheEnd(task, split, labelled.count, first);
     const weights = beside?.weights ?? weightsOf(model);
@@ -132,39 +159,20 @@ export async function collectStatistics(
     if ("classes" in task) checkClasses(task, network, labelled.classes!, (head ?? model).label);
     const turns = dialect.labels === "expectation" ? await turnsOf(labelled, first, network, task) : 0;
     const compared =
-      base === null || per === null
-        ? undefined
-        : compare(network, weightsOf(base), weights, { per, headed: head !== null });
-    const identities = {
-      model: beside?.identity ?? (await identityOf(model)),
-      head: head === null ? null : await identityOf(head),
-      base: base === null ? null : await identityOf(base),
-      per,
-    };
+      per === null ? undefined : compare(network, weightsOf(base!), weights, { per, headed: head !== null });
     const shapeOf = (name: string) => weights.shape(name) ?? headWeights!.shape(name)!;
+    const data = await sha256(content);
     const work = {
-      ...{ network, labelled, dialect, request, data: await sha256(content), shapeOf },
+      ...{ network, labelled, dialect, request, data, shapeOf },
       ...(compared !== undefined && { compared }),
       ...(beside !== null && { vectors: beside.vectors }),
     };
-    let predictions = 0;
-    const infoOf = (done: number, layers: ReadonlyMap<string, LayerStatistics>, sums: Sums): StatisticsInfo => ({
-      kind: request.kind,
-      dialect: dialect.name,
-      ...identities,
-      sources: [{ task: task.name, data: work.data, split, first, count: done - first }],
-      labels: dialect.labels,
-      seed: dialect.labels === "sampled" ? request.seed : null,
-      batch: dialect.perBatch ? request.batch : 1,
-      count: isImportance ? predictions : dialect.perBatch ? Math.ceil((done - first) / request.batch) : done - first,
-      layers: Object.fromEntries(layers),
-      energy: request.kind === "fisher" ? energyOf(sums) : {},
-    });
-    const wanted = infoOf(end, new Map(), new Sums());
-    const earlier = (await options.resume?.(wanted)) ?? null;
+    const infoOf = await describing(request, dialect, models, data);
+    const earlier =
+      (await options.resume?.(infoOf({ done: end, predictions: 0, layers: new Map(), sums: new Sums() }))) ?? null;
     const sums = earlier?.sums ?? new Sums();
-    predictions = isImportance ? (earlier?.count ?? 0) : 0;
     const layers = new Map(Object.entries(earlier?.layers ?? {}));
+    let predictions = earlier?.count ?? 0;
     let done = first + (earlier?.examples ?? 0);
     const step = dialect.perBatch ? request.batch : BLOCK_EXAMPLES;
     while (done < end) {
@@ -175,10 +183,10 @@ export async function collectStatistics(
       predictions += await collectBlock(work, examples, sums, layers);
       done = next;
       options.progress?.(done - first, end - first);
-      if (done < end) await options.keep?.(infoOf(done, layers, sums), sums);
+      if (done < end) await options.keep?.(infoOf({ done, predictions, layers, sums }), sums);
     }
     return {
-      info: infoOf(end, layers, sums),
+      info: infoOf({ done, predictions, layers, sums }),
       sums,
       notes: [
         ...prepared.notes,
@@ -192,6 +200,42 @@ export async function collectStatistics(
     await prepared?.close?.();
     for (const checkpoint of opened) await checkpoint.close();
   }
+}
+
+/** How far a collection has come. */
+interface State {
+  /** The example after the last that was looked at. */
+  readonly done: number;
+  /** That losses were summed over, of importances. */
+  readonly predictions: number;
+  readonly layers: ReadonlyMap<string, LayerStatistics>;
+  readonly sums: Sums;
+}
+
+/** What a file says of sums so far. */
+async function describing(
+  { kind, task, split, first, seed, batch }: CollectRequest,
+  { name, labels, perBatch }: CollectDialect,
+  { model, base, head, per, beside }: CollectModels,
+  data: string,
+): Promise<(state: State) => StatisticsInfo> {
+  const identities = {
+    model: beside?.identity ?? (await identityOf(model)),
+    head: head === null ? null : await identityOf(head),
+    base: base === null ? null : await identityOf(base),
+  };
+  return ({ done, predictions, layers, sums }) => {
+    const count = done - first;
+    return {
+      ...{ kind, dialect: name, ...identities, per, labels },
+      sources: [{ task: task.name, data, split, first, count }],
+      seed: labels === "sampled" ? seed : null,
+      batch: perBatch ? batch : 1,
+      count: kind === "importance" ? predictions : perBatch ? Math.ceil(count / batch) : count,
+      layers: Object.fromEntries(layers),
+      energy: kind === "fisher" ? energyOf(sums) : {},
+    };
+  };
 }
 
 /**

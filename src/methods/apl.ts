@@ -34,7 +34,11 @@ What it does to models that were trained far from the base: a partition that the
 gets most of the weight there, at the others' cost. On the zoo of eight image tasks, with 64 images each, it gives 76.3 %
 without dropping and with lambda 0.2, beside 75.0 % for averaging, 76.0 % for task arithmetic with the same lambda and 75.2 % for
 TIES at its best. Dropping costs there: half by magnitude gives 75.6 %, half at random 73.0 %. Without dropping lambda 0.1
-gives 74.3 % and lambda 0.3 72.8 %, both below averaging. So dropping is off unless asked for, and lambda wants to be searched.`,
+gives 74.3 % and lambda 0.3 72.8 %, both below averaging. So dropping is off unless asked for, and lambda wants to be searched.
+With tensors as partitions it is 76.3 %, with rows 76.0 % (76.2 % where half is dropped), with whole models 76.0 %. Layers by
+\`restore\` give 75.8 %, by \`remove\` 74.2 %, less than averaging: one layer's absence says little while the others make up for
+it. On the zoo's six language models (32 windows of each task) lambda 0.1 gives 1.2150 bits per byte and lambda 0.2 1.2504, beside
+1.2160 and 1.2490 for task arithmetic and 1.2201 for the base.`,
   base: "required",
   models: { min: 1 },
   parameters: {

@@ -144,3 +144,57 @@ describe("mergewright collect signs", () => {
     assert.match(err, /no labels for the split val/);
   });
 });
+
+describe("mergewright collect importance", () => {
+  it("is what a recipe of apl asks for, word for word, and then the recipe merges", async () => {
+    const { code, err } = await mergewright("plan", recipe("apl.yaml", "method: apl\n"));
+    assert.equal(code, 2);
+    const wanted = [
+      ...err.replace(/\s+/g, " ").matchAll(/mergewright (collect importance [^;]*?-o \S+\.safetensors)/g),
+    ];
+    assert.equal(wanted.length, NAMES.length);
+    for (const [, command] of wanted) {
+      const words = command!.split(" ").map((word) => (word === "tasks.yaml" ? tasks : word));
+      words.push(at(words.pop()!));
+      const { json } = await outcomeOf(...words, "--examples", "6");
+      assert.deepEqual(
+        [json.kind, json.dialect, json.per, json.examples, json.base.name],
+        ["importance", "gradient", "row", 6, "base"],
+      );
+    }
+    const models = NAMES.map(
+      (name) => `- {model: zoo/vision/${name}, statistics: ${at(`${name}.importance.safetensors`)}}`,
+    );
+    writeFileSync(
+      at("apl.yaml"),
+      `method: apl\nbase: zoo/vision/base\nmodels:\n${models.join("\n")}\nexclude: ['classifier.*']\nparameters: {density: 0.5}\n`,
+    );
+    await outcomeOf("merge", at("apl.yaml"), "-o", at("apl"));
+    assert.equal((await outcomeOf("verify", at("apl"))).exitCode, 0);
+    const inspected = await mergewright("inspect", at("mnist.importance.safetensors"));
+    assert.match(inspected.out, /importance, dialect gradient[^]*change of +base, fingerprint \w{16}[^]*per +row/);
+  });
+
+  it("says what it lacks, and what cannot be looked at by itself", async () => {
+    const collect = (...more: string[]) =>
+      mergewright(
+        "collect",
+        "importance",
+        "--model",
+        "zoo/vision/mnist",
+        "--tasks",
+        tasks,
+        "--task",
+        "mnist",
+        "-o",
+        at("no"),
+        ...more,
+      );
+    assert.match((await collect()).err, /--base BASE, the checkpoint that zoo\/vision\/mnist was fine-tuned from/);
+    const base = ["--base", "zoo/vision/base"];
+    assert.match((await collect(...base, "--per", "block")).err, /row, tensor, layer or model/);
+    assert.match((await collect(...base, "--per", "row", "--dialect", "remove")).err, /tensor, layer or model/);
+    assert.match((await collect(...base, "--dialect", "guess")).err, /gradient, per-example, restore or remove/);
+    assert.equal(existsSync(at("no")), false);
+  });
+});
