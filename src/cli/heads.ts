@@ -3,7 +3,7 @@ import path from "node:path";
 import { MergewrightError } from "../errors.js";
 import type { Task } from "../evaluate/task.js";
 import { nearest, oneOf } from "../recipe/issues.js";
-import type { FlagValues } from "./verbs.js";
+import type { FlagValues } from "./verb.js";
 
 /** `TASK=MODEL`, or a folder in which models are called as the tasks are; the later flag wins. */
 export function headsOf({ headFrom = [] }: FlagValues, tasks: readonly Task[]): Record<string, string> {

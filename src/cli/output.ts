@@ -4,7 +4,7 @@ import { MergewrightError } from "../errors.js";
 import type { Workspace } from "../execute/workspace.js";
 import type { Platform } from "../merge.js";
 import { PROVENANCE_FILE } from "../report/provenance.js";
-import type { FlagValues } from "./verbs.js";
+import type { FlagValues } from "./verb.js";
 
 /** Replacing removes what is there, so that --force on a mistyped path must not cost anyone their files. */
 export function refuseForeign({ out, force }: FlagValues): void {

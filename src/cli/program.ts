@@ -6,7 +6,7 @@ import { nameOf, noColor } from "./flags.js";
 import type { Flag } from "./flags.js";
 import type { Terminal } from "./terminal.js";
 import { groups, verbs } from "./verbs.js";
-import type { FlagValues, Given, Verb } from "./verbs.js";
+import type { FlagValues, Given, Verb } from "./verb.js";
 
 const EPILOGUE = `
 mergewright VERB --help shows the flags of a verb.

@@ -2,7 +2,7 @@ import type { AnalysisOptions } from "../analyse/platform.js";
 import { defaultThreads } from "../platform/node/platform.js";
 import { interruptible } from "./interrupt.js";
 import { openProgress } from "./progress.js";
-import type { Given } from "./verbs.js";
+import type { Given } from "./verb.js";
 
 /** Runs work that reads weights and writes nothing, with progress and an end by signal. */
 export async function whileReading<T>(

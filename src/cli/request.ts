@@ -9,7 +9,7 @@ import type { AdapterRecipe } from "../recipe/adapters.js";
 import { overrideRecipe, recipeFromOptions } from "../recipe/options.js";
 import type { RecipeOptions } from "../recipe/options.js";
 import type { Recipe } from "../recipe/recipe.js";
-import type { FlagValues, Given } from "./verbs.js";
+import type { FlagValues, Given } from "./verb.js";
 
 /** What a verb is asked to work on. */
 export interface Request {

@@ -1,9 +1,9 @@
 /** One block of examples: passes through the network, and what of them is added to the sums. */
 import type { CollectDialect } from "./dialects.js";
-import type { CollectRequest } from "./collect.js";
 import { sumName } from "../collected/statistics.js";
 import type { LayerStatistics } from "../collected/statistics.js";
 import type { LabelledExamples } from "../evaluate/scorer.js";
+import type { StatisticsKind } from "../methods/method.js";
 import { IGNORED } from "../runtime/network.js";
 import type { LayerInfo, TappedNetwork } from "../runtime/network.js";
 import { addImportance } from "./importance.js";
@@ -17,7 +17,8 @@ export interface BlockWork {
   readonly network: TappedNetwork;
   readonly labelled: LabelledExamples;
   readonly dialect: CollectDialect;
-  readonly request: Pick<CollectRequest, "kind" | "seed">;
+  /** What is collected, and the seed of labels that are drawn. */
+  readonly request: { readonly kind: StatisticsKind; readonly seed: number };
   /** The model and what it is a change of, for importances. */
   readonly compared?: Compared;
   /** Modules with a vector and its entries, for their blocks. */

@@ -7,7 +7,7 @@ import { openModel } from "../../platform/node/platform.js";
 import { sizeText } from "../../report/units.js";
 import { refuseForeign } from "../output.js";
 import { facts } from "../table.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function convert({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const [label] = positionals as [string];

@@ -9,7 +9,7 @@ import { refuseForeign } from "../output.js";
 import { openDisplay } from "../progress.js";
 import { facts, warningList } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 import { moduleTable, progressLine, ranksOf } from "./adapter_merge.js";
 
 export async function extractAdapter({ positionals, flags, terminal }: Given): Promise<Outcome> {

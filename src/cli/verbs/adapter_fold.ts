@@ -3,7 +3,7 @@ import { measureUnfold, referenceOf } from "../../fold.js";
 import { openModel } from "../../platform/node/platform.js";
 import { countText, numberText } from "../../report/units.js";
 import { facts } from "../table.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 import { merge } from "./merge.js";
 
 export async function fold(given: Given): Promise<Outcome> {

@@ -5,7 +5,7 @@ import { countOf, numberText, sizeText } from "../../report/units.js";
 import { bullets, facts, table } from "../table.js";
 import type { Column } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function inspect({ positionals, terminal }: Given): Promise<Outcome> {
   const adapter = await openAdapterAt(positionals[0]!);

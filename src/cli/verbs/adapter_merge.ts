@@ -9,7 +9,7 @@ import { readAdapterRequest } from "../request.js";
 import { facts, table, warningList } from "../table.js";
 import type { Column } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** More modules than this are summed up. */
 const SHOWN = 12;

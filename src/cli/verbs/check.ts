@@ -8,7 +8,7 @@ import { whileReading } from "../reading.js";
 import { readRequest } from "../request.js";
 import { bullets } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** Advice of findings that ask for nothing. */
 const NOTHING = /^nothing needs to be done$/;

@@ -1,7 +1,7 @@
 /** `mergewright collect`: one file per thing that is collected, in collect/. */
 import { MergewrightError } from "../../errors.js";
 import { nearest, oneOf } from "../../recipe/issues.js";
-import type { Given, Outcome, Run } from "../verbs.js";
+import type { Given, Outcome, Run } from "../verb.js";
 
 const KINDS: Readonly<Record<string, () => Promise<Run>>> = {
   block: async () => (await import("./collect/statistics.js")).collectBlock,

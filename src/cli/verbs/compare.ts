@@ -6,7 +6,7 @@ import { whileReading } from "../reading.js";
 import { facts, table, warningList } from "../table.js";
 import type { Column } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 const RIGHT = { align: "right" } as const;
 

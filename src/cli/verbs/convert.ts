@@ -7,7 +7,7 @@ import { stringifyRecipe } from "../../recipe/write.js";
 import { mergekitDifferences, nativeDifferences } from "../../report/differences.js";
 import { readRequest } from "../request.js";
 import { harmless } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** Comments stay within the width of a page. */
 const WIDTH = 100;

@@ -21,7 +21,7 @@ import { openDisplay, stepMeter } from "../progress.js";
 import { readFileGiven } from "../request.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { FlagValues, Given, Outcome } from "../verbs.js";
+import type { FlagValues, Given, Outcome } from "../verb.js";
 
 /** Kinds that run nothing. */
 const WITHOUT_TASKS: ReadonlySet<string> = new Set(["conflict"]);

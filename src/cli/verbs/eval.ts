@@ -22,7 +22,7 @@ import { table } from "../table.js";
 import type { Column } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function evaluate(given: Given): Promise<Outcome> {
   const { positionals, flags, terminal } = given;

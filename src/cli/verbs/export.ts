@@ -10,7 +10,7 @@ import { facts, table, warningList } from "../table.js";
 import type { Column } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function exportArtifact({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const artifact = positionals[0]!;

@@ -13,7 +13,7 @@ import type { Column } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
 import { upscalingFacts } from "../upscaling.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function inspect(given: Given): Promise<Outcome> {
   const { positionals, flags, terminal } = given;

@@ -8,7 +8,7 @@ import { openProgress } from "../progress.js";
 import { facts } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** What was written, as plain data; `mergewright materialize --json` prints it. */
 interface MaterializeReport {

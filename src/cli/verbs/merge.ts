@@ -20,7 +20,7 @@ import { facts, table, warningList } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
 import { upscalingFacts } from "../upscaling.js";
-import type { FlagValues, Given, Outcome } from "../verbs.js";
+import type { FlagValues, Given, Outcome } from "../verb.js";
 
 export async function merge(given: Given): Promise<Outcome> {
   const { recipe, own } = await readRequest(given);

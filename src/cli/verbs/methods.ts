@@ -7,7 +7,7 @@ import { methodManual } from "../../report/manual.js";
 import { showMarkdown } from "../markdown.js";
 import { table } from "../table.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 export async function methods({ positionals: [name], flags, terminal }: Given): Promise<Outcome> {
   const all = [...catalogue, ...(await loadMethods(flags.use ?? []))];

@@ -8,7 +8,7 @@ import { facts, table, warningList } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
 import { makingFacts, upscalingFacts } from "../upscaling.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** Tensors and files listed without --all. */
 const MOST_ROWS = 20;

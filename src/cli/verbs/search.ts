@@ -26,7 +26,7 @@ import { openDisplay, stepMeter } from "../progress.js";
 import { readFileGiven } from "../request.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { FlagValues, Given, Outcome } from "../verbs.js";
+import type { FlagValues, Given, Outcome } from "../verb.js";
 
 /** The first words of every file that a search writes, by which it knows its own. */
 const MARK = "# Found by mergewright search";

@@ -7,7 +7,7 @@ import { whileReading } from "../reading.js";
 import { bullets, table } from "../table.js";
 import { harmless } from "../terminal.js";
 import type { Terminal } from "../terminal.js";
-import type { Given, Outcome } from "../verbs.js";
+import type { Given, Outcome } from "../verb.js";
 
 /** Problems of one check that are printed; --json has all of them. */
 const MOST_PROBLEMS = 20;

@@ -6,7 +6,7 @@ import type { Statistics } from "../../../collected/statistics.js";
 import { MergewrightError } from "../../../errors.js";
 import { openStatistics, writeStatistics } from "../../../platform/node/statistics.js";
 import { harmless } from "../../terminal.js";
-import type { Given, Outcome } from "../../verbs.js";
+import type { Given, Outcome } from "../../verb.js";
 
 export async function addFiles({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const place = flags.out;

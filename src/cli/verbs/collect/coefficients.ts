@@ -18,7 +18,7 @@ import { shellWord } from "../../output.js";
 import { openDisplay, stepMeter } from "../../progress.js";
 import { readFileGiven } from "../../request.js";
 import { harmless } from "../../terminal.js";
-import type { FlagValues, Given, Outcome } from "../../verbs.js";
+import type { FlagValues, Given, Outcome } from "../../verb.js";
 
 export async function coefficients({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const file = positionals[0]!;

@@ -16,7 +16,7 @@ import { readFileGiven } from "../../request.js";
 import { facts, table } from "../../table.js";
 import type { Column } from "../../table.js";
 import type { Terminal } from "../../terminal.js";
-import type { Given, Outcome } from "../../verbs.js";
+import type { Given, Outcome } from "../../verb.js";
 
 interface RouterReport extends Omit<TrainedRouter, "bytes"> {
   readonly out: string;

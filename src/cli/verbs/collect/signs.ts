@@ -17,7 +17,7 @@ import { refuseForeign } from "../../output.js";
 import { openDisplay, stepMeter } from "../../progress.js";
 import { readFileGiven } from "../../request.js";
 import { facts } from "../../table.js";
-import type { Given, Outcome } from "../../verbs.js";
+import type { Given, Outcome } from "../../verb.js";
 
 export async function signs({ positionals, flags, terminal }: Given): Promise<Outcome> {
   const file = positionals[0]!;

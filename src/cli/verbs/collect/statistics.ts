@@ -14,7 +14,7 @@ import { interruptible } from "../../interrupt.js";
 import { openDisplay, stepMeter } from "../../progress.js";
 import { readFileGiven } from "../../request.js";
 import { harmless } from "../../terminal.js";
-import type { FlagValues, Given, Outcome, Run } from "../../verbs.js";
+import type { FlagValues, Given, Outcome, Run } from "../../verb.js";
 
 /** Milliseconds between two savings of unfinished sums. */
 const KEEP_EVERY = 10_000;
