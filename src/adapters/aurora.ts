@@ -19,6 +19,7 @@ import type { FolderAccess } from "../models/folder.js";
 import { memoryFolder } from "../models/folder.js";
 import { widen } from "../numbers/convert.js";
 import { entriesOf, isFloat } from "../numbers/dtypes.js";
+import { joined } from "../numbers/joined.js";
 import { memorySource } from "../sources/memory.js";
 import type { ByteSource, SourceStamp } from "../sources/source.js";
 import type { Adapter } from "./adapter.js";
@@ -219,7 +220,14 @@ function spread({ v, rank, width }: Shared, m: Square): Float32Array {
 }
 
 function attention(path: string, shared: Shared, modes: readonly Square[]): NewModule {
-  return { path, a: shared.u, b: joined(modes.map((mode) => spread(shared, mode))) };
+  return {
+    path,
+    a: shared.u,
+    b: joined(
+      Float32Array,
+      modes.map((mode) => spread(shared, mode)),
+    ),
+  };
 }
 
 function imageAttention(path: string, shared: Shared, modes: readonly Square[]): NewModule[] {
@@ -255,14 +263,4 @@ function chunks(modes: readonly Square[], rank: number): Square[] {
     }
   }
   return cut;
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

@@ -18,6 +18,7 @@ import { blockTreeChecksum, xxh64 } from "../numbers/checksum.js";
 import { widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
+import { joined } from "../numbers/joined.js";
 import type { ByteSource } from "../sources/source.js";
 import { expertTask } from "./changes.js";
 import type { ExpertBytes, ExpertChange, MadeExpert } from "./changes.js";
@@ -185,7 +186,10 @@ class Building {
   }
 
   keep({ key }: Job, { made, parts }: ExpertBytes): Noted {
-    const bytes = joined(EXPERT_PARTS.flatMap((part) => parts[part] ?? []));
+    const bytes = joined(
+      Uint8Array,
+      EXPERT_PARTS.flatMap((part) => parts[part] ?? []),
+    );
     this.workspace.writeWhole(spillOf(key), bytes);
     const sizes = Object.fromEntries(Object.entries(parts).map(([part, { length }]) => [part, length]));
     return { made, sizes, checksum: xxh64(bytes), reference: this.#checksums.get(key)! };
@@ -236,16 +240,6 @@ function floats(dtype: FloatDtype, bytes: Uint8Array): Float32Array {
 
 function subtracted(own: Float32Array, reference: Float32Array): Float32Array {
   return own.map((value, p) => value - reference[p]!);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
 
 /** As of every tensor: over blocks of its entries. */

@@ -1,6 +1,7 @@
 /** An artifact as a network to be called: inputs go in, logits come out, and with them what was chosen. */
 import { openArtifact } from "../artifacts/open.js";
 import type { ArtifactPlatform, OpenArtifactOptions } from "../artifacts/open.js";
+import { joined } from "../numbers/joined.js";
 import type { Batch, Logits, NetworkOptions, OpenNetwork } from "../runtime/network.js";
 import type { RunPart } from "../runtime/trace.js";
 import { weightsOf } from "../runtime/weights.js";
@@ -76,10 +77,10 @@ export async function openRouted(
       gates.clear();
       const logits = await network.logits(batch);
       const shares = [...gates].map(([layer, parts]) => {
-        const all = joined(parts);
+        const all = joined(Float32Array, parts);
         return [layer, { rows: all.length / experts.length, shares: all }] as const;
       });
-      return { ...logits, weights: chosen.length === 0 ? null : joined(chosen), gates: new Map(shares) };
+      return { ...logits, weights: chosen.length === 0 ? null : joined(Float32Array, chosen), gates: new Map(shares) };
     };
     return {
       ...{ routing: chooser.mode, experts, classes: network.classes },
@@ -109,14 +110,4 @@ function addGates(gates: Map<string, Float32Array[]>, parts: readonly RunPart[])
       known.push(handed(name).values.slice());
     }
   }
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -5,8 +5,8 @@ import { Folder, merge, tensor } from "../../test/laws/support/family.js";
 import { writeImportances } from "../../test/laws/support/importances.js";
 import { normals } from "../../test/laws/support/random.js";
 import { settingsOf } from "../../test/laws/support/twin.js";
-import { MergewrightError } from "../errors.js";
 import { apl } from "./apl.js";
+import { refusal } from "../../test/refusal.js";
 
 const folder = new Folder();
 after(() => folder.remove());
@@ -43,15 +43,6 @@ async function run(own: Sums, other: Sums, parameters: object = {}, more: object
     },
     { out: folder.fresh() },
   );
-}
-
-async function refusal(work: Promise<unknown>): Promise<MergewrightError> {
-  const error = await work.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof MergewrightError, String(error));
-  return error;
 }
 
 describe("apl: weights", () => {

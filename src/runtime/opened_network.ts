@@ -1,4 +1,5 @@
 import { MergewrightError } from "../errors.js";
+import { joined } from "../numbers/joined.js";
 import type { Definition } from "./architectures/architecture.js";
 import { defineNetwork } from "./architectures/known.js";
 import { rowsPerExample } from "./batch.js";
@@ -183,15 +184,7 @@ class OpenedNetwork implements TappedNetwork {
   }
 
   activations(batch: Batch, layers: readonly string[], goal?: Loss): Promise<ReadonlyMap<string, Rows>> {
-    return this.#taps(batch, { layers, form: "rows" }, goal, (found) => {
-      const values = new Float32Array(found.reduce((sum, { length }) => sum + length, 0));
-      let at = 0;
-      for (const part of found) {
-        values.set(part, at);
-        at += part.length;
-      }
-      return values;
-    });
+    return this.#taps(batch, { layers, form: "rows" }, goal, (found) => joined(Float32Array, found));
   }
 
   grams(batch: Batch, layers: readonly string[], goal?: Loss): Promise<ReadonlyMap<string, Grams>> {

@@ -10,7 +10,6 @@ import { addImportance, compare, type Compared } from "../../src/collect/importa
 import { addStatistics } from "../../src/collect/shards.js";
 import { Sums } from "../../src/collect/sums.js";
 import { partitionOf, type StatisticsInfo } from "../../src/collected/statistics.js";
-import { MergewrightError } from "../../src/errors.js";
 import { parseTasks } from "../../src/evaluate/read_tasks.js";
 import type { Partitioning } from "../../src/methods/method.js";
 import { layerPartitionOf } from "../../src/models/families.js";
@@ -28,6 +27,7 @@ import type { WeightSource } from "../../src/runtime/network.js";
 import { weightsOf } from "../../src/runtime/weights.js";
 import { batchOf, fixtureWeights, names, readFixture } from "../runtime/fixtures.js";
 import { zooImages } from "../runtime/zoo.js";
+import { refusal } from "../refusal.js";
 
 const zoo = fileURLToPath(new URL("../../../zoo", import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), "mergewright-importance-"));
@@ -63,15 +63,6 @@ function close(found: Record<string, number>, expected: Record<string, number>, 
     const off = Math.abs(found[key]! - value);
     assert.ok(off <= share * Math.abs(value), `${key}: ${found[key]} beside ${value}`);
   }
-}
-
-async function refusal(run: Promise<unknown>): Promise<MergewrightError> {
-  const error = await run.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof MergewrightError, String(error));
-  return error;
 }
 
 describe("the gradient's importance", () => {

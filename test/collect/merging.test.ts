@@ -7,13 +7,13 @@ import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { inspectModel } from "../../src/analyse/inspect.js";
 import { collectStatistics } from "../../src/collect/collect.js";
-import { MergewrightError } from "../../src/errors.js";
 import { parseTasks } from "../../src/evaluate/read_tasks.js";
 import { regmean as regmeanMethod } from "../../src/methods/regmean.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
 import { collectPlatform, writeStatistics } from "../../src/platform/node/statistics.js";
 import { mergeReport } from "../../src/report/merge_report.js";
 import { merge } from "../laws/support/family.js";
+import { refusal } from "../refusal.js";
 
 const zoo = fileURLToPath(new URL("../../../zoo/vision", import.meta.url));
 const folder = mkdtempSync(path.join(os.tmpdir(), "mergewright-statistics-"));
@@ -50,15 +50,6 @@ const regmean = (statistics: readonly (string | undefined)[], parameters = {}) =
     },
     { out: path.join(folder, `out${count++}`) },
   );
-
-async function refusal(run: Promise<unknown>): Promise<MergewrightError> {
-  const error = await run.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof MergewrightError, String(error));
-  return error;
-}
 
 describe("a merge with statistics", () => {
   it("solves the layers that they know and averages the rest", async () => {

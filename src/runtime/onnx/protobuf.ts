@@ -1,4 +1,5 @@
 /** Protocol-buffer messages as bytes: what little of the wire format ONNX files need. */
+import { joined } from "../../numbers/joined.js";
 
 /** A message under construction; fields are written in the order in which they are added. */
 export class Message {
@@ -37,13 +38,7 @@ export class Message {
   }
 
   finish(): Uint8Array {
-    const out = new Uint8Array(this.#size);
-    let at = 0;
-    for (const part of this.#parts) {
-      out.set(part, at);
-      at += part.length;
-    }
-    return out;
+    return joined(Uint8Array, this.#parts);
   }
 
   #append(part: Uint8Array): this {
