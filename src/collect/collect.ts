@@ -20,7 +20,7 @@ import { weightsOf } from "../runtime/weights.js";
 import { dialectOf } from "./dialects.js";
 import type { CollectDialect } from "./dialects.js";
 import { collectBlock } from "./blocks.js";
-import { compare } from "./importance.js";
+import { checkRelated, compare } from "./importance.js";
 import type { Compared } from "./importance.js";
 import { partitioningOf, unnamedBase } from "./partitioning.js";
 import { squared } from "./shards.js";
@@ -137,6 +137,7 @@ export async function collectStatistics(
   try {
     const models = await openModels(request, platform, opened);
     const { model, base, head, per, beside } = models;
+    if (base !== null) checkRelated(weightsOf(base), weightsOf(model));
     prepared = await prepare(task, { model, head, split, platform });
     const { labelled, content } = prepared;
     if (labelled === undefined || content === null) throw noExamples(task);

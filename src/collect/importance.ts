@@ -6,6 +6,8 @@ import { partitionOf, rowsOf } from "../collected/statistics.js";
 import { MergewrightError } from "../errors.js";
 import type { Partitioning } from "../methods/method.js";
 import { roleOf } from "../models/families.js";
+import { architectureOf } from "../models/related.js";
+import { haveSameArchitecture } from "../runtime/architectures/known.js";
 import { IGNORED } from "../runtime/network.js";
 import type { Batch, TappedNetwork, WeightSource } from "../runtime/network.js";
 import type { Sums } from "./sums.js";
@@ -27,6 +29,25 @@ export interface Compared {
 export interface ImportanceBatch {
   readonly batch: Batch;
   readonly targets: Int32Array;
+}
+
+/**
+ * To be asked before a network is opened, whose complaints would be about the head or the data.
+ * @throws collect/base where base and model are of different architectures, or of one in different sizes.
+ */
+export function checkRelated(base: WeightSource, model: WeightSource): void {
+  if (!haveSameArchitecture(base.config, model.config)) {
+    throw new MergewrightError("base and model are of different architectures", {
+      kind: "request",
+      code: "collect/base",
+      where: { file: base.label },
+      expected: `${architectureOf(model.config)}, as ${model.label} is`,
+      found: architectureOf(base.config),
+      advice: `name the checkpoint that ${model.label} was fine-tuned from with --base`,
+    });
+  }
+  const isShared = (name: string) => roleOf(name) !== "head" && String(base.shape(name)) === String(model.shape(name));
+  if (![...model.names].some(isShared)) throw unrelated(base, model);
 }
 
 /**
@@ -168,6 +189,7 @@ function unrelated(base: WeightSource, model: WeightSource): MergewrightError {
     code: "collect/base",
     where: { file: base.label },
     expected: `the checkpoint that ${model.label} was fine-tuned from`,
+    found: "another checkpoint, or another size of the same architecture",
     advice: "name it with --base",
   });
 }

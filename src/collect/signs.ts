@@ -10,6 +10,7 @@ import { layoutHeader } from "../formats/safetensors/layout.js";
 import { tiedGroups } from "../models/families.js";
 import { sampledFingerprint } from "../models/fingerprint.js";
 import type { Checkpoint } from "../models/model.js";
+import { strangerError } from "../models/related.js";
 import { isFloat } from "../numbers/dtypes.js";
 import { isExcluded, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
@@ -122,6 +123,11 @@ async function readTrained(
   from: "base" | "mean",
 ): Promise<Trained[]> {
   const aliases = new Set(tiedGroups(base.config, base.tensors.keys()).flatMap((group) => group.aliases));
+  for (const [index, model] of models.entries()) {
+    const place = whereOf(recipe, `models.${index}`);
+    const stranger = strangerError({ reference: base, model, what: "the base" }, place);
+    if (stranger !== null) throw stranger;
+  }
   const sources = models.map(weightsOf);
   const start = weightsOf(base);
   const trained: Trained[] = [];

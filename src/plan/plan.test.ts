@@ -123,6 +123,22 @@ describe("a plan accounts for every tensor of every input", () => {
     assert.match(plan.warnings.join(), /y has 1 tensors that the base lacks.*extra\.weight/);
   });
 
+  it("a model of another architecture is called that, once no tensor has the same name", async () => {
+    const config = (kind: string) => new TextEncoder().encode(JSON.stringify({ architectures: [kind] }));
+    const models = {
+      base: { ...same.base, "config.json": config("LlamaForCausalLM") },
+      x: same.x,
+      y: { ...files({ "vit.weight": ["BF16", 4, 8] }), "config.json": config("ViTModel") },
+    };
+    const words = [
+      /y and the base are of different architectures/,
+      /LlamaForCausalLM, as base is/,
+      /ViTModel/,
+      /one base/,
+    ];
+    await assert.rejects(planOf(ties, models), said("plan/missing-tensor", ...words));
+  });
+
   it("a tensor that a model lacks is an error, or the model is left out of it", async () => {
     const models = { ...same, y: files({ "a.weight": ["BF16", 4, 8] }) };
     await assert.rejects(

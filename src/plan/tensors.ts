@@ -3,6 +3,7 @@ import type { Method, ParameterValue, Partitioning, Settings } from "../methods/
 import { roleOf, tiedGroups } from "../models/families.js";
 import type { Statistics } from "../collected/statistics.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";
+import { strangerError } from "../models/related.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import { isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
@@ -295,16 +296,17 @@ class Accounting {
   }
 
   #missing(checkpoint: Checkpoint, index: number, name: string): MergewrightError {
-    const { recipe, base } = this.#context;
-    return new MergewrightError(
-      `a tensor of ${base === null ? "the first model" : "the base"} is missing in ${checkpoint.label}`,
-      {
-        kind: "request",
-        code: "plan/missing-tensor",
-        where: { ...(index >= 0 && whereOf(recipe, `models.${index}`)), tensor: name },
-        advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
-      },
-    );
+    const { recipe, base, models } = this.#context;
+    const place = index >= 0 ? whereOf(recipe, `models.${index}`) : {};
+    const what = base === null ? "the first model" : "the base";
+    const stranger = strangerError({ reference: base ?? models[0]!, model: checkpoint, what }, place);
+    if (stranger !== null && recipe.layout === null) return stranger;
+    return new MergewrightError(`a tensor of ${what} is missing in ${checkpoint.label}`, {
+      kind: "request",
+      code: "plan/missing-tensor",
+      where: { ...place, tensor: name },
+      advice: "exclude the tensor, or write missing: skip to merge it from the models that have it",
+    });
   }
 
   #checkAgainst({ tensor: wanted }: Found, { tensor: found, checkpoint, model }: Found, name: string): void {

@@ -1,7 +1,8 @@
 import { MergewrightError } from "../errors.js";
 import { joined } from "../numbers/joined.js";
 import type { Definition } from "./architectures/architecture.js";
-import { defineNetwork } from "./architectures/known.js";
+import { architectureOf } from "../models/related.js";
+import { defineNetwork, haveSameArchitecture } from "./architectures/known.js";
 import { rowsPerExample } from "./batch.js";
 import { IGNORED, MOST_TURNS } from "./network.js";
 import type {
@@ -49,6 +50,7 @@ export async function openNetworkOn(
   try {
     // What belongs to the head is known once the architecture is, its class count only with the head.
     const { head } = options;
+    if (head !== undefined && !haveSameArchitecture(weights.config, head.config)) throw otherHead(weights, head);
     const overlay = (source: WeightSource) =>
       head === undefined ? source : withHead(source, head, headNames(source, head));
     const source = overlay(weights);
@@ -63,6 +65,18 @@ export async function openNetworkOn(
     await backend.close();
     throw error;
   }
+}
+
+function otherHead(weights: WeightSource, head: WeightSource): MergewrightError {
+  return new MergewrightError("the head that is to be attached is of another architecture than the model", {
+    kind: "request",
+    code: "runtime/architecture",
+    where: { file: head.label },
+    expected: `${architectureOf(weights.config)}, as ${weights.label} is`,
+    found: architectureOf(head.config),
+    advice:
+      "name a checkpoint of the task whose architecture is the model's, or leave the head out to take the model's own",
+  });
 }
 
 function notRouted(): MergewrightError {

@@ -6,7 +6,7 @@ import path from "node:path";
 import { after, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Collected, type CollectRequest, collectStatistics } from "../../src/collect/collect.js";
-import { addImportance, compare, type Compared } from "../../src/collect/importance.js";
+import { addImportance, checkRelated, compare, type Compared } from "../../src/collect/importance.js";
 import { addStatistics } from "../../src/collect/shards.js";
 import { Sums } from "../../src/collect/sums.js";
 import { partitionOf, type StatisticsInfo } from "../../src/collected/statistics.js";
@@ -261,10 +261,23 @@ describe("mistakes", () => {
     );
     const row = await refusal(collect({ dialect: "restore", per: "row" }));
     assert.match(String(row.expected), /tensor, layer or model/);
-    const stranger = await refusal(
-      collect({ base: path.join(zoo, "language", "base"), task: taskOf("mnist", { head: model("mnist") }) }),
-    );
-    assert.equal(stranger.code, "tasks/head");
+    const llama = path.join(zoo, "language", "base");
+    const stranger = await refusal(collect({ base: llama }));
+    assert.equal(stranger.code, "collect/base");
+    assert.match(stranger.message, /base and model are of different architectures/);
+    assert.match(`${stranger.expected}; ${stranger.found}`, /^ViTFor\w+, as .*mnist is; LlamaForCausalLM$/);
+    assert.match(String(stranger.advice), /mnist was fine-tuned from with --base/);
+    const head = await refusal(collect({ kind: "fisher", task: taskOf("mnist", { head: llama }) }));
+    assert.match(`${head.code} ${head.message}`, /runtime\/architecture the head .* is of another architecture/);
+    assert.match(`${head.expected}; ${head.found}`, /^ViTFor\w+, as .*mnist is; LlamaForCausalLM$/);
+    // Of one architecture, but of another size.
+    const weights = (times: number): WeightSource => ({
+      ...weightsOf(known),
+      shape: (name) => known.tensors.get(name)?.shape.map((size) => size * times),
+    });
+    const known = await openModel(model("mnist"));
+    assert.throws(() => checkRelated(weights(1), weights(2)), /no change of this base: no tensor has the same name/);
+    checkRelated(weights(2), weights(2));
   });
 
   it("a weight that is not a number stops the collection", async () => {

@@ -16,6 +16,19 @@ export function knownArchitectures(): readonly string[] {
   return ARCHITECTURES.flatMap(({ names }) => names);
 }
 
+/** Whether two configs, as far as they say what they are, are run by the same definition. */
+export function haveSameArchitecture(one: WeightSource["config"], other: WeightSource["config"]): boolean {
+  const [first, second] = [definedFor(one), definedFor(other)];
+  if (first !== undefined && second !== undefined) return first === second;
+  const [kind, otherKind] = [one?.model_type, other?.model_type];
+  return kind === undefined || otherKind === undefined || kind === otherKind;
+}
+
+function definedFor(config: WeightSource["config"]): Architecture | undefined {
+  const names = new Config("config.json", config ?? {}).texts("architectures");
+  return ARCHITECTURES.find((one) => names.some((name) => one.names.includes(name)));
+}
+
 /**
  * The definition for what config.json says.
  * @throws MergewrightError where the architecture is unknown, or config or tensors do not fit it.
