@@ -201,6 +201,12 @@ export interface MixArgs {
   readonly settings: Settings;
 }
 
+/** Coefficients of columns that a merge among the inputs was settled with. */
+export interface HeldColumns extends MixArgs {
+  /** The bytes of the table that `mixColumns` fills. */
+  readonly table: Uint8Array;
+}
+
 export interface ColumnsArgs extends MixArgs {
   /** Address of the coefficients of a tensor's columns; see `tableBytes`. */
   readonly table: number;

@@ -6,14 +6,18 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import { combineInto, copyInto } from "./combine_jobs.js";
 import { endsInside, withCuts } from "./cuts.js";
-import type { CombineBlock, Quota } from "./job_types.js";
-import { mixRowsInto } from "./mixture_jobs.js";
+import type { CombineBlock, HeldColumns, MixArgs, Quota } from "./job_types.js";
+import { combineColumnsInto, mixRowsInto } from "./mixture_jobs.js";
 import type { WorkMerge } from "./setup.js";
 import type { Workbench } from "./workbench.js";
 
 /** A run of entries that lies in the workbench's output buffer, and what is left of its block's quota behind it. */
 interface Run extends Block {
   readonly quota: Quota;
+}
+
+function isHeld(args: MixArgs | HeldColumns): args is HeldColumns {
+  return "table" in args;
 }
 
 /**
@@ -30,6 +34,8 @@ export class MergedSource implements ByteSource {
   /** Tensor indices by position in the file. */
   readonly #order: readonly number[];
   #last: Run | null = null;
+  /** Whose table lies in the workbench. */
+  #columns: HeldColumns | null = null;
 
   /** @param work of `merge.setup`; nothing else uses it. */
   constructor(merge: WorkMerge, work: Workbench, method: Method) {
@@ -107,11 +113,20 @@ export class MergedSource implements ByteSource {
     }
     const bench = { work: this.#work, method: this.#method };
     if ("settings" in args) {
-      await mixRowsInto(bench, run, args, this.#work.blockOut);
+      if (isHeld(args)) {
+        this.#hold(args);
+        await combineColumnsInto(bench, run, this.#work, this.#work.blockOut);
+      } else await mixRowsInto(bench, run, args, this.#work.blockOut);
       return null;
     }
     const dressed = { ...run, ...withCuts(run, this.#merge.cuts, this.#merge.setup.tensors[run.tensor]!) };
     return (await combineInto(bench, dressed, args.args, this.#work.blockOut, () => {})).quota;
+  }
+
+  #hold(columns: HeldColumns): void {
+    if (this.#columns === columns) return;
+    this.#work.bytesAt(this.#work.table, columns.table.length).set(columns.table);
+    this.#columns = columns;
   }
 
   /**

@@ -197,10 +197,11 @@ export async function combineColumns(bench: Bench, block: Block, args: ColumnsAr
   return writeBlock(bench, block, (out) => combineColumnsInto(bench, block, args, out));
 }
 
-async function combineColumnsInto(
-  bench: Bench,
+/** @param address where the results go: an address of kernel memory, in the tensor's format. */
+export async function combineColumnsInto(
+  bench: Place,
   block: Block,
-  { table }: ColumnsArgs,
+  { table }: Pick<ColumnsArgs, "table">,
   address: number,
 ): Promise<BlockEntries> {
   const { work } = bench;

@@ -7,7 +7,7 @@ import { sumOf } from "../numbers/sums.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Crew, Stage } from "./crew.js";
-import type { ColumnsBlock, CombineArgs, CombineBlock, MixArgs } from "./jobs.js";
+import type { ColumnsBlock, CombineArgs, CombineBlock, HeldColumns, MixArgs } from "./jobs.js";
 import type { Journal } from "./journal.js";
 import { eachInLanes } from "./lanes.js";
 import { columnsOf, tableBytes } from "./mixture_jobs.js";
@@ -107,7 +107,7 @@ async function mixByColumns(
 }
 
 /** Sums of a stripe's pairs fit into the room that every thread has for a block of its output. */
-function stripesOf({ plan, method }: MixtureRun, index: number): ColumnsBlock[] {
+function stripesOf({ plan, method }: Pick<MixtureRun, "plan" | "method">, index: number): ColumnsBlock[] {
   const tensor = plan.tensors[index]!;
   const width = columnsOf(tensor);
   const vectors = tensor.inputs.length + (baseOf(method, tensor.base !== null) === "member" ? 1 : 0);
@@ -120,43 +120,84 @@ function stripesOf({ plan, method }: MixtureRun, index: number): ColumnsBlock[] 
   });
 }
 
-/**
- * What is needed to compute any run of entries of a mixture that is an input of another merge: coefficients of whole
- * tensors, whose inner products the journal keeps; rows are mixed where they are read. The planner lets no columns come
- * here.
- */
-export async function settleMixtures({
-  key,
-  plan,
-  method,
-  journal,
-  startCrew,
-}: Pick<MixtureRun, "plan" | "method" | "journal"> & {
+/** A mixture that is an input of another merge. */
+type SettleRun = Pick<MixtureRun, "plan" | "method" | "journal"> & {
   readonly key: string;
   readonly startCrew: () => Promise<Crew>;
-}): Promise<(CombineArgs | MixArgs | null)[]> {
-  const isTensor = (index: number) => formOf(method, plan.tensors[index]!) === "tensor";
-  const merged = plan.tensors.flatMap(({ action }, index) => (action === "merge" ? [index] : []));
-  const primaryOf = ({ tiedTo, name }: PlannedTensor) => tiedTo ?? name;
-  const keyOf = (index: number) => `${key}/${primaryOf(plan.tensors[index]!)}`;
-  const wanted = merged.filter((index) => plan.tensors[index]!.tiedTo === null && isTensor(index));
-  const missing = wanted.filter((index) => !journal.settled.has(keyOf(index)));
-  if (missing.length > 0) {
-    const crew = await startCrew();
-    try {
-      await eachInLanes(missing, MIXTURE_LANES, async (index) => {
-        const gram = await gramOfTensor({ plan, method, crew }, index);
-        journal.recordSettled(keyOf(index), { known: { gram }, quotas: new Map(), unproved: null });
-      });
-    } finally {
-      await crew.close();
-    }
-  }
+};
+
+/**
+ * What is needed to compute any run of entries of a mixture that is an input of another merge: coefficients of whole
+ * tensors and tables of coefficients of columns, both of which the journal keeps; rows are mixed where they are read.
+ */
+export async function settleMixtures(run: SettleRun): Promise<(CombineArgs | MixArgs | HeldColumns | null)[]> {
+  const { key, plan, method, journal } = run;
+  const isRow = (index: number) => formOf(method, plan.tensors[index]!) === "row";
+  const isColumn = (index: number) => formOf(method, plan.tensors[index]!) === "column";
+  const keyOf = (index: number) => `${key}/${plan.tensors[index]!.tiedTo ?? plan.tensors[index]!.name}`;
+  const wanted = plan.tensors.flatMap(({ action, tiedTo }, index) =>
+    action === "merge" && tiedTo === null && !isRow(index) ? [index] : [],
+  );
+  const isKnown = (index: number) =>
+    isColumn(index) ? journal.notes.has(tableNote(keyOf(index))) : journal.settled.has(keyOf(index));
+  const missing = wanted.filter((index) => !isKnown(index));
+  if (missing.length > 0) await settleMissing(run, missing, keyOf);
+  const tables = new Map<string, HeldColumns>();
   return plan.tensors.map((tensor, index) => {
     const { action, settings, name } = tensor;
     if (action === "copy") return null;
-    if (!isTensor(index)) return { settings: settings! };
+    if (isRow(index)) return { settings: settings! };
+    if (isColumn(index)) {
+      // Tied tensors have one table, which threads hold once.
+      const held = tables.get(keyOf(index)) ?? {
+        settings: settings!,
+        table: bytesOf(String(journal.notes.get(tableNote(keyOf(index))))),
+      };
+      tables.set(keyOf(index), held);
+      return held;
+    }
     const gram = journal.settled.get(keyOf(index))!.known.gram!;
     return { args: argumentsOf(mixtureOf(method, gram, settings!, name), gram) };
   });
+}
+
+async function settleMissing(
+  { plan, method, journal, startCrew }: SettleRun,
+  missing: readonly number[],
+  keyOf: (index: number) => string,
+): Promise<void> {
+  const crew = await startCrew();
+  const laneBytes = mixtureLaneBytes(plan, method);
+  try {
+    await eachInLanes(missing, MIXTURE_LANES, async (index, lane) => {
+      const tensor = plan.tensors[index]!;
+      if (formOf(method, tensor) === "tensor") {
+        const gram = await gramOfTensor({ plan, method, crew }, index);
+        journal.recordSettled(keyOf(index), { known: { gram }, quotas: new Map(), unproved: null });
+        return;
+      }
+      const args = { settings: tensor.settings!, table: crew.statistics + lane * laneBytes };
+      await crew.run({ job: "mixColumns", blocks: stripesOf({ plan, method }, index), args });
+      const bytes = tableBytes(tensor.inputs.length, columnsOf(tensor));
+      journal.recordNote(tableNote(keyOf(index)), textOf(new Uint8Array(crew.memory.buffer, args.table, bytes)));
+    });
+  } finally {
+    await crew.close();
+  }
+}
+
+/** The journal's key of a table of coefficients. */
+function tableNote(key: string): string {
+  return `columns ${key}`;
+}
+
+/** Bytes as a line of text can hold them: base64. */
+function textOf(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+function bytesOf(text: string): Uint8Array {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -56,7 +56,8 @@ async function settleOne(
   }
   if (method.grain === "mixture") {
     const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);
-    const startCrew = async () => meterStatistics(await createCrew(setup, 0), setup, progress);
+    const { lanes, laneBytes } = statisticsLayout(plan, method);
+    const startCrew = async () => meterStatistics(await createCrew(setup, lanes * laneBytes), setup, progress);
     const args = await settleMixtures({ key, plan, method, journal, startCrew });
     return { args, quotas: new Map(), cuts: new Map() };
   }

@@ -9,7 +9,7 @@ import { ranksRows, rowLength } from "../pruners/pruner.js";
 import type { Cut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
 import type { BlockCuts } from "./blocks.js";
-import type { CombineArgs, MixArgs, Quota } from "./job_types.js";
+import type { CombineArgs, HeldColumns, MixArgs, Quota } from "./job_types.js";
 
 /** What a thread must know to work on blocks; plain data that can be posted. */
 export interface WorkSetup {
@@ -37,6 +37,8 @@ export interface WorkSetup {
   readonly maxMasks: number;
   /** Whether the method measures rows. */
   readonly measured: boolean;
+  /** Bytes of the largest table of columns' coefficients that is held here; 0 where it lies elsewhere or there is none. */
+  readonly tableBytes: number;
   /** Merges that sources stand for; each after those that it reads. */
   readonly merges: readonly WorkMerge[];
 }
@@ -50,8 +52,8 @@ export interface WorkMerge extends Settled {
 
 /** All that is needed to combine any run of a merge's entries. */
 export interface Settled {
-  /** Per tensor: how it is combined, or mixed by rows; `null` for one that is copied. */
-  readonly args: readonly (CombineArgs | MixArgs | null)[];
+  /** Per tensor: how it is combined, or mixed by rows or columns; `null` for one that is copied. */
+  readonly args: readonly (CombineArgs | MixArgs | HeldColumns | null)[];
   /** For an exact quota: per tensor index and block of it. */
   readonly quotas: ReadonlyMap<number, readonly Quota[]>;
   /** What pruning must know: the same way, and per model. */
@@ -123,9 +125,13 @@ export function setupOf(
     const known = settled.get(key) ?? { args: [], quotas: new Map(), cuts: new Map() };
     const setup = workOf({ ...inner, files: [] }, (file) => file, tuning, MERGED_CHUNK_ENTRIES);
     // Scores are made where a merge is settled; here it is only combined.
-    return { key, ...known, setup: { ...setup, scores: NO_SCORES } };
+    return { key, ...known, setup: { ...setup, scores: NO_SCORES, tableBytes: mostTableBytes(known) } };
   });
   return { ...workOf(plan, path, tuning, BLOCK_ENTRIES), merges };
+}
+
+function mostTableBytes({ args }: Settled): number {
+  return args.reduce((most, one) => Math.max(most, one !== null && "table" in one ? one.table.length : 0), 0);
 }
 
 function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {
@@ -159,6 +165,7 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
     merges: [],
     scores: plan.scores,
     measured: plan.measured,
+    tableBytes: 0,
   };
 }
 

@@ -102,6 +102,8 @@ export class Workbench {
   /** Where rows are measured: their states, and an f32 per entry of a tile. */
   readonly rowStates: number;
   readonly rowStream: number;
+  /** Coefficients of the columns of one tensor, of a merge among the inputs. */
+  readonly table: number;
   /** What a kernel may use as it likes: see `scratchBytes`. */
   readonly scratch: number;
   readonly #sources: (ByteSource | undefined)[] = [];
@@ -143,6 +145,7 @@ export class Workbench {
     this.scores = { entries, stride, states, address: scores, state: scores + bytes - states * SCORE_STATE_BYTES };
     this.rowStates = take(setup.measured ? MEASURED_ROWS * ROW_STATE_BYTES : 0);
     this.rowStream = take(setup.measured ? (floatEntries(setup) + LANES) * 4 : 0);
+    this.table = take(setup.tableBytes);
     this.gram = take(gramBytes(setup.maxStreams));
     this.masks = take(masksBytes(setup.maxMasks, BLOCK_ENTRIES));
     const streams = Array.from({ length: setup.maxStreams }, (_, index) => index);
@@ -440,5 +443,9 @@ export function ownBytes(setup: WorkSetup): number {
   const floats = (floatEntries(setup) + LANES) * 4 + slack;
   const raw = (rawEntries(setup) + LANES) * maxEntryBytes + PAGE + slack;
   const scores = scoreLayout(setup).bytes + slack + measureBytes(setup) + slack;
-  return Math.ceil((fixed + slack + out + masks + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) * PAGE;
+  const table = setup.tableBytes + slack;
+  return (
+    Math.ceil((fixed + slack + table + out + masks + gram + scores + maxStreams * floats + maxReads * raw) / PAGE) *
+    PAGE
+  );
 }

@@ -292,26 +292,18 @@ function scorePasses(method: TileMethod, settings: NonNullable<Unplaced["setting
   return passes;
 }
 
-/**
- * A matrix is solved as a whole, and coefficients of columns follow from all of a tensor: neither can be handed on run by
- * run.
- */
+/** A matrix is solved as a whole, on one thread, and would be solved again for every run that is handed on. */
 function refuseWhole(recipe: Recipe, merged: readonly Unplaced[]): void {
   const { method } = recipe;
-  if (method.grain === "tile") return;
-  const wide = merged.find((tensor) =>
-    method.grain === "matrix"
-      ? isSolved(method, tensor)
-      : vectorsOf(method, tensor.settings!, tensor.shape) === "column",
-  );
-  if (wide === undefined) return;
-  const by = method.grain === "matrix" ? "" : " by columns";
-  throw new MergewrightError(`${method.name}${by} cannot be an input of another merge`, {
+  if (method.grain !== "matrix") return;
+  const solved = merged.find((tensor) => isSolved(method, tensor));
+  if (solved === undefined) return;
+  throw new MergewrightError(`${method.name} solves whole matrices, so it cannot be an input of another merge`, {
     kind: "request",
     code: "recipe/unsupported",
-    where: { ...whereOf(recipe, "parameters"), tensor: wide.name },
-    expected: "a method whose result follows entry by entry, row by row or from whole tensors' products",
-    advice: "write this merge first and name its folder",
+    where: { ...whereOf(recipe, "method"), tensor: solved.name },
+    expected: "a method whose entries can be computed run by run, where the outer merge reads them",
+    advice: "write this merge first and name its folder in place of it",
   });
 }
 

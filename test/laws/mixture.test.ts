@@ -9,6 +9,7 @@ import { findMethod } from "../../src/methods/catalogue.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
 import { Folder, merge, tensor, type TestTensor, valuesOf, watched } from "./support/family.js";
 import { mixTensor } from "./support/mix.js";
+import { Interrupted, interruptedAfter } from "../faults/support.js";
 import { normals } from "./support/random.js";
 
 const folder = new Folder();
@@ -259,7 +260,10 @@ describe("mixtures and the rest of a recipe", () => {
 
   it("as an input of another merge it gives what its files would give", async () => {
     const { base, models } = paths.get(mixed)!;
+    const columns = { nuslerp_flatten: false, nuslerp_row_wise: true };
     for (const inner of [
+      { method: "nuslerp", parameters: columns, models: models.slice(0, 2) },
+      { method: "nuslerp", parameters: columns, base, models: models.slice(1) },
       { method: "slerp", parameters: { t: 0.2 }, models: models.slice(0, 2) },
       { method: "model_stock", base, models },
       { method: "model_stock", parameters: { filter_wise: true }, base, models },
@@ -277,10 +281,23 @@ describe("mixtures and the rest of a recipe", () => {
       });
       assert.deepEqual(other.prints, stepwise.prints);
     }
+  });
+
+  it("by columns, an input of statistics is read for its coefficients once, however often it is restarted", async () => {
+    const { base, models } = paths.get(plain)!;
     const parameters = { nuslerp_flatten: false, nuslerp_row_wise: true };
-    const columns = { merge: { method: "nuslerp", parameters, models: models.slice(0, 2) } };
-    const refused = merge({ method: "average", models: [columns, models[2]] }, { out: folder.fresh() });
-    await assert.rejects(refused, /by columns cannot be an input/);
+    const inner = { method: "nuslerp", parameters, models: models.slice(0, 2) };
+    const nested = { method: "ties", base, models: [{ merge: inner, name: "inner" }, models[2]] };
+    const { out: stage } = await merge({ ...inner, output: { dtype: "float32" } }, { out: folder.fresh() });
+    const stepwise = await merge(
+      { ...nested, models: [{ model: stage, name: "inner" }, models[2]] },
+      { out: folder.fresh() },
+    );
+    const out = folder.fresh();
+    await assert.rejects(merge(nested, { out }, interruptedAfter({ blocks: 1 })), Interrupted);
+    const { platform, stages } = watched();
+    assert.deepEqual((await merge(nested, { out }, platform)).prints, stepwise.prints);
+    assert.ok(!stages.includes("mixColumns"));
   });
 
   it("directions that cancel are refused by name", async () => {

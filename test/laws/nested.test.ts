@@ -94,6 +94,10 @@ const inners: Readonly<Record<string, (models: readonly string[]) => RecipeObjec
   }),
   "Model Stock": ([base, a, b]) => ({ method: "model_stock", base, models: [a, b] }),
   slerp: ([, a, b]) => ({ method: "slerp", models: [a, b], parameters: { t: 0.3 } }),
+  "nuslerp of columns": ([base, a, b]) => ({
+    ...{ method: "nuslerp", base, models: [a, b] },
+    parameters: { nuslerp_flatten: false, nuslerp_row_wise: true },
+  }),
   SCE: ([base, a, b]) => ({ method: "sce", base, models: [a, b] }),
   "PCB-Merging": ([base, a, b]) => ({ method: "pcb", base, models: [a, b] }),
   "ties by norm share": ([base, a, b]) => ({
