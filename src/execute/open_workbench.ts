@@ -4,6 +4,7 @@ import { rowSource } from "../sources/rows.js";
 import type { ByteSource } from "../sources/source.js";
 import { MergedSource } from "./merged_source.js";
 import type { WorkSetup, WorkSource } from "./setup.js";
+import { withoutArtifact } from "./unpacked.js";
 import { ownBytes, Workbench } from "./workbench.js";
 
 /** What a thread takes from its platform. */
@@ -42,7 +43,7 @@ export function openWorkbench(
   };
   const work = make(setup);
   for (const merge of setup.merges) {
-    merged.set(merge.key, new MergedSource(merge, make(merge.setup), findMethod(merge.setup.method)));
+    merged.set(merge.key, new MergedSource(merge, make(merge.setup), withoutArtifact(findMethod(merge.setup.method))));
   }
   return work;
 }

@@ -11,7 +11,7 @@ import { blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { Gatherer, statisticsBytes } from "./gather.js";
-import type { WrittenBlock } from "./jobs.js";
+import type { CombineArgs, WrittenBlock } from "./jobs.js";
 import type { Journal } from "./journal.js";
 import { eachInLanes } from "./lanes.js";
 import { meterStatistics } from "./meter.js";
@@ -46,19 +46,51 @@ export function keptIn({ counts }: PackedTensor): number {
 }
 
 /** Reads every pruned tensor for its outliers, its thresholds and the number of entries that it keeps. */
-export async function gatherPacking(
+export function gatherPacking(
+  plan: Plan,
+  method: TileMethod,
+  journal: Journal,
+  options: PackingOptions,
+): Promise<Packed> {
+  return gather(plan, method, journal, options, "packing:", (gathering, thresholdsOf) => gathering.count(thresholdsOf));
+}
+
+/**
+ * The arguments of every merged tensor of a packing merge that is the input of another, from one reading for its outliers
+ * and one for its thresholds. @param key of the merge.
+ */
+export async function settlePacking(
+  key: string,
+  plan: Plan,
+  method: TileMethod,
+  journal: Journal,
+  options: PackingOptions,
+): Promise<(CombineArgs | null)[]> {
+  const bound = await gather(plan, method, journal, options, `packing:${key}:`, (gathering, thresholdsOf) =>
+    Promise.resolve(gathering.bind(thresholdsOf)),
+  );
+  return plan.tensors.map(({ action, settings }, index) => {
+    if (action === "copy") return null;
+    return { args: bound.get(index) ?? method.packing!.bind(settings!, null) };
+  });
+}
+
+/** @param prefix of the journal's keys. @param use of what was gathered, while there are threads. */
+async function gather<T>(
   plan: Plan,
   method: TileMethod,
   journal: Journal,
   { createCrew, progress, tuning, settled }: PackingOptions,
-): Promise<Packed> {
+  prefix: string,
+  use: (gathering: Gathering, thresholdsOf: (at: number) => readonly number[]) => Promise<T>,
+): Promise<T> {
   const indices = plan.tensors.flatMap(({ packed }, index) => (packed === undefined ? [] : [index]));
   const tensors = indices.map((index) => statisticsTensor(plan.tensors[index]!));
   const setup = setupOf({ ...plan, tensors, files: [] }, (file) => file, tuning, settled);
   const crew = meterStatistics(await createCrew(setup, LANES * LANE_BYTES), setup, progress);
   try {
     const gathering = new Gathering(plan, method, indices, tensors, crew);
-    const keyOf = (at: number) => `packing:${indices[at]!}`;
+    const keyOf = (at: number) => `${prefix}${indices[at]!}`;
     const missing = [...indices.keys()].filter((at) => !journal.known.has(keyOf(at)));
     if (missing.length > 0) {
       const ranks = await gathering.ranks();
@@ -81,7 +113,7 @@ export async function gatherPacking(
         journal.recordKnown(keyOf(at), known);
       });
     }
-    return await gathering.count((at) => journal.known.get(keyOf(at))!.threshold!.thresholds);
+    return await use(gathering, (at) => journal.known.get(keyOf(at))!.threshold!.thresholds);
   } finally {
     await crew.close();
   }
@@ -118,17 +150,21 @@ class Gathering {
     return ranks;
   }
 
-  /** @param thresholdsOf the largest magnitude pruned, per partition. */
+  /** @param thresholdsOf the largest magnitude pruned, per partition. @returns by index in the plan. */
+  bind(thresholdsOf: (at: number) => readonly number[]): Map<number, Arguments> {
+    const { bind } = this.method.packing!;
+    return new Map(this.tensors.map(({ settings }, at) => [this.indices[at]!, bind(settings!, thresholdsOf(at))]));
+  }
+
   async count(thresholdsOf: (at: number) => readonly number[]): Promise<Packed> {
-    const { bind, limit } = this.method.packing!;
-    const bound = this.tensors.map((tensor, at) => bind(tensor.settings!, thresholdsOf(at)));
+    const bound = this.bind(thresholdsOf);
     const blocks = this.tensors.flatMap(({ entries }, at) => {
-      const least = limit(bound[at]!);
+      const least = this.method.packing!.limit(bound.get(this.indices[at]!)!);
       return blocksOf(at, entries).map((block) => ({ ...block, limits: least === null ? [] : [least] }));
     });
     const parts = await this.crew.run({ job: "exceed", blocks, args: null });
     const packed = new Map<number, PackedTensor>();
-    for (const [at, index] of this.indices.entries()) packed.set(index, { args: bound[at]!, counts: [] });
+    for (const [index, args] of bound) packed.set(index, { args, counts: [] });
     for (const [order, { tensor }] of blocks.entries()) {
       (packed.get(this.indices[tensor]!)!.counts as number[]).push(parts[order]![0] ?? 0);
     }

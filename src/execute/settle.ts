@@ -18,6 +18,7 @@ import type { Journal } from "./journal.js";
 import { meterStatistics } from "./meter.js";
 import { eachInLanes } from "./lanes.js";
 import { settleMixtures } from "./mixtures.js";
+import { settlePacking } from "./packing.js";
 import { groupSettings, isProved, keptOf, knownFor, LEAD_BYTES, scoresOf, statisticsLayout } from "./run.js";
 import type { RunOptions } from "./run.js";
 import { setupOf } from "./setup.js";
@@ -60,6 +61,20 @@ async function settleOne(
     const startCrew = async () => meterStatistics(await createCrew(setup, lanes * laneBytes), setup, progress);
     const args = await settleMixtures({ key, plan, method, journal, startCrew });
     return { args, quotas: new Map(), cuts: new Map() };
+  }
+  if (method.packing !== undefined) {
+    const packing = {
+      createCrew,
+      strict: false,
+      settled: inner,
+      ...(progress && { progress }),
+      ...(tuning && { tuning }),
+    };
+    return {
+      args: await settlePacking(key, plan, method, journal, packing),
+      quotas: new Map(),
+      cuts: new Map(),
+    };
   }
   const { scope, cutScope, lanes, laneBytes } = statisticsLayout(plan, method);
   const groups = groupsOf(plan, scope);

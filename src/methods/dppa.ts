@@ -18,7 +18,8 @@ export const dppa: TileMethod = {
   description: `theta_t = theta_0 + amplified(tau_t),   tau_t = theta_t - theta_0
 
 The result is an artifact: per model the amplified task vector, sparse, about a tenth to a fifth of the model.
-\`mergewright materialize\` writes a model from it, and \`ARTIFACT#MODEL\` is a model that any other method merges.
+\`mergewright materialize\` writes a model from it, and \`ARTIFACT#MODEL\` is a model that any other method merges. In another
+merge's list \`merge: {method: dppa, base: BASE, models: [MODEL]}\` is the same model without an artifact.
 
 Dynamic pruning. The matrices inside the layers are pruned, all other tensors stay whole. For a sparsity s:
 1. A layer's outlier score is the share of its entries with a magnitude above 3 times their mean. Scores are centred and

@@ -22,7 +22,9 @@ export function checkArtifact(recipe: Recipe, isWritten: boolean): void {
   const { method, base, merges, layout, input, tokenizer, prune } = recipe;
   if (!makesArtifact(method)) return;
   const wrong =
-    (!isWritten && "be the input of another merge; write it, and name a task of it as the model: ARTIFACT#TASK") ||
+    (!isWritten &&
+      !isOneModel(recipe) &&
+      "be the input of another merge, because it holds a model for each task; write it, and name one of them as the model: ARTIFACT#TASK") ||
     (base !== null &&
       Object.hasOwn(merges, base) &&
       "be made over a merge that is not written; write the base first") ||
@@ -40,6 +42,11 @@ export function checkArtifact(recipe: Recipe, isWritten: boolean): void {
     code: "recipe/unsupported",
     where: whereOf(recipe, "method"),
   });
+}
+
+/** Whether it is plain which model an artifact stands for: the only one, whose packed change is added to the base. */
+function isOneModel({ method, models }: Recipe): boolean {
+  return method.packing !== undefined && models.length === 1;
 }
 
 /** The shared model that experts are added to. */
@@ -225,7 +232,7 @@ export function packedParts(
     const { name, shape, entries } = tensor;
     const settings: Settings = { global: tensor.settings!.global, models: [tensor.settings!.models[at]!] };
     const own = { ...tensor, inputs: [tensor.inputs[at]!], settings };
-    const layer = shape.length === 2 ? layerPathOf(name) : null;
+    const layer = prunedIn(tensor);
     if (layer === null) {
       vectors.push(own);
       continue;
@@ -239,13 +246,27 @@ export function packedParts(
   return { vectors, masks, starts };
 }
 
+/** The layer of a matrix that packing prunes; `null` for a tensor that stays whole. */
+function prunedIn({ name, shape }: Unplaced): string | null {
+  return shape.length === 2 ? layerPathOf(name) : null;
+}
+
+/** The tensors of a packing merge that is an input: those that are pruned say so, and all have their own shape. */
+export function unpackedTensors(backbone: readonly Unplaced[]): Part[] {
+  return backbone.map((tensor) => {
+    const layer = tensor.action === "merge" ? prunedIn(tensor) : null;
+    const { shape, entries } = tensor;
+    return layer === null ? tensor : { ...tensor, packed: { shape, entries, layer } };
+  });
+}
+
 /** Entries of a tensor between two starts of its packed vector: those of a block. */
 const ENTRIES_PER_START = 262_144;
 
 /** An artifact repeats nothing of the base: what is not merged comes from there when a task's model is made. */
-export function leftToBase({ backbone }: Accounted, recipe: Recipe): SkippedTensor[] {
+export function leftToBase({ backbone }: Accounted, recipe: Recipe, isWritten: boolean): SkippedTensor[] {
   const { method, base } = recipe;
-  if (!makesArtifact(method) || method.experts?.over === "merge") return [];
+  if (!isWritten || !makesArtifact(method) || method.experts?.over === "merge") return [];
   if (method.experts !== undefined) return unchanged(backbone, recipe);
   return backbone
     .filter(({ action }) => action === "copy")

@@ -1,5 +1,6 @@
 import { describePlace, MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
+import { SINGLE_FILE } from "../formats/safetensors/shard.js";
 import type { Method, MixtureMethod, Need, RowScores, ScoresValue, TileMethod } from "../methods/method.js";
 import { vectorsOf } from "../methods/mixture.js";
 import type { Checkpoint } from "../models/model.js";
@@ -19,6 +20,7 @@ import {
   MODEL_FOLDER,
   packedParts,
   SHARED_FOLDER,
+  unpackedTensors,
 } from "./artifact.js";
 import type { ExpertOf, KeptOf } from "./artifact.js";
 import { entryCosts } from "./streams.js";
@@ -85,7 +87,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
   if (merged.length === 0) throw nothingToMerge(recipe);
   if (!isWritten) refuseWhole(recipe, merged);
   const side = planSideFiles(recipe, open, wanted);
-  const placed = place(accounted, recipe, isWritten ? recipe.output.shardSize : Number.POSITIVE_INFINITY, known);
+  const placed = isWritten ? place(accounted, recipe, recipe.output.shardSize, known) : placeInner(accounted, recipe);
   const passes = checkNeeds(recipe, merged);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
     return { key, dialect: inner.dialect, recipe: stringifyRecipe(inner), plan };
@@ -99,7 +101,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
     ),
     sources,
     tensors: placed.tensors,
-    skipped: [...accounted.skipped, ...leftToBase(accounted, recipe)],
+    skipped: [...accounted.skipped, ...leftToBase(accounted, recipe, isWritten)],
     files: placed.files,
     sideFiles: [...placed.indexes, ...side.files],
     merges,
@@ -243,6 +245,14 @@ function place(
   return { tensors, files, indexes };
 }
 
+/** One file, which is never written. */
+function placeInner({ backbone }: Accounted, { method }: Recipe): Placed {
+  const own = method.packing === undefined ? backbone : unpackedTensors(backbone);
+  const layout = layoutHeader(own, { format: "pt" });
+  const tensors = layout.tensors.map(({ offset, length }, index) => ({ ...own[index]!, file: 0, offset, length }));
+  return { tensors, files: [{ name: SINGLE_FILE, size: layout.fileSize, header: layout.header }], indexes: [] };
+}
+
 /**
  * How often the inputs are read; also checks that what is known of a whole model follows from values that hold for the
  * whole model.
@@ -349,6 +359,8 @@ function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: Op
   // What a merge reads once to hand its entries on is not counted here, nor is the second look at its rows.
   if (method.grain === "matrix") return 0;
   if (method.grain === "mixture") return (estimate.readBytes / estimate.passes) * (estimate.passes - 1);
+  // What is kept is counted for an artifact's files alone.
+  if (method.packing !== undefined) return (estimate.readBytes / estimate.passes) * (estimate.passes - 2);
   const { settings } = tensors.find(({ action }) => action === "merge")!;
   const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;
   return (estimate.readBytes / estimate.passes) * (estimate.passes - 1 + votes);

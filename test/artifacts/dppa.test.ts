@@ -12,7 +12,7 @@ import { planMerge } from "../../src/merge.js";
 import { xxh64 } from "../../src/numbers/checksum.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
 import { filesOf, interruptedAfter, Interrupted } from "../faults/support.js";
-import { Folder, merge, readTensors, recipeOf, tensor, valuesOf } from "../laws/support/family.js";
+import { Folder, merge, readTensors, recipeOf, tensor, valuesOf, watched } from "../laws/support/family.js";
 import { normals } from "../laws/support/random.js";
 import { rounded } from "./naive.js";
 import { floatsOf, open, part, sameFloats, write } from "./support.js";
@@ -297,6 +297,31 @@ describe("dppa", () => {
       const expected = await merge({ ...recipe, models: made }, { out: folder.fresh() });
       assert.deepEqual(found.prints, expected.prints);
     }
+  });
+
+  it("of one model is the input of a merge without being written", async () => {
+    const factors = { sparsity_inner: 0.95, alpha_outer: -1.5 };
+    const inner = (model: string) => ({ merge: { method: "dppa", base, models: [model], parameters: factors } });
+    const artifact = await make(factors);
+    const recipe = { method: "ties", parameters: { density: 0.15 }, base };
+    const expected = await merge(
+      { ...recipe, models: [`${artifact}#math`, `${artifact}#code`] },
+      { out: folder.fresh() },
+    );
+    const nested = { ...recipe, models: models.map(inner) };
+    const tuning = { tileEntries: 1024, chunkEntries: 2048 };
+    const found = await merge(nested, { out: folder.fresh(), threads: 2, tuning });
+    assert.deepEqual(found.prints, expected.prints);
+    const out = folder.fresh();
+    await assert.rejects(merge(nested, { out }, interruptedAfter({ blocks: 1 })), Interrupted);
+    const { platform, stages } = watched();
+    assert.deepEqual((await merge(nested, { out }, platform)).prints, expected.prints);
+    assert.ok(!stages.includes("magnitudes") && !stages.includes("exceed"));
+    const two = { merge: { method: "dppa", base, models, parameters: factors } };
+    await assert.rejects(planMerge(recipeOf({ ...recipe, models: [two] }), nodePlatform), {
+      code: "recipe/unsupported",
+      message: /holds a model for each task; write it, and name one of them as the model: ARTIFACT#TASK/,
+    });
   });
 
   it("names the model and the tensor whose mean does not exist, and refuses to be pruned twice", async () => {
