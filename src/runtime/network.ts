@@ -120,7 +120,11 @@ export interface Network {
   readonly parameters: readonly string[];
   /** Columns of the logits. */
   readonly classes: number;
-  logits(batch: Batch): Promise<Logits>;
+  /**
+   * @param into f32, at least as many entries as there are logits: where they are written, instead of into new memory
+   * for each batch, which large vocabularies make dear.
+   */
+  logits(batch: Batch, into?: Float32Array): Promise<Logits>;
   /**
    * Cross-entropy of each row in nats, without handing out the logits; 0 where the target is `IGNORED`.
    * @param targets a class per row of the logits.

@@ -3,7 +3,7 @@ import { joined } from "../numbers/joined.js";
 import type { Definition } from "./architectures/architecture.js";
 import { architectureOf } from "../models/related.js";
 import { defineNetwork, haveSameArchitecture } from "./architectures/known.js";
-import { rowsPerExample } from "./batch.js";
+import { checkBatch, rowsPerExample } from "./batch.js";
 import { IGNORED, MOST_TURNS } from "./network.js";
 import type {
   Batch,
@@ -101,7 +101,7 @@ class OpenedNetwork implements TappedNetwork {
   readonly parameters: readonly string[];
   readonly layers: readonly LayerInfo[];
   readonly classes: number;
-  readonly #rowsAre: Definition["rows"];
+  readonly #definition: Definition;
   readonly #engine: Engine;
   readonly #overlay: (weights: WeightSource) => WeightSource;
   #turn: Promise<unknown> = Promise.resolve();
@@ -112,7 +112,7 @@ class OpenedNetwork implements TappedNetwork {
     this.parameters = engine.parameters;
     this.layers = engine.layers;
     this.classes = definition.classes;
-    this.#rowsAre = definition.rows;
+    this.#definition = definition;
     this.#engine = engine;
     this.#overlay = overlay;
   }
@@ -121,12 +121,18 @@ class OpenedNetwork implements TappedNetwork {
     return this.#inTurn(() => this.#engine.load(this.#overlay(weights)));
   }
 
-  async logits(batch: Batch): Promise<Logits> {
+  async logits(batch: Batch, into?: Float32Array): Promise<Logits> {
     const { classes } = this;
+    checkBatch(this.#definition, batch);
+    const entries = this.#rowsOf(batch) * classes;
+    if (into !== undefined && into.length < entries) throw wrongRoom(entries, into.length);
     return this.#inTurn(async () => {
-      const { rows, parts } = await this.#engine.run(batch, { loss: null, wanted: null }, {});
-      const values = new Float32Array(rows * classes);
-      for (const { firstRow, handed } of parts) values.set(handed("logits").values, firstRow * classes);
+      const values = into?.subarray(0, entries) ?? new Float32Array(entries);
+      const { rows, parts } = await this.#engine.run(batch, { loss: null, wanted: null }, {}, values);
+      for (const { firstRow, handed } of parts) {
+        const found = handed("logits").values;
+        if (found.buffer !== values.buffer) values.set(found, firstRow * classes);
+      }
       return { rows, classes, values };
     });
   }
@@ -279,7 +285,7 @@ class OpenedNetwork implements TappedNetwork {
   /** Of a language model only the rows that count are computed. @returns their places; `null` for all. */
   #choose(batch: Batch, counts: (row: number) => boolean): { chosen: Batch; places: Int32Array | null } {
     const rows = this.#rowsOf(batch);
-    if (batch.kind !== "text" || this.#rowsAre === "examples") return { chosen: batch, places: null };
+    if (batch.kind !== "text" || this.#definition.rows === "examples") return { chosen: batch, places: null };
     const places = Int32Array.from(Array.from({ length: rows }, (_, row) => row).filter(counts));
     if (places.length === rows) return { chosen: batch, places: null };
     const given = batch.positions;
@@ -288,7 +294,7 @@ class OpenedNetwork implements TappedNetwork {
 
   #rowsOf(batch: Batch): number {
     if (batch.kind === "text" && batch.positions !== undefined) return batch.positions.length;
-    return batch.count * rowsPerExample(this.#rowsAre, batch);
+    return batch.count * rowsPerExample(this.#definition.rows, batch);
   }
 
   #checkTargets(batch: Batch, targets: Int32Array): void {
@@ -339,6 +345,16 @@ function notThere(what: "parameter" | "linear layer", name: string): Mergewright
     code: "runtime/tensor",
     where: { tensor: name },
     expected: "a name of the network's own list",
+  });
+}
+
+function wrongRoom(expected: number, found: number): MergewrightError {
+  return new MergewrightError("the logits do not fit where they are to go", {
+    kind: "request",
+    code: "runtime/batch",
+    expected: `at least ${expected} entries`,
+    found: String(found),
+    advice: "make room for rows x classes, or leave it out",
   });
 }
 

@@ -62,8 +62,11 @@ export interface Engine {
   entriesOf(parameter: string): number;
   /** Nothing is loaded unless all tensors are there and have the right shapes. */
   load(weights: WeightSource): Promise<void>;
-  /** @param content the targets and weights that the goal needs, a value per row of the whole batch's logits. */
-  run(batch: Batch, goal: Goal, content: RowContent): Promise<RunBatch>;
+  /**
+   * @param content the targets and weights that the goal needs, a value per row of the whole batch's logits.
+   * @param room for all rows of the logits: a part may hand out its place there instead of memory of the engine's own.
+   */
+  run(batch: Batch, goal: Goal, content: RowContent, room?: Float32Array): Promise<RunBatch>;
   /** Mean last hidden states; absent where the back end has none. */
   embeddings?(batch: Batch): Promise<Embeddings>;
   close(): Promise<void>;

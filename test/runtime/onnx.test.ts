@@ -21,12 +21,16 @@ function loops() {
       count.opened++;
       count.open++;
       return {
-        async run(feeds) {
+        async run(feeds, into) {
           const grids = Object.entries(feeds).map(([name, { dims, data }]) => {
             return [name, { dims, data: Float64Array.from(data) }] as const;
           });
           const found = runOnnx(file, Object.fromEntries(grids));
-          return Object.fromEntries([...found].map(([name, { data }]) => [name, Float32Array.from(data)]));
+          assert.deepEqual([...found.keys()], Object.keys(into));
+          for (const [name, { dims, data }] of found) {
+            assert.deepEqual(into[name]!.dims, dims, name);
+            into[name]!.data.set(data);
+          }
         },
         close: async () => void count.open--,
       };

@@ -96,6 +96,8 @@ const ENTRYWISE: Readonly<Record<string, (...values: number[]) => number>> = {
   Identity: (x) => x,
   Cast: (x) => x,
   Add: (a, b) => a + b,
+  Sum: (...terms) => terms.reduce((total, term) => total + term, 0),
+  Max: Math.max,
   Sub: (a, b) => a - b,
   Mul: (a, b) => a * b,
   Div: (a, b) => a / b,
@@ -168,6 +170,29 @@ function layerNorm(x: Grid, gain: Grid, shift: Grid, eps: number): Grid[] {
   return [y, { dims, data: Float64Array.from(means) }, { dims, data: Float64Array.from(inverses) }];
 }
 
+/** Gain and root mean square only. */
+function rmsNorm(x: Grid, gain: Grid, eps: number): Grid[] {
+  const inverses: number[] = [];
+  const y = lastAxis(x, (row) => {
+    const inverse = 1 / Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / row.length + eps);
+    inverses.push(inverse);
+    return row.map((value, at) => value * inverse * gain.data[at]!);
+  });
+  return [y, { dims: [...x.dims.slice(0, -1), 1], data: Float64Array.from(inverses) }];
+}
+
+/** Pairs (i, i + half) of every head of `[batch, length, heads × 2 half]`, from the first position on. */
+function rotate({ dims, data }: Grid, first: Grid, cosine: Grid, sine: Grid, heads: number): Grid {
+  const [, length, width] = dims as [number, number, number];
+  const half = width / heads / 2;
+  return grid(dims, (place, index) => {
+    const at = place[2]! % (2 * half);
+    const pair = (first.data[0]! + (place[1]! % length)) * half + (at % half);
+    const [c, s] = [cosine.data[pair]!, sine.data[pair]!];
+    return at < half ? data[index]! * c - data[index + half]! * s : data[index]! * c + data[index - half]! * s;
+  });
+}
+
 function softmax(row: Float64Array): Float64Array {
   const top = Math.max(...row);
   const terms = row.map((value) => Math.exp(value - top));
@@ -231,6 +256,10 @@ function compute(operator: string, inputs: readonly (Grid | undefined)[], attrib
     }
     case "FusedMatMul":
       return [matmul(a, b, number("transA", 0) === 1, number("transB", 0) === 1, number("alpha", 1))];
+    case "SimplifiedLayerNormalization":
+      return rmsNorm(a, b, number("epsilon", 0));
+    case "RotaryEmbedding":
+      return [rotate(a, b, c, d, number("num_heads", 0))];
     case "LayerNormalization":
       return layerNorm(a, b, c, number("epsilon", 0));
     case "Softmax":
@@ -241,6 +270,23 @@ function compute(operator: string, inputs: readonly (Grid | undefined)[], attrib
       const dims = [...b.dims, ...a.dims.slice(1)];
       const width = sizeOf(a.dims.slice(1));
       return [grid(dims, (_, index) => a.data[b.data[Math.floor(index / width)]! * width + (index % width)]!)];
+    }
+    case "Pad": {
+      const dims = a.dims.map((size, axis) => size + b.data[axis + a.dims.length]!);
+      return [
+        grid(dims, (place) =>
+          place.every((p, axis) => p < a.dims[axis]!)
+            ? a.data[place.reduce((index, p, axis) => index * a.dims[axis]! + p, 0)]!
+            : 0,
+        ),
+      ];
+    }
+    case "GatherElements":
+      return [grid(b.dims, ([row], index) => a.data[row! * a.dims[1]! + b.data[index]!]!)];
+    case "ScatterElements": {
+      const data = a.data.slice();
+      for (const [row, value] of c.data.entries()) data[row * a.dims[1]! + b.data[row]!]! += value;
+      return [{ dims: a.dims, data }];
     }
     case "ScatterND": {
       const data = a.data.slice();

@@ -5,7 +5,8 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { MergewrightError } from "../../errors.js";
 import type { NetworkOptions, TappedNetwork, WeightSource } from "../../runtime/network.js";
-import { OnnxEngine, type OnnxRuntime } from "../../runtime/onnx/engine.js";
+import { OnnxEngine } from "../../runtime/onnx/engine.js";
+import type { OnnxFeed, OnnxRuntime } from "../../runtime/onnx/engine.js";
 import { openNetworkOn } from "../../runtime/opened_network.js";
 
 const PEER = "onnxruntime-node";
@@ -17,7 +18,7 @@ interface Peer {
       file: Uint8Array,
       options: Readonly<Record<string, unknown>>,
     ): Promise<{
-      run(feeds: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, { readonly data: unknown }>>>;
+      run(feeds: Readonly<Record<string, unknown>>, fetches: Readonly<Record<string, unknown>>): Promise<unknown>;
       release(): Promise<void>;
     }>;
   };
@@ -54,6 +55,13 @@ function loadPeer(): Peer {
 }
 
 function runtimeOf({ InferenceSession, Tensor }: Peer, threads: number): OnnxRuntime {
+  // Over the memory of the arrays, in both directions.
+  const tensorsOf = (arrays: Readonly<Record<string, OnnxFeed>>) =>
+    Object.fromEntries(
+      Object.entries(arrays).map(([name, { data, dims }]) => {
+        return [name, new Tensor(data instanceof Int32Array ? "int32" : "float32", data, dims)] as const;
+      }),
+    );
   return {
     async open(file) {
       const session = await InferenceSession.create(file, {
@@ -64,13 +72,8 @@ function runtimeOf({ InferenceSession, Tensor }: Peer, threads: number): OnnxRun
         logSeverityLevel: 3,
       });
       return {
-        async run(feeds) {
-          const tensors = Object.entries(feeds).map(([name, { data, dims }]) => {
-            const type = data instanceof Int32Array ? "int32" : "float32";
-            return [name, new Tensor(type, data, dims)] as const;
-          });
-          const found = await session.run(Object.fromEntries(tensors));
-          return Object.fromEntries(Object.entries(found).map(([name, { data }]) => [name, data as Float32Array]));
+        async run(feeds, into) {
+          await session.run(tensorsOf(feeds), tensorsOf(into));
         },
         close: () => session.release(),
       };

@@ -16,7 +16,8 @@ import type { Progress } from "../team.js";
 import { contentOf, Trace } from "../trace.js";
 import type { Engine, Goal, RowContent, RunBatch, RunPart } from "../trace.js";
 import { checkTensor } from "../weights.js";
-import { gradientPort, inputPort, LARGEST_CONSTANT, lower, outputPort, weightPort, type Written } from "./lower.js";
+import { gradientPort, inputPort, LARGEST_CONSTANT, lower, outputPort, weightDims, weightPort } from "./lower.js";
+import type { Written } from "./lower.js";
 
 /** What is asked of the runtime: the part of onnxruntime's interface that is used, so that others can stand in. */
 export interface OnnxRuntime {
@@ -24,7 +25,8 @@ export interface OnnxRuntime {
 }
 
 export interface OnnxSession {
-  run(feeds: Readonly<Record<string, OnnxFeed>>): Promise<Readonly<Record<string, Float32Array>>>;
+  /** @param into every output of the graph, in f32: memory that the runtime writes to. */
+  run(feeds: Readonly<Record<string, OnnxFeed>>, into: Readonly<Record<string, OnnxFeed>>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -79,7 +81,7 @@ export class OnnxEngine implements Engine {
     for (const [number, { name }] of list.entries()) this.#weights[number] = await weights.tensor(name);
   }
 
-  async run(batch: Batch, goal: Goal, content: RowContent): Promise<RunBatch> {
+  async run(batch: Batch, goal: Goal, content: RowContent, room?: Float32Array): Promise<RunBatch> {
     const { definition } = this.#trace;
     checkBatch(definition, batch);
     if (goal.squares !== undefined) throw noSquares();
@@ -88,7 +90,7 @@ export class OnnxEngine implements Engine {
     const gradients = new Map<number, Float32Array>();
     const parts: RunPart[] = [];
     for (const part of used) {
-      parts.push(await this.#runPart(part, goal, content, gradients));
+      parts.push(await this.#runPart(part, goal, content, gradients, room));
       this.#progress?.(parts.length / used.length);
     }
     return {
@@ -103,12 +105,13 @@ export class OnnxEngine implements Engine {
     this.#sessions.clear();
   }
 
-  /** @param gradients sums by parameter, which the part's are added to. */
+  /** @param gradients sums by parameter, which the part's are added to. @param room for the logits of all parts. */
   async #runPart(
     part: BatchPart,
     goal: Goal,
     rows: RowContent,
     gradients: Map<number, Float32Array>,
+    room: Float32Array | undefined,
   ): Promise<RunPart> {
     const { session, written, inputs, outputs } = await this.#session(part, goal);
     const content = contentOf(part, rows);
@@ -118,15 +121,22 @@ export class OnnxEngine implements Engine {
       feeds[inputPort(index)] = { dims: [length, entries / length], data: fixed ?? content[name]! };
     }
     for (const number of written.weights) {
-      const { shape, entries } = this.#trace.table.list[number]!;
-      const length = shape.length > 1 ? shape[0]! : 1;
-      feeds[weightPort(number)] = { dims: [length, entries / length], data: this.#weights[number]! };
+      feeds[weightPort(number)] = { dims: weightDims(this.#trace.table.list[number]!.shape), data: this.#weights[number]! };
     }
-    const found = await session.run(feeds);
+    const { classes } = this.#trace.definition;
+    const place = room?.subarray(part.firstRow * classes, (part.firstRow + part.rows) * classes);
+    const logits = outputPort(outputs.findIndex(({ name }) => name === "logits"));
+    const found = Object.fromEntries(
+      written.outputs.map(({ name, dims }) => {
+        return [name, { dims, data: (name === logits ? place : undefined) ?? roomFor(dims) }] as const;
+      }),
+    );
+    await session.run(feeds, found);
     for (const number of written.gradients) {
-      const own = found[gradientPort(number)]!;
+      const own = found[gradientPort(number)]!.data;
       const sum = gradients.get(number);
-      if (sum === undefined) gradients.set(number, own.slice());
+      // The first part's memory is what the others are added to.
+      if (sum === undefined) gradients.set(number, own);
       else for (let index = 0; index < sum.length; index++) sum[index]! += own[index]!;
     }
     return {
@@ -135,7 +145,7 @@ export class OnnxEngine implements Engine {
       names: outputs.map(({ name }) => name),
       handed: (name) => {
         const index = outputs.findIndex((output) => output.name === name);
-        return { values: found[outputPort(index)]!, rows: outputs[index]!.rows };
+        return { values: found[outputPort(index)]!.data, rows: outputs[index]!.rows };
       },
     };
   }
@@ -169,6 +179,8 @@ function cut({ classes, rows, tokens }: Definition, batch: Batch): Part[] {
     to: Math.min(batch.count, (index + 1) * size),
   }));
 }
+
+const roomFor = (dims: readonly number[]) => new Float32Array(dims.reduce((total, size) => total * size, 1));
 
 function noSquares(): MergewrightError {
   return new MergewrightError("squared gradients of single examples have no form in ONNX", {

@@ -32,13 +32,15 @@ export interface Constant extends Port {
 }
 
 /** Operators that are not the standard's but ONNX Runtime's. */
-const OWN_DOMAIN: ReadonlySet<string> = new Set(["FusedMatMul", "QuickGelu"]);
+const OWN_DOMAIN: ReadonlySet<string> = new Set(["FusedMatMul", "RotaryEmbedding"]);
 
 export class Graph {
   readonly inputs: Port[] = [];
   readonly outputs: Port[] = [];
   readonly nodes: Node[] = [];
   readonly constants: Constant[] = [];
+  /** What is handed out, by the name that it has inside. */
+  readonly #handed = new Map<string, string>();
   readonly #known = new Map<string, readonly string[]>();
 
   input(name: string, dims: readonly number[], type: ElementType = "float32"): Value {
@@ -47,10 +49,12 @@ export class Graph {
     return port;
   }
 
-  /** Hands a value out under a name. */
+  /** Hands a value out under a name: under its own where it can be, so that its node writes where the caller wants it. */
   output(name: string, value: Value): void {
-    this.nodes.push({ operator: "Identity", inputs: [value.name], outputs: [name], attributes: {} });
     this.outputs.push({ name, dims: value.dims, type: "float32" });
+    const made = this.nodes.some(({ outputs }) => outputs.includes(value.name));
+    if (made && !this.#handed.has(value.name)) this.#handed.set(value.name, name);
+    else this.nodes.push({ operator: "Identity", inputs: [value.name], outputs: [name], attributes: {} });
   }
 
   constant(values: readonly number[], dims: readonly number[], type: ElementType = "float32"): Value {
@@ -91,10 +95,21 @@ export class Graph {
     return names;
   }
 
+  /** The nodes with the names of what is handed out, without further outputs that nobody reads. */
+  #named(): Node[] {
+    const read = new Set(this.nodes.flatMap(({ inputs }) => inputs));
+    const nameOf = (value: string) => this.#handed.get(value) ?? value;
+    return this.nodes.map((node) => {
+      const last = node.outputs.findLastIndex((value) => read.has(value) || this.#handed.has(value));
+      const outputs = node.outputs.slice(0, Math.max(0, last) + 1);
+      return { ...node, inputs: node.inputs.map(nameOf), outputs: outputs.map(nameOf) };
+    });
+  }
+
   /** The file, as an inference session takes it. */
   finish(): Uint8Array {
     const graph = new Message();
-    for (const node of this.nodes) graph.message(1, nodeMessage(node));
+    for (const node of this.#named()) graph.message(1, nodeMessage(node));
     graph.text(2, "pass");
     for (const constant of this.constants) graph.message(5, tensorMessage(constant));
     for (const port of this.inputs) graph.message(11, portMessage(port));

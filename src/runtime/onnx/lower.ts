@@ -5,6 +5,7 @@
 
 import { MergewrightError } from "../../errors.js";
 import type { KernelName } from "../kernels/definitions.js";
+import type { Shape } from "../shapes.js";
 import type { Operand, ParameterTable, Tape, Tensor } from "../tape.js";
 import { Graph, type Value } from "./graph.js";
 import { ATTENTION } from "./lower_attention.js";
@@ -97,6 +98,14 @@ export interface Written {
   /** Parameters by number that the graph reads, and those whose gradients it hands out. */
   readonly weights: readonly number[];
   readonly gradients: readonly number[];
+  /** All that is handed out. */
+  readonly outputs: readonly Value[];
+}
+
+/** A weight's sizes in a graph: those of a vector, or of the matrix with as many rows as its first axis has. */
+export function weightDims(shape: Shape): readonly number[] {
+  const entries = shape.reduce((product, size) => product * size, 1);
+  return shape.length > 1 ? [shape[0]!, entries / shape[0]!] : [entries];
 }
 
 /** @throws MergewrightError where a kernel has no form in ONNX. */
@@ -106,9 +115,7 @@ export function lower(tape: Tape, table: ParameterTable): Written {
   const used = tensorsOf(tape);
   const weights = numbers(used, "weights");
   for (const number of weights) {
-    const { shape, entries } = table.list[number]!;
-    const rows = shape.length > 1 ? shape[0]! : 1;
-    lowered.bind("weights", number, graph.input(weightPort(number), [rows, entries / rows]));
+    lowered.bind("weights", number, graph.input(weightPort(number), weightDims(table.list[number]!.shape)));
   }
   for (const [index, { entries, rows, content, whole }] of tape.inputs.entries()) {
     const type = whole ? "int32" : "float32";
@@ -130,13 +137,13 @@ export function lower(tape: Tape, table: ParameterTable): Written {
     const { shape, entries } = table.list[number]!;
     const rows = shape.length > 1 ? shape[0]! : 1;
     const tensor: Tensor = { area: "gradients", storage: number, rows, columns: entries / rows, active: false };
-    graph.output(gradientPort(number), lowered.matrix(tensor));
+    graph.output(gradientPort(number), lowered.read(tensor));
   }
   for (const [index, { entries }] of tape.outputs.entries()) {
     const tensor: Tensor = { area: "outputs", storage: index, rows: 1, columns: entries, active: false };
-    graph.output(outputPort(index), lowered.matrix(tensor));
+    graph.output(outputPort(index), lowered.read(tensor));
   }
-  return { file: graph.finish(), weights, gradients };
+  return { file: graph.finish(), weights, gradients, outputs: graph.outputs };
 }
 
 /** Entries of a constant above which it is handed in instead. */

@@ -1,4 +1,7 @@
-/** Attention over values `[batch, heads, rows, size]`; scores are `[batch, heads, queries, keys]`, without padding. */
+/**
+ * Attention over values `[batch, heads, rows, size]`. Scores are `[batch, heads, queries, keys]`, without padding and in
+ * spans of queries; heads of a group are rows of one product with the keys that they share.
+ */
 
 import type { AttentionShape } from "../operations/attention.js";
 import type { Operand, Tensor } from "../tape.js";
@@ -17,27 +20,47 @@ function sizesOf(operands: readonly Operand[]): AttentionShape {
   return { batch, heads, keyHeads, queries, keys, size };
 }
 
+/** Most queries of a span. */
+const SPAN = 128;
+
+/** Queries that go through attention together, and how many keys, from the first, are seen by any of them. */
+interface Span {
+  readonly from: number;
+  readonly to: number;
+  readonly keys: number;
+}
+
+/** One span; of causal attention several, so that most of what no query sees is left out. */
+function spansOf({ queries, keys }: AttentionShape, causal: number): Span[] {
+  if (causal === 0) return [{ from: 0, to: queries, keys }];
+  const size = Math.ceil(queries / Math.ceil(queries / SPAN));
+  return Array.from({ length: Math.ceil(queries / size) }, (_, index) => {
+    const to = Math.min(queries, (index + 1) * size);
+    return { from: index * size, to, keys: Math.min(keys, to) };
+  });
+}
+
 /** `[batch × rows, heads × size]` by heads. */
 function byHeads({ shaping }: Lowered, x: Value, batch: number, heads: number, size: number): Value {
   const rows = x.dims.reduce((total, length) => total * length, 1) / (batch * heads * size);
   return shaping.transpose(shaping.reshape(x, batch, rows, heads, size), 0, 2, 1, 3);
 }
 
-/** Key heads, each as often as there are heads in its group. */
-function grouped(lowered: Lowered, x: Value, { batch, heads, keyHeads, keys, size }: AttentionShape): Value {
-  const { shaping } = lowered;
-  const own = byHeads(lowered, x, batch, keyHeads, size);
-  if (heads === keyHeads) return own;
-  const group = heads / keyHeads;
-  const repeated = shaping.expand(
-    shaping.reshape(own, batch, keyHeads, 1, keys, size),
-    batch,
-    keyHeads,
-    group,
-    keys,
-    size,
-  );
-  return shaping.reshape(repeated, batch, heads, keys, size);
+/** A span's rows by key heads, `[batch, keyHeads, group × rows, size]`: those of a group's heads one after the other. */
+function queriesOf(lowered: Lowered, x: Value, shape: AttentionShape, { from, to }: Span): Value {
+  const { batch, heads, keyHeads, size } = shape;
+  const own = lowered.shaping.slice(byHeads(lowered, x, batch, heads, size), 2, from, to);
+  return lowered.shaping.reshape(own, batch, keyHeads, (heads / keyHeads) * (to - from), size);
+}
+
+/** A span's keys, `[batch, keyHeads, keys, size]`. */
+function keysOf(lowered: Lowered, x: Value, { batch, keyHeads, size }: AttentionShape, { keys }: Span): Value {
+  return lowered.shaping.slice(byHeads(lowered, x, batch, keyHeads, size), 2, 0, keys);
+}
+
+/** A span's scores by key heads, `[batch, keyHeads, group × rows, keys]`. */
+function byGroups({ shaping }: Lowered, scores: Value, { batch, heads, keyHeads }: AttentionShape, span: Span): Value {
+  return shaping.reshape(scores, batch, keyHeads, (heads / keyHeads) * (span.to - span.from), span.keys);
 }
 
 /** Back to `[batch × rows, heads × size]`. */
@@ -46,47 +69,89 @@ function asRows({ shaping }: Lowered, x: Value): Value {
   return shaping.reshape(shaping.transpose(x, 0, 2, 1, 3), batch * rows, heads * size);
 }
 
-function scoresOf(lowered: Lowered, tensor: Tensor, { batch, heads, queries, keys }: AttentionShape): Value {
-  return lowered.shaping.reshape(lowered.read(tensor), batch, heads, queries, keys);
+/** Scores, span by span `[batch, heads, rows, keys]`; those of a single span are also what the storage holds. */
+function writeScores(lowered: Lowered, tensor: Tensor, spans: readonly Value[]): void {
+  lowered.keep(tensor, ...spans);
+  if (spans.length === 1) lowered.write(tensor, spans[0]!);
 }
 
 const heads_scores: Lowering = (lowered, operands) => {
-  const sizes = sizesOf(operands);
-  const [q, , k, , scores, , alpha] = operands.slice(6) as [Tensor, number, Tensor, number, Tensor, number, number];
-  const { batch, heads, queries, keys, size } = sizes;
-  const inputs = [byHeads(lowered, lowered.read(q), batch, heads, size), grouped(lowered, lowered.read(k), sizes)];
-  const attributes = { alpha: { float: alpha }, transA: 0, transB: 1 };
-  lowered.write(scores, lowered.graph.node("FusedMatMul", inputs, [batch, heads, queries, keys], attributes));
+  const shape = sizesOf(operands);
+  const { batch, heads } = shape;
+  const [q, , k, , scores, , alpha, causal] = operands.slice(6) as [
+    Tensor,
+    number,
+    Tensor,
+    number,
+    Tensor,
+    number,
+    number,
+    number,
+  ];
+  const [queries, keys] = [lowered.read(q), lowered.read(k)];
+  const spans = spansOf(shape, causal).map((span) => {
+    const inputs = [queriesOf(lowered, queries, shape, span), keysOf(lowered, keys, shape, span)];
+    const dims = [...inputs[0]!.dims.slice(0, 3), span.keys];
+    const products = product(lowered, inputs, dims, alpha, { transB: 1 });
+    return lowered.shaping.reshape(products, batch, heads, span.to - span.from, span.keys);
+  });
+  writeScores(lowered, scores, spans);
 };
 
+/** Products of the last two axes. */
+function product(
+  { graph }: Lowered,
+  inputs: readonly Value[],
+  dims: readonly number[],
+  alpha: number,
+  turned: { readonly transA?: 1; readonly transB?: 1 },
+): Value {
+  return graph.node("FusedMatMul", inputs, dims, { alpha: { float: alpha }, transA: 0, transB: 0, ...turned });
+}
+
 const heads_mix: Lowering = (lowered, operands) => {
-  const sizes = sizesOf(operands);
-  const [scores, , v, , y, , alpha] = operands.slice(6) as [Tensor, number, Tensor, number, Tensor, number, number];
-  const { batch, heads, queries, size } = sizes;
-  const inputs = [scoresOf(lowered, scores, sizes), grouped(lowered, lowered.read(v), sizes)];
-  const attributes = { alpha: { float: alpha }, transA: 0, transB: 0 };
-  lowered.write(
-    y,
-    asRows(lowered, lowered.graph.node("FusedMatMul", inputs, [batch, heads, queries, size], attributes)),
-  );
+  const shape = sizesOf(operands);
+  const { batch, heads, size } = shape;
+  const [scores, , v, , y, , alpha, causal] = operands.slice(6) as [
+    Tensor,
+    number,
+    Tensor,
+    number,
+    Tensor,
+    number,
+    number,
+    number,
+  ];
+  const [kept, values] = [lowered.kept(scores), lowered.read(v)];
+  const spans = spansOf(shape, causal).map((span, index) => {
+    const inputs = [byGroups(lowered, kept[index]!, shape, span), keysOf(lowered, values, shape, span)];
+    const mixed = product(lowered, inputs, [...inputs[0]!.dims.slice(0, 3), size], alpha, {});
+    return lowered.shaping.reshape(mixed, batch, heads, span.to - span.from, size);
+  });
+  lowered.write(y, asRows(lowered, lowered.shaping.concat(2, ...spans)));
 };
 
 const heads_mix_t: Lowering = (lowered, operands) => {
-  const sizes = sizesOf(operands);
-  const [scores, , y, , v, , alpha] = operands.slice(6) as [Tensor, number, Tensor, number, Tensor, number, number];
-  const { batch, heads, keyHeads, keys, size } = sizes;
-  const { graph, shaping } = lowered;
-  const inputs = [scoresOf(lowered, scores, sizes), byHeads(lowered, lowered.read(y), batch, heads, size)];
-  const attributes = { alpha: { float: alpha }, transA: 1, transB: 0 };
-  const each = graph.node("FusedMatMul", inputs, [batch, heads, keys, size], attributes);
-  const group = heads / keyHeads;
-  if (group === 1) {
-    lowered.write(v, asRows(lowered, each));
-    return;
-  }
-  const groups = shaping.reshape(each, batch, keyHeads, group, keys, size);
-  const summed = graph.node("ReduceSum", [groups, shaping.sizes([2])], [batch, keyHeads, keys, size], { keepdims: 0 });
-  lowered.write(v, asRows(lowered, summed));
+  const shape = sizesOf(operands);
+  const { batch, keyHeads, keys, size } = shape;
+  const [scores, , y, , v, , alpha, causal] = operands.slice(6) as [
+    Tensor,
+    number,
+    Tensor,
+    number,
+    Tensor,
+    number,
+    number,
+    number,
+  ];
+  const [kept, mixed] = [lowered.kept(scores), lowered.read(y)];
+  // The product sums over a group's heads, too.
+  const spans = spansOf(shape, causal).map((span, index) => {
+    const inputs = [byGroups(lowered, kept[index]!, shape, span), queriesOf(lowered, mixed, shape, span)];
+    const seen = product(lowered, inputs, [batch, keyHeads, span.keys, size], alpha, { transA: 1 });
+    return lowered.shaping.pad(seen, 2, keys - span.keys);
+  });
+  lowered.write(v, asRows(lowered, lowered.shaping.sum(...spans)));
 };
 
 /** Far below every score, and finite: a row that sees nothing must not become NaN. */
@@ -107,35 +172,42 @@ const softmax: Lowering = (lowered, operands) => {
     number,
   ];
   const { shaping, graph } = lowered;
-  const dims = [batch, heads, queries, keys];
-  let value = shaping.reshape(lowered.read(scores), ...dims);
-  if (bias !== null) value = shaping.add(value, shaping.reshape(lowered.read(bias), 1, heads, queries, keys));
-  if (causal === 1) value = shaping.add(value, unseenBehind(lowered, queries, keys, window));
-  if (lengths !== null) {
-    const places = graph.constant([...Array(keys).keys()], [1, 1, 1, keys], "int32");
-    const ends = shaping.reshape(lowered.read(lengths), batch, 1, 1, 1);
-    const seen = graph.node("Less", [places, ends], [batch, 1, 1, keys]);
-    value = graph.node("Where", [seen, value, shaping.scalar(UNSEEN)], dims);
-  }
-  lowered.write(y, graph.node("Softmax", [value], dims, { axis: -1 }));
+  const shape = { batch, heads, keyHeads: heads, queries, keys, size: 0 };
+  const kept = lowered.kept(scores);
+  const spans = spansOf(shape, bias === null ? causal : 0).map((span, index) => {
+    let value = kept[index]!;
+    if (bias !== null) value = shaping.add(value, shaping.reshape(lowered.read(bias), 1, heads, queries, keys));
+    if (causal === 1) value = shaping.add(value, unseenBehind(lowered, span, window));
+    if (lengths !== null) {
+      const places = graph.constant([...Array(span.keys).keys()], [1, 1, 1, span.keys], "int32");
+      const ends = shaping.reshape(lowered.read(lengths), batch, 1, 1, 1);
+      const seen = graph.node("Less", [places, ends], [batch, 1, 1, span.keys]);
+      value = graph.node("Where", [seen, value, shaping.scalar(UNSEEN)], value.dims);
+    }
+    return graph.node("Softmax", [value], value.dims, { axis: -1 });
+  });
+  writeScores(lowered, y, spans);
 };
 
 /** What is added where a query looks ahead, or too far back. */
-function unseenBehind({ graph }: Lowered, queries: number, keys: number, window: number): Value {
-  const values = Array.from({ length: queries * keys }, (_, at) => {
-    const [query, key] = [Math.floor(at / keys), at % keys];
+function unseenBehind({ graph }: Lowered, { from, to, keys }: Span, window: number): Value {
+  const values = Array.from({ length: (to - from) * keys }, (_, at) => {
+    const [query, key] = [from + Math.floor(at / keys), at % keys];
     return key <= query && (window === 0 || key > query - window) ? 0 : UNSEEN;
   });
-  return graph.constant(values, [queries, keys]);
+  return graph.constant(values, [to - from, keys]);
 }
 
 const softmax_vjp: Lowering = (lowered, operands) => {
   const [p, dp, ds] = operands as [Tensor, Tensor, Tensor];
   const { shaping } = lowered;
-  const value = lowered.read(p);
-  const slope = shaping.reshape(lowered.read(dp), ...value.dims);
-  const sum = shaping.reduce("ReduceSum", shaping.multiply(slope, value));
-  lowered.write(ds, shaping.multiply(value, shaping.subtract(slope, sum)));
+  const slopes = lowered.kept(dp);
+  const spans = lowered.kept(p).map((value, index) => {
+    const slope = slopes[index]!;
+    const sum = shaping.reduce("ReduceSum", shaping.multiply(slope, value));
+    return shaping.multiply(value, shaping.subtract(slope, sum));
+  });
+  writeScores(lowered, ds, spans);
 };
 
 /** Rotations by position, as pairs (i, i + size / 2) of every head. */
@@ -150,16 +222,15 @@ const rope: Lowering = (lowered, operands) => {
     number,
     number,
   ];
-  const { shaping } = lowered;
+  const { shaping, graph } = lowered;
   const half = size / 2;
-  const angles = shaping.reshape(lowered.read(table), 1, length, 1, size);
-  const cosine = shaping.slice(angles, 3, 0, half);
-  const sine = shaping.multiply(shaping.slice(angles, 3, half, size), direction);
-  const value = shaping.reshape(lowered.read(x), rows / length, length, heads, size);
-  const [a, b] = [shaping.slice(value, 3, 0, half), shaping.slice(value, 3, half, size)];
-  const first = shaping.subtract(shaping.multiply(a, cosine), shaping.multiply(b, sine));
-  const second = shaping.add(shaping.multiply(b, cosine), shaping.multiply(a, sine));
-  lowered.write(y, shaping.reshape(shaping.concat(3, first, second), rows, heads * size));
+  const angles = shaping.reshape(lowered.read(table), length, size);
+  const cosine = shaping.slice(angles, 1, 0, half);
+  const sine = shaping.multiply(shaping.slice(angles, 1, half, size), direction);
+  const value = shaping.reshape(lowered.read(x), rows / length, length, heads * size);
+  const inputs = [value, graph.constant([0], [1], "int64"), cosine, sine];
+  const turned = graph.node("RotaryEmbedding", inputs, value.dims, { interleaved: 0, num_heads: heads });
+  lowered.write(y, shaping.reshape(turned, rows, heads * size));
 };
 
 export const ATTENTION = { heads_scores, heads_mix, heads_mix_t, softmax, softmax_vjp, rope };

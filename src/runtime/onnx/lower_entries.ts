@@ -136,9 +136,10 @@ function slopeOf(shaping: Shaping, kind: Activation, x: Value): Value {
     }
     case "quick_gelu":
     case "silu": {
+      // s + factor x s (1 - s), of which x s is the activation itself
       const factor = kind === "silu" ? 1 : 1.702;
       const s = shaping.apply("Sigmoid", shaping.multiply(x, factor));
-      const bend = shaping.multiply(shaping.multiply(x, shaping.multiply(s, shaping.subtract(one, s))), factor);
+      const bend = shaping.multiply(shaping.multiply(shaping.multiply(x, s), shaping.subtract(one, s)), factor);
       return shaping.add(s, bend);
     }
     case "relu": {

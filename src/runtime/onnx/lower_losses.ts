@@ -2,18 +2,12 @@ import type { Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
 import type { Lowered, Lowering } from "./lower.js";
 
-/** Columns of a row's four numbers (kernels/loss.ts). */
-const column = ({ shaping }: Lowered, stats: Value, at: number) => shaping.slice(stats, 1, at, at + 1);
-
-function statsOf(lowered: Lowered, stats: Tensor, rows: number): Value {
-  return lowered.shaping.reshape(lowered.read(stats), rows, 4);
-}
-
-/** One where a class is the target, zeros in a row without one. */
-function oneHot({ shaping, graph }: Lowered, targets: Value, rows: number, classes: number): Value {
-  const places = graph.constant([...Array(classes).keys()], [1, classes], "int32");
-  const same = graph.node("Equal", [places, shaping.reshape(targets, rows, 1)], [rows, classes]);
-  return shaping.cast(same, "float32");
+/** The target's column of each row (the first in a row without one), and one where there is one, else zero. */
+function targetsOf({ shaping, graph }: Lowered, targets: Value, rows: number): { place: Value; counts: Value } {
+  const given = shaping.reshape(targets, rows, 1);
+  const none = graph.constant([-1], [], "int32");
+  const counts = shaping.cast(graph.node("Greater", [given, none], [rows, 1]), "float32");
+  return { place: graph.node("Max", [given, graph.constant([0], [], "int32")], [rows, 1]), counts };
 }
 
 const row_stats: Lowering = (lowered, operands) => {
@@ -24,25 +18,30 @@ const row_stats: Lowering = (lowered, operands) => {
   const below = shaping.subtract(values, top);
   const terms = shaping.apply("Exp", below);
   const sum = shaping.reduce("ReduceSum", terms);
-  const target =
-    targets === null
-      ? shaping.filled(0, rows, 1)
-      : shaping.reduce("ReduceSum", shaping.multiply(below, oneHot(lowered, lowered.read(targets), rows, classes)));
   const average = shaping.reduce("ReduceSum", shaping.multiply(terms, below));
-  lowered.write(stats, shaping.concat(1, top, sum, target, average));
+  lowered.write(stats, shaping.concat(1, top, sum, targetBelow(lowered, below, targets), average));
+  lowered.keep(stats, below, terms, sum, average);
 };
 
-/** exp(x − largest), and what it is multiplied by to give weight times probability. */
-function weighed(lowered: Lowered, logits: Tensor, stats: Value, weights: Tensor, rows: number, classes: number) {
+/** The target's entry of each row, zero in a row without one. */
+function targetBelow(lowered: Lowered, below: Value, targets: Tensor | null): Value {
+  const { shaping, graph } = lowered;
+  const rows = below.dims[0]!;
+  if (targets === null) return shaping.filled(0, rows, 1);
+  const { place, counts } = targetsOf(lowered, lowered.read(targets), rows);
+  return shaping.multiply(graph.node("GatherElements", [below, place], [rows, 1], { axis: 1 }), counts);
+}
+
+/** Weight times probability, from exp(x − largest) and its sum. */
+function weighed(lowered: Lowered, stats: Tensor, weights: Tensor): { weight: Value; scaled: Value } {
   const { shaping } = lowered;
-  const below = shaping.subtract(shaping.reshape(lowered.read(logits), rows, classes), column(lowered, stats, 0));
-  const weight = shaping.reshape(lowered.read(weights), rows, 1);
-  const scale = shaping.divide(weight, column(lowered, stats, 1));
-  return { below, weight, scaled: shaping.multiply(shaping.apply("Exp", below), scale) };
+  const [, terms, sum] = lowered.kept(stats);
+  const weight = shaping.reshape(lowered.read(weights), terms!.dims[0]!, 1);
+  return { weight, scaled: shaping.multiply(terms!, shaping.divide(weight, sum!)) };
 }
 
 const cross_entropy_vjp: Lowering = (lowered, operands) => {
-  const [logits, stats, targets, weights, dlogits, rows, classes] = operands as [
+  const [, stats, targets, weights, dlogits, rows, classes] = operands as [
     Tensor,
     Tensor,
     Tensor,
@@ -51,19 +50,20 @@ const cross_entropy_vjp: Lowering = (lowered, operands) => {
     number,
     number,
   ];
-  const { shaping } = lowered;
-  const { weight, scaled } = weighed(lowered, logits, statsOf(lowered, stats, rows), weights, rows, classes);
-  const hit = shaping.multiply(oneHot(lowered, lowered.read(targets), rows, classes), weight);
-  lowered.write(dlogits, shaping.subtract(scaled, hit));
+  const { shaping, graph } = lowered;
+  const { weight, scaled } = weighed(lowered, stats, weights);
+  const { place, counts } = targetsOf(lowered, lowered.read(targets), rows);
+  const hit = shaping.multiply(shaping.multiply(weight, counts), -1);
+  const attributes = { axis: 1, reduction: "add" };
+  lowered.write(dlogits, graph.node("ScatterElements", [scaled, place, hit], [rows, classes], attributes));
 };
 
 const entropy_vjp: Lowering = (lowered, operands) => {
-  const [logits, stats, weights, dlogits, rows, classes] = operands as [Tensor, Tensor, Tensor, Tensor, number, number];
+  const [, stats, weights, dlogits] = operands as [Tensor, Tensor, Tensor, Tensor];
   const { shaping } = lowered;
-  const numbers = statsOf(lowered, stats, rows);
-  const { below, scaled } = weighed(lowered, logits, numbers, weights, rows, classes);
-  const average = shaping.divide(column(lowered, numbers, 3), column(lowered, numbers, 1));
-  lowered.write(dlogits, shaping.multiply(scaled, shaping.subtract(average, below)));
+  const [below, , sum, average] = lowered.kept(stats);
+  const { scaled } = weighed(lowered, stats, weights);
+  lowered.write(dlogits, shaping.multiply(scaled, shaping.subtract(shaping.divide(average!, sum!), below!)));
 };
 
 export const LOSSES = { row_stats, cross_entropy_vjp, entropy_vjp };

@@ -61,13 +61,14 @@ const rms_norm: Lowering = (lowered, operands) => {
     number,
     number,
   ];
-  const { shaping } = lowered;
+  const { shaping, graph } = lowered;
   const value = shaping.reshape(lowered.read(x), rows, columns);
-  const mean = shaping.add(shaping.reduce("ReduceMean", shaping.multiply(value, value)), shaping.scalar(eps));
-  const inverse = shaping.apply("Reciprocal", shaping.apply("Sqrt", mean));
-  const normed = shaping.multiply(value, inverse);
-  lowered.write(y, gain === null ? normed : shaping.multiply(normed, shaping.reshape(lowered.read(gain), columns)));
-  lowered.keep(stats, inverse);
+  const scale = gain === null ? shaping.filled(1, columns) : shaping.reshape(lowered.read(gain), columns);
+  const attributes = { axis: -1, epsilon: { float: eps } };
+  const dims = [rows, columns];
+  const [normed, inverse] = graph.nodeOf("SimplifiedLayerNormalization", [value, scale], attributes, dims, [rows, 1]);
+  lowered.write(y, normed!);
+  lowered.keep(stats, inverse!);
 };
 
 const rms_norm_vjp: Lowering = (lowered, operands) => {

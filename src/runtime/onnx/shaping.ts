@@ -54,6 +54,14 @@ export class Shaping {
     return this.graph.node("Expand", [x, this.sizes(dims)], dims);
   }
 
+  /** With zeros behind, along an axis. */
+  pad(x: Value, axis: number, behind: number): Value {
+    if (behind === 0) return x;
+    const sizes = x.dims.map((size, index) => (index === axis ? size + behind : size));
+    const added = [...x.dims.map(() => 0), ...sizes.map((size, index) => size - x.dims[index]!)];
+    return this.graph.node("Pad", [x, this.sizes(added)], sizes);
+  }
+
   filled(value: number, ...dims: readonly number[]): Value {
     return this.expand(this.scalar(value), ...dims);
   }
@@ -62,11 +70,17 @@ export class Shaping {
     return this.graph.node("Add", [a, b], joint(a.dims, b.dims));
   }
 
+  /** Of values of the same sizes. */
+  sum(...values: readonly Value[]): Value {
+    return values.length === 1 ? values[0]! : this.graph.node("Sum", values, values[0]!.dims);
+  }
+
   subtract(a: Value, b: Value): Value {
     return this.graph.node("Sub", [a, b], joint(a.dims, b.dims));
   }
 
   multiply(a: Value, b: Value | number): Value {
+    if (b === 1) return a;
     const right = typeof b === "number" ? this.scalar(b) : b;
     return this.graph.node("Mul", [a, right], joint(a.dims, right.dims));
   }
