@@ -77,6 +77,14 @@ describe("a Llama", () => {
     assert.deepEqual(await threaded.gradients(batch, goal), await network.gradients(batch, goal));
   });
 
+  it("writes logits into memory that it is given, as far as they reach", async () => {
+    const into = new Float32Array(60 * 4096 + 1).fill(7);
+    const { values, ...shape } = await threaded.logits(batch, into);
+    assert.equal(values.buffer, into.buffer);
+    assert.deepEqual({ values, ...shape }, await network.logits(batch));
+    assert.equal(into.at(-1), 7);
+  });
+
   for (const threads of [2, 3]) {
     it(`gives the same bits for one text that ${threads} threads run together`, async () => {
       const length = 149;

@@ -110,6 +110,10 @@ describe("running a network", () => {
     await refused(text.logits({ ...tokens, positions: Int32Array.of(2, 1) }), "runtime/batch", "ascending");
     await refused(text.logits({ ...tokens, decoder: tokens }), "runtime/batch", "decoder");
   });
+  it("refuses memory that the logits do not fit into", async () => {
+    await refused(images.logits(batch, new Float32Array(19)), "runtime/batch", "at least 20", "19");
+    await refused(images.logits({ ...batch, count: -1 }), "runtime/batch", "empty");
+  });
   it("refuses gradients of what is no parameter", async () => {
     await refused(images.gradients(batch, { kind: "entropy" }, ["vit.pooler"]), "runtime/tensor", "vit.pooler");
   });

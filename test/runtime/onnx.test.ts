@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { MergewrightError } from "../../src/errors.js";
 import { openNetwork } from "../../src/platform/node/network.js";
-import type { Batch, Loss, TappedNetwork } from "../../src/runtime/network.js";
+import type { Batch, ImageBatch, Loss, TappedNetwork } from "../../src/runtime/network.js";
 import { OnnxEngine, type OnnxRuntime } from "../../src/runtime/onnx/engine.js";
 import { openNetworkOn } from "../../src/runtime/opened_network.js";
 import { batchOf, fixtureWeights, names, readFixture } from "./fixtures.js";
@@ -87,6 +87,18 @@ async function same(one: TappedNetwork, other: TappedNetwork, batch: Batch): Pro
   }
 }
 
+/** Long enough for two spans, and not full. */
+async function sameOnLongText(one: TappedNetwork, other: TappedNetwork): Promise<void> {
+  const length = 130;
+  const ids = Int32Array.from({ length }, (_, index) => (index * 7) % 40);
+  const batch: Batch = { kind: "text", count: 1, length, ids, lengths: Int32Array.of(length - 5) };
+  const [mine, theirs] = [await one.logits(batch), await other.logits(batch)];
+  near(mine.values, theirs.values, "logits");
+  const loss = { kind: "cross-entropy", targets: ids } as const;
+  const [a, b] = [await one.gradients(batch, loss), await other.gradients(batch, loss)];
+  for (const [parameter, gradient] of b.parameters) near(a.parameters.get(parameter)!, gradient, parameter);
+}
+
 describe("the ONNX back end agrees with the kernels:", () => {
   for (const name of names) {
     it(name, async () => {
@@ -98,6 +110,40 @@ describe("the ONNX back end agrees with the kernels:", () => {
       assert.equal(count.open, 0);
     });
   }
+
+  it("a long text, whose causal attention goes in spans of queries", async () => {
+    // It has a window, too.
+    const [onnx, kernels] = [await open("mistral", loops().runtime), await own("mistral")];
+    await sameOnLongText(onnx, kernels);
+    await onnx.close();
+    await kernels.close();
+  });
+
+  it("logits of every part go straight to their rows of the memory that they are asked into", async () => {
+    let run = 0;
+    const counting: OnnxRuntime = {
+      open: async () => ({
+        run: async (_, into) => {
+          run++;
+          for (const { data } of Object.values(into)) data.fill(run);
+        },
+        close: async () => {},
+      }),
+    };
+    const onnx = await open("vit", counting);
+    const one = batchOf(readFixture("vit").inputs) as ImageBatch;
+    const count = 4000;
+    const batch = { ...one, count, pixels: new Float32Array((one.pixels.length / one.count) * count) };
+    const into = new Float32Array(count * onnx.classes + 5);
+    const { values, rows, classes } = await onnx.logits(batch, into);
+    assert.ok(run > 1 && values.buffer === into.buffer && values.length === rows * classes);
+    const size = Math.ceil(count / run);
+    assert.deepEqual(
+      [...values],
+      Array.from({ length: rows * classes }, (_, at) => Math.floor(at / classes / size) + 1),
+    );
+    await onnx.close();
+  });
 
   it("one session serves every model of an architecture", async () => {
     const { count, runtime } = loops();
@@ -137,6 +183,7 @@ describe("onnxruntime-node", () => {
       const network = await openNetwork(await fixtureWeights(name, readFixture(name)), { threads: 2, backend: "onnx" });
       const kernels = await own(name);
       await same(network, kernels, batchOf(readFixture(name).inputs));
+      if (name === "llama" || name === "mistral") await sameOnLongText(network, kernels);
       await network.close();
       await kernels.close();
     }

@@ -121,7 +121,10 @@ export class OnnxEngine implements Engine {
       feeds[inputPort(index)] = { dims: [length, entries / length], data: fixed ?? content[name]! };
     }
     for (const number of written.weights) {
-      feeds[weightPort(number)] = { dims: weightDims(this.#trace.table.list[number]!.shape), data: this.#weights[number]! };
+      feeds[weightPort(number)] = {
+        dims: weightDims(this.#trace.table.list[number]!.shape),
+        data: this.#weights[number]!,
+      };
     }
     const { classes } = this.#trace.definition;
     const place = room?.subarray(part.firstRow * classes, (part.firstRow + part.rows) * classes);
