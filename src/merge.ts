@@ -15,6 +15,7 @@ import type { Packed } from "./execute/packing.js";
 import { run } from "./execute/run.js";
 import type { RunOptions, RunResult } from "./execute/run.js";
 import { settle } from "./execute/settle.js";
+import { dropSolved } from "./execute/solved.js";
 import { setupOf } from "./execute/setup.js";
 import type { Tuning, WorkSetup } from "./execute/setup.js";
 import type { Workspace } from "./execute/workspace.js";
@@ -83,6 +84,7 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
       const settled = await settle(plan.merges, journal, {
         ...runOptions,
         findMethod: methodsOf(recipe),
+        workspace,
         ...(options.tuning && { tuning: options.tuning }),
       });
       const { method } = recipe;
@@ -111,6 +113,9 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
         result = await run(plan, method, setup, workspace, journal, runOptions);
       }
+      dropSolved(plan.merges, workspace);
+      const inner = [...settled.values()].flatMap((one) => one.warnings ?? []);
+      if (inner.length > 0) result = { ...result, warnings: [...inner, ...result.warnings] };
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();
       const artifact = manifestOf(written, method, result);
       const manifest = [

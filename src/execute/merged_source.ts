@@ -31,19 +31,22 @@ export class MergedSource implements ByteSource {
   readonly #merge: WorkMerge;
   readonly #work: Workbench;
   readonly #method: Method;
+  /** Tensors that were solved as whole matrices. */
+  readonly #stored: ByteSource | null;
   /** Tensor indices by position in the file. */
   readonly #order: readonly number[];
   #last: Run | null = null;
   /** Whose table lies in the workbench. */
   #columns: HeldColumns | null = null;
 
-  /** @param work of `merge.setup`; nothing else uses it. */
-  constructor(merge: WorkMerge, work: Workbench, method: Method) {
+  /** @param work of `merge.setup`; nothing else uses it. @param stored the file of `merge.stored`, if there is one. */
+  constructor(merge: WorkMerge, work: Workbench, method: Method, stored: ByteSource | null) {
     this.label = merge.key;
     this.stamp = { size: 0, version: "" };
     this.#merge = merge;
     this.#work = work;
     this.#method = method;
+    this.#stored = stored;
     const { tensors } = merge.setup;
     this.#order = [...tensors.keys()].sort((a, b) => tensors[a]!.offset - tensors[b]!.offset);
   }
@@ -52,6 +55,7 @@ export class MergedSource implements ByteSource {
   async read(offset: number, into: Uint8Array): Promise<void> {
     if (into.length === 0) return;
     const index = this.#find(offset);
+    if (this.#merge.args[index] === "stored") return this.#stored!.read(offset, into);
     const { dtype, offset: start } = this.#merge.setup.tensors[index]!;
     const bytes = DTYPE_BYTES[dtype];
     const end = (offset - start + into.length) / bytes;
@@ -65,9 +69,10 @@ export class MergedSource implements ByteSource {
     }
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#last = null;
-    return this.#work.close();
+    await this.#stored?.close();
+    await this.#work.close();
   }
 
   /** The tensor in whose bytes a position lies. */
@@ -107,6 +112,7 @@ export class MergedSource implements ByteSource {
   /** Puts a run into the output buffer. @returns what is left of its quota. */
   async #fill(run: CombineBlock): Promise<Quota> {
     const args = this.#merge.args[run.tensor] ?? null;
+    if (args === "stored") throw new RangeError(`${this.label}: a stored tensor is not computed`);
     if (args === null) {
       await copyInto(this.#work, run, this.#work.blockOut);
       return null;

@@ -11,6 +11,8 @@ import { ownBytes, Workbench } from "./workbench.js";
 export interface ThreadPlatform {
   /** Opens a stored source: a file, an address, what is in memory. */
   readonly openStored: (source: WorkSource) => ByteSource | Promise<ByteSource>;
+  /** Opens for reading what lies at a path of the workspace. */
+  readonly openWritten: (path: string) => ByteSource;
   readonly findMethod: (name: string) => Method;
 }
 
@@ -23,7 +25,7 @@ export function openWorkbench(
   setup: WorkSetup,
   kernels: Kernels,
   region: { readonly address: number; readonly bytes: number },
-  { openStored, findMethod }: ThreadPlatform,
+  { openStored, openWritten, findMethod }: ThreadPlatform,
 ): Workbench {
   const merged = new Map<string, MergedSource>();
   const open = (source: WorkSource): ByteSource | Promise<ByteSource> => {
@@ -43,7 +45,9 @@ export function openWorkbench(
   };
   const work = make(setup);
   for (const merge of setup.merges) {
-    merged.set(merge.key, new MergedSource(merge, make(merge.setup), withoutArtifact(findMethod(merge.setup.method))));
+    const method = withoutArtifact(findMethod(merge.setup.method));
+    const stored = merge.stored === undefined ? null : openWritten(merge.stored.path);
+    merged.set(merge.key, new MergedSource(merge, make(merge.setup), method, stored));
   }
   return work;
 }

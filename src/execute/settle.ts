@@ -21,11 +21,14 @@ import { settleMixtures } from "./mixtures.js";
 import { settlePacking } from "./packing.js";
 import { groupSettings, isProved, keptOf, knownFor, LEAD_BYTES, scoresOf, statisticsLayout } from "./run.js";
 import type { RunOptions } from "./run.js";
+import { settleSolved } from "./solved.js";
 import { setupOf } from "./setup.js";
 import type { Settled, Tuning, WorkSetup } from "./setup.js";
+import type { Workspace } from "./workspace.js";
 
 export interface SettleOptions extends Pick<RunOptions, "createCrew" | "progress"> {
   readonly findMethod: (name: string) => Method;
+  readonly workspace: Workspace;
   readonly tuning?: Tuning;
 }
 
@@ -46,14 +49,16 @@ async function settleOne(
   { key, plan }: PlannedMerge,
   journal: Journal,
   inner: ReadonlyMap<string, Settled>,
-  { createCrew, findMethod, progress, tuning }: SettleOptions,
+  { createCrew, findMethod, workspace, progress, tuning }: SettleOptions,
 ): Promise<Settled> {
   const method = findMethod(plan.method);
   if (method.grain === "matrix") {
-    const args = plan.tensors.map(({ action, settings }) =>
-      action === "merge" ? { args: method.otherwise.bind(settings!) } : null,
-    );
-    return { args, quotas: new Map(), cuts: new Map() };
+    const [file] = plan.files;
+    return settleSolved({
+      ...{ key, plan, method, journal, workspace },
+      setupFor: (path) => setupOf({ ...plan, files: [file!] }, () => path, tuning, inner),
+      startCrew: async (setup) => meterStatistics(await createCrew(setup, 0), setup, progress),
+    });
   }
   if (method.grain === "mixture") {
     const setup = setupOf({ ...plan, files: [] }, (file) => file, tuning, inner);

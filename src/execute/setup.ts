@@ -52,12 +52,16 @@ export interface WorkMerge extends Settled {
 
 /** All that is needed to combine any run of a merge's entries. */
 export interface Settled {
-  /** Per tensor: how it is combined, or mixed by rows or columns; `null` for one that is copied. */
-  readonly args: readonly (CombineArgs | MixArgs | HeldColumns | null)[];
+  /** Per tensor: how it is combined, or mixed by rows or columns, or that it is stored; `null` for one that is copied. */
+  readonly args: readonly (CombineArgs | MixArgs | HeldColumns | "stored" | null)[];
   /** For an exact quota: per tensor index and block of it. */
   readonly quotas: ReadonlyMap<number, readonly Quota[]>;
   /** What pruning must know: the same way, and per model. */
   readonly cuts: ReadonlyMap<number, readonly BlockCuts[]>;
+  /** The file in which tensors that are stored lie, at their places in the merge's own file. */
+  readonly stored?: { readonly path: string; readonly size: number };
+  /** What a person should know of what was settled. */
+  readonly warnings?: readonly string[];
 }
 
 export interface WorkSource {
@@ -131,7 +135,10 @@ export function setupOf(
 }
 
 function mostTableBytes({ args }: Settled): number {
-  return args.reduce((most, one) => Math.max(most, one !== null && "table" in one ? one.table.length : 0), 0);
+  return args.reduce(
+    (most, one) => Math.max(most, one !== null && one !== "stored" && "table" in one ? one.table.length : 0),
+    0,
+  );
 }
 
 function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {

@@ -1,7 +1,15 @@
 import { describePlace, MergewrightError } from "../errors.js";
 import { layoutHeader, shardTensors } from "../formats/safetensors/index.js";
 import { SINGLE_FILE } from "../formats/safetensors/shard.js";
-import type { Method, MixtureMethod, Need, RowScores, ScoresValue, TileMethod } from "../methods/method.js";
+import type {
+  MatrixMethod,
+  Method,
+  MixtureMethod,
+  Need,
+  RowScores,
+  ScoresValue,
+  TileMethod,
+} from "../methods/method.js";
 import { vectorsOf } from "../methods/mixture.js";
 import type { Checkpoint } from "../models/model.js";
 import { FLOAT_BITS, isFloat } from "../numbers/dtypes.js";
@@ -85,7 +93,6 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
   });
   const merged = accounted.backbone.filter(({ action }) => action === "merge");
   if (merged.length === 0) throw nothingToMerge(recipe);
-  if (!isWritten) refuseWhole(recipe, merged);
   const side = planSideFiles(recipe, open, wanted);
   const placed = isWritten ? place(accounted, recipe, recipe.output.shardSize, known) : placeInner(accounted, recipe);
   const passes = checkNeeds(recipe, merged);
@@ -108,6 +115,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
     warnings: [
       ...recipe.notes,
       ...(open.notes ?? []),
+      ...noteOfHeld(open.merges),
       ...warnOfCoefficients(open, merged),
       ...unmatched,
       ...warnOfInputs(recipe, open),
@@ -302,21 +310,6 @@ function scorePasses(method: TileMethod, settings: NonNullable<Unplaced["setting
   return passes;
 }
 
-/** A matrix is solved as a whole, on one thread, and would be solved again for every run that is handed on. */
-function refuseWhole(recipe: Recipe, merged: readonly Unplaced[]): void {
-  const { method } = recipe;
-  if (method.grain !== "matrix") return;
-  const solved = merged.find((tensor) => isSolved(method, tensor));
-  if (solved === undefined) return;
-  throw new MergewrightError(`${method.name} solves whole matrices, so it cannot be an input of another merge`, {
-    kind: "request",
-    code: "recipe/unsupported",
-    where: { ...whereOf(recipe, "method"), tensor: solved.name },
-    expected: "a method whose entries can be computed run by run, where the outer merge reads them",
-    advice: "write this merge first and name its folder in place of it",
-  });
-}
-
 /** Rows are short enough to be looked at and mixed at once. */
 function readsOnce(method: MixtureMethod, { settings, shape }: Unplaced): boolean {
   return vectorsOf(method, settings!, shape) === "row";
@@ -357,13 +350,31 @@ function readBytes(plan: Pick<Plan, "sources" | "merges">, tensors: readonly Pla
 /** Bytes read for what must be known of a merge before its entries can be handed on; a majority takes a pass. */
 function statisticsReads({ recipe: { method }, plan: { estimate, tensors } }: OpenMerge): number {
   // What a merge reads once to hand its entries on is not counted here, nor is the second look at its rows.
-  if (method.grain === "matrix") return 0;
+  if (method.grain === "matrix") return tensors.some((tensor) => isHeld(method, tensor)) ? estimate.readBytes : 0;
   if (method.grain === "mixture") return (estimate.readBytes / estimate.passes) * (estimate.passes - 1);
   // What is kept is counted for an artifact's files alone.
   if (method.packing !== undefined) return (estimate.readBytes / estimate.passes) * (estimate.passes - 2);
   const { settings } = tensors.find(({ action }) => action === "merge")!;
   const votes = (method.majority?.(settings!) ?? null) === null ? 0 : 1;
   return (estimate.readBytes / estimate.passes) * (estimate.passes - 1 + votes);
+}
+
+function isHeld(method: MatrixMethod, tensor: PlannedTensor): boolean {
+  return tensor.action === "merge" && isSolved(method, tensor);
+}
+
+/** What merges of whole matrices among the inputs need of the disk until the result is done. */
+function noteOfHeld(merges: readonly OpenMerge[]): string[] {
+  return merges.flatMap(({ recipe: { method }, plan }) => {
+    if (method.grain !== "matrix") return [];
+    const held = plan.tensors.filter((tensor) => isHeld(method, tensor));
+    if (held.length === 0) return [];
+    const bytes = held.reduce((sum, { length }) => sum + length, 0);
+    return [
+      `${held.length} matrices of the merge by ${method.name} among the inputs are solved first; ` +
+        `${Math.ceil(bytes / 1e6)} MB beside the result hold them until it is done`,
+    ];
+  });
 }
 
 function warnOfCoefficients({ coefficients }: OpenInputs, merged: readonly Unplaced[]): readonly string[] {

@@ -1,15 +1,18 @@
 /** What methods that are given whole matrices can count on, from files to files. */
 import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
 import { after, describe, it } from "node:test";
 import { MergewrightError } from "../../src/errors.js";
 import { BLOCK_ENTRIES } from "../../src/execute/blocks.js";
 import { mergeModels } from "../../src/merge.js";
 import { methods } from "../../src/methods/catalogue.js";
 import type { MatrixMethod } from "../../src/methods/method.js";
-import { openModel, platformWith } from "../../src/platform/node/platform.js";
+import { nodePlatform, openModel, platformWith } from "../../src/platform/node/platform.js";
 import { parseRecipe } from "../../src/recipe/native.js";
 import { weightsOf } from "../../src/runtime/weights.js";
-import { Folder, tensor } from "./support/family.js";
+import { Interrupted, interruptedAfter, partialOf } from "../faults/support.js";
+import { fingerprint, Folder, readTensors, tensor, wrapCrew } from "./support/family.js";
 import { normals } from "./support/random.js";
 
 const folder = new Folder();
@@ -75,6 +78,22 @@ async function run(paths: readonly string[], options: { threads?: number; tile?:
   for (const name of weights.names) tensors.set(name, await weights.tensor(name));
   await checkpoint.close();
   return { merged, tensors };
+}
+
+/** Node's platform, which counts matrices that are solved. */
+function countingSolved() {
+  let count = 0;
+  const platform: typeof nodePlatform = {
+    ...nodePlatform,
+    async createCrew(...args) {
+      const crew = await nodePlatform.createCrew(...args);
+      return wrapCrew(crew, (stage, progress) => {
+        if (stage.job === "solveMatrix") count += stage.blocks.length;
+        return crew.run(stage, progress);
+      });
+    },
+  };
+  return { platform, solved: () => count };
 }
 
 async function read(path: string, name: string): Promise<Float32Array> {
@@ -163,11 +182,41 @@ describe("a method of whole matrices", () => {
     });
   });
 
-  it("cannot be an input of another merge", async () => {
-    const inner = { merge: { method: "cubic", base, models } };
-    const text = JSON.stringify({ method: "average", models: [inner, models[0]] });
-    const recipe = parseRecipe(text, { methods: [...methods, cubic] });
-    const merging = mergeModels(recipe, platformWith([cubic]), { out: folder.fresh(), threads: 1 });
-    await assert.rejects(merging, (error) => error instanceof MergewrightError && error.code === "recipe/unsupported");
-  });
+  for (const name of ["tsv_m", "cubic"]) {
+    it(`${name} as an input of another merge gives the bytes of its files and is solved once`, async () => {
+      const known = { methods: [...methods, cubic] };
+      const inner = { method: name, base, models };
+      const make = async (recipe: object, platform = platformWith([cubic]), out = folder.fresh()) => {
+        const text = JSON.stringify({ ...recipe, output: { dtype: "float32" } });
+        const { plan, provenance } = await mergeModels(parseRecipe(text, known), platform, { out, threads: 1 });
+        return { plan, out, warnings: provenance.warnings, prints: fingerprint((await readTensors(out)).values()) };
+      };
+      const outer = (first: unknown) => ({ method: "average", models: [first, models[0]] });
+      const { prints } = await make(outer((await make(inner)).out));
+      const nested = outer({ merge: inner });
+      const found = await make(nested);
+      assert.deepEqual(found.prints, prints);
+      assert.match(
+        found.plan.warnings.join(),
+        new RegExp(`2 matrices of the merge by ${name} among the inputs are solved`),
+      );
+      assert.equal(
+        found.warnings.some((text) => /^b of the merge by cubic .*: this one is b/.test(text)),
+        name === "cubic",
+      );
+      assert.ok(!fs.readdirSync(found.out).some((file) => file.startsWith("inner-")));
+      if (name === "cubic") return;
+      const out = folder.fresh();
+      await assert.rejects(make(nested, interruptedAfter({ blocks: 1 }), out), Interrupted);
+      // One matrix as a power failure may leave it.
+      const held = fs.readdirSync(partialOf(out)).find((file) => file.startsWith("inner-"))!;
+      const file = path.join(partialOf(out), held);
+      const bytes = fs.readFileSync(file);
+      bytes[8 + Number(bytes.readBigUInt64LE(0))]! ^= 1;
+      fs.writeFileSync(file, bytes);
+      const { platform, solved } = countingSolved();
+      assert.deepEqual((await make(nested, platform, out)).prints, prints);
+      assert.equal(solved(), 1);
+    });
+  }
 });

@@ -148,6 +148,20 @@ for (const kind of KINDS) {
       }
     });
 
+    it("has one singular value by iso_c, the mean of the sum's, in the common subspace as on matrices", async () => {
+      const property = fc.asyncProperty(specs(2), async (given) => {
+        const adapters = await adaptersOf(kind, given);
+        const way = { method: "iso_c", parameters: ["lambda=1"] };
+        const core = (await merge(adapters, way)).adapter;
+        const full = (await merge(adapters, { ...way, space: "full", rank: 6 })).adapter;
+        for (const path of pathsOf(adapters)) {
+          const away = distance(await updateOf(core, path), await updateOf(full, path));
+          assert.ok(away < 1e-4, `${path}: ${away}`);
+        }
+      });
+      await fc.assert(property, FEW);
+    });
+
     it("is scaled by its weight, in every space", async () => {
       for (const space of ["core", "knots", "full"] as const) {
         const property = fc.asyncProperty(spec, weight, async (one, factor) => {

@@ -108,7 +108,10 @@ function notKept(): never {
   throw new RangeError(`files of ${MERGED} are not kept`);
 }
 
-/** Files that are not kept: a tensor is handed on when all its bytes have come. */
+/**
+ * A file that is not kept: a tensor is handed on when all its bytes have come. What is solved as whole matrices before
+ * that lies in memory.
+ */
 class Taking {
   readonly workspace: Workspace = {
     label: MERGED,
@@ -120,13 +123,14 @@ class Taking {
     readWhole: () => null,
     readAt: notKept,
     writeAt: notKept,
-    remove() {},
+    remove: (name) => void this.#kept.delete(name),
     record() {},
     commit() {},
     release() {},
   };
   readonly #take: Parameters<MergeSets>[2];
   #places: readonly { readonly name: string; readonly offset: number; readonly length: number }[] = [];
+  readonly #kept = new Map<string, Uint8Array>();
   #next = 0;
   #bytes = new Uint8Array(0);
   #filled = 0;
@@ -135,17 +139,22 @@ class Taking {
     this.#take = take;
   }
 
-  #open(name: string, _size: number, header: Uint8Array): void {
-    if (name !== FILE) throw new RangeError(`${name}: one file was expected`);
-    this.#places = placesIn(header);
+  #open(name: string, size: number, header: Uint8Array): void {
+    if (name === FILE) this.#places = placesIn(header);
+    else this.#kept.set(name, new Uint8Array(size));
   }
 
   sink(label: string) {
-    return { label, write: (offset: number, bytes: Uint8Array) => this.#write(offset, bytes), close: () => {} };
+    const kept = this.#kept.get(label);
+    const write = (offset: number, bytes: Uint8Array) =>
+      kept === undefined ? this.#write(offset, bytes) : kept.set(bytes, offset);
+    return { label, write, close: () => {} };
   }
 
-  bytes(): Uint8Array {
-    throw new RangeError("what was handed on is not read again");
+  bytes(name: string): Uint8Array {
+    const kept = this.#kept.get(name);
+    if (kept === undefined) throw new RangeError(`${name}: what was handed on is not read again`);
+    return kept;
   }
 
   async #write(offset: number, bytes: Uint8Array): Promise<void> {

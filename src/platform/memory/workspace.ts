@@ -14,16 +14,17 @@ export function memoryCrew(
   setup: WorkSetup,
   statisticsBytes: number,
   space: Pick<MemoryWorkspace, "sink" | "bytes">,
-  how: ThreadPlatform,
+  how: Omit<ThreadPlatform, "openWritten">,
 ): Crew {
   const bytes = workbenchBytes(setup);
   const memory = createMemory(PAGE_BYTES + statisticsBytes + bytes, false);
   const region = { address: PAGE_BYTES + statisticsBytes, bytes };
+  const openWritten = (path: string) => memorySource(space.bytes(path), path);
   const bench: Bench = {
-    work: openWorkbench(setup, loadKernels(memory), region, how),
+    work: openWorkbench(setup, loadKernels(memory), region, { ...how, openWritten }),
     method: how.findMethod(setup.method),
     sink: (file) => space.sink(setup.files[file]!.path),
-    written: (file) => memorySource(space.bytes(setup.files[file]!.path), setup.files[file]!.path),
+    written: (file) => openWritten(setup.files[file]!.path),
   };
   return soloCrew(bench, PAGE_BYTES);
 }

@@ -24,7 +24,11 @@ export function openBench(
   own: readonly Method[] = [],
 ): OpenBench {
   const find = finderOf(own);
-  const work = openWorkbench(setup, kernels, region, { openStored: openAddress, findMethod: find });
+  const work = openWorkbench(setup, kernels, region, {
+    openStored: openAddress,
+    openWritten: (place) => fileSource(place),
+    findMethod: find,
+  });
   const sinks: (ByteSink | undefined)[] = [];
   const written: (ByteSource | undefined)[] = [];
   return {
