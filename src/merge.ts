@@ -9,6 +9,7 @@ import { openInputs } from "./inputs.js";
 import type { OpenModel } from "./inputs.js";
 import type { Crew } from "./execute/crew.js";
 import { Journal, planHash } from "./execute/journal.js";
+import { planMeasuring, withMeasuredAlpha } from "./execute/lines.js";
 import type { Progress } from "./execute/meter.js";
 import { gatherPacking, keptIn, runPacking } from "./execute/packing.js";
 import type { Packed } from "./execute/packing.js";
@@ -81,7 +82,9 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         strict: options.strict ?? false,
         ...(options.progress && { progress: options.progress }),
       };
-      const settled = await settle(plan.merges, journal, {
+      const measuring = planMeasuring(recipe, inputs);
+      const merges = measuring?.merges ?? plan.merges;
+      const settled = await settle(merges, journal, {
         ...runOptions,
         findMethod: methodsOf(recipe),
         workspace,
@@ -110,10 +113,18 @@ export async function mergeModels(recipe: Recipe, platform: Platform, options: M
         written = makePlan(recipe, inputs, { expertOf: expertOf(experts) });
         result = placeExperts(written, shared, experts, workspace);
       } else {
-        const setup = setupOf(plan, (file) => workspace.path(file), options.tuning, settled);
-        result = await run(plan, method, setup, workspace, journal, runOptions);
+        let told: readonly string[] = [];
+        if (measuring !== null) {
+          const how = { ...runOptions, settled, ...(options.tuning && { tuning: options.tuning }) };
+          const scaled = await withMeasuredAlpha(recipe, measuring, journal, how);
+          written = makePlan(scaled.recipe, inputs);
+          told = [scaled.told];
+        }
+        const setup = setupOf(written, (file) => workspace.path(file), options.tuning, settled);
+        result = await run(written, method, setup, workspace, journal, runOptions);
+        result = { ...result, warnings: [...told, ...result.warnings] };
       }
-      dropSolved(plan.merges, workspace);
+      dropSolved(merges, workspace);
       const inner = [...settled.values()].flatMap((one) => one.warnings ?? []);
       if (inner.length > 0) result = { ...result, warnings: [...inner, ...result.warnings] };
       const contents = options.hashInputs ? await hashInputs(plan, platform) : new Map<string, string>();

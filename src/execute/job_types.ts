@@ -247,6 +247,7 @@ export interface Jobs {
   rehearse: { block: CombineBlock; args: RehearseArgs; part: Rehearsal };
   copy: { block: Block; args: null; part: WrittenBlock };
   gram: { block: Block; args: null; part: readonly number[] };
+  lineNorms: { block: Block; args: null; part: readonly [sum: number, merged: number] };
   mixRows: { block: Block; args: MixArgs; part: WrittenBlock };
   mixColumns: { block: ColumnsBlock; args: ColumnsArgs; part: null };
   combineColumns: { block: Block; args: ColumnsArgs; part: WrittenBlock };

@@ -6,7 +6,7 @@ import { solveMatrix } from "./matrix_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
-import { energyBins, moments, norms, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
+import { energyBins, lineNorms, moments, norms, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
 
 export type * from "./job_types.js";
 
@@ -58,6 +58,7 @@ export const jobs: JobTable = {
   patterns,
   overlap,
   norms,
+  lineNorms,
   scan,
   relations,
   examine,

@@ -205,3 +205,35 @@ async function forEachMagnitude(
     }
   });
 }
+
+/**
+ * Sums of magnitudes: of the sum of all inputs' changes but the last's, and of the last's. Entries at which one of both is
+ * not finite are left out.
+ */
+export async function lineNorms({ work }: Bench, block: Block): Promise<readonly [sum: number, merged: number]> {
+  const sums = new Float64Array(2);
+  await work.forEachTile(block, { changes: true, floats: true }, ({ inputs, count }) => {
+    addLineNorms(
+      inputs.map((address) => work.floatsAt(address, count)),
+      sums,
+    );
+  });
+  return [sums[0]!, sums[1]!];
+}
+
+function addLineNorms(inputs: readonly Float32Array[], sums: Float64Array): void {
+  const merged = inputs.at(-1)!;
+  const models = inputs.length - 1;
+  let all = sums[0]!;
+  let one = sums[1]!;
+  for (let p = 0; p < merged.length; p++) {
+    let sum = 0;
+    for (let i = 0; i < models; i++) sum += inputs[i]![p]!;
+    const change = merged[p]!;
+    if (!Number.isFinite(sum) || !Number.isFinite(change)) continue;
+    all += Math.abs(sum);
+    one += Math.abs(change);
+  }
+  sums[0] = all;
+  sums[1] = one;
+}

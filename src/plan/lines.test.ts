@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { MergewrightError } from "../errors.js";
 import { methods } from "../methods/catalogue.js";
 import { parseRecipe } from "../recipe/native.js";
-import { layerScale, scaleLambda } from "./lines.js";
+import { layerScale, measuresAlpha, noteOnAlpha, scaleLambda } from "./lines.js";
 
 const recipe = (lines: string, more = "method: task_arithmetic/mergekit\nmodels: [a, b, c, d]") =>
   parseRecipe(`${more}\nbase: x\nlines: ${lines}`, { methods });
@@ -58,23 +58,32 @@ describe("LiNeS", () => {
     assert.equal(alpha(`method: task_arithmetic/mergekit\n${four}`), 0.25);
     assert.equal(alpha(`method: task_arithmetic/mergekit\n${four}\nparameters: {weight: -2}`), 0.125);
     assert.equal(alpha(`method: task_arithmetic/mergekit\n${four}\nparameters: {normalize: true}`), 1);
-    const refused = [
+    assert.match(noteOnAlpha(recipe("{beta: 0.5}", `method: task_arithmetic\n${four}`))[0]!, /is 0.25, as follows/);
+    const measured = [
       `method: ties\n${four}`,
       "method: task_arithmetic\nmodels: [a, {model: b, weight: 2}]",
       `method: task_arithmetic\n${four}\ndare: {drop: 0.5}`,
       `method: task_arithmetic\n${four}\nparameters: {weight: {value: 1, patterns: {"*.mlp.*": 2}}}`,
       `method: task_arithmetic\n${four}\nparameters: {weight: 0}`,
     ];
-    for (const more of refused) {
+    for (const more of measured) {
+      assert.ok(measuresAlpha(recipe("{beta: 0.5}", more)), more);
+      assert.match(noteOnAlpha(recipe("{beta: 0.5}", more))[0]!, /alpha of lines is measured before the merge/);
+      assert.ok(!measuresAlpha(recipe("{alpha: 0.1, beta: 0.5}", more)));
+    }
+    assert.deepEqual(noteOnAlpha(recipe("{alpha: 0.1, beta: 0.5}")), []);
+  });
+
+  it("refuses to measure alpha where there is no one merged change of the models", () => {
+    const refuse = (more: string, isWritten: boolean) => {
       assert.throws(
-        () => alpha(more),
-        (error: unknown) =>
-          error instanceof MergewrightError &&
-          error.code === "recipe/unsupported" &&
-          /cannot be derived/.test(error.message),
+        () => layerScale(recipe("{beta: 0.5}", more), llama, isWritten),
+        (error: unknown) => error instanceof MergewrightError && error.code === "recipe/unsupported",
         more,
       );
-    }
+    };
+    refuse("method: ties\nmodels: [a, b]", false);
+    refuse("method: twin\nmodels: [a, b]", true);
   });
 
   it("refuses names without layers", () => {

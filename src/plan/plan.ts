@@ -35,6 +35,7 @@ import { entryCosts } from "./streams.js";
 import { rowCount } from "../statistics/score_rows.js";
 import { isSolved } from "./matrices.js";
 import { cutPasses, unevenCut } from "./prune.js";
+import { measuresAlpha, noteOnAlpha } from "./lines.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
 import type { Accounted, Unplaced } from "./tensors.js";
@@ -95,7 +96,8 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
   if (merged.length === 0) throw nothingToMerge(recipe);
   const side = planSideFiles(recipe, open, wanted);
   const placed = isWritten ? place(accounted, recipe, recipe.output.shardSize, known) : placeInner(accounted, recipe);
-  const passes = checkNeeds(recipe, merged);
+  // Where alpha of lines is measured, the merge is made once more.
+  const passes = checkNeeds(recipe, merged) * (measuresAlpha(recipe) ? 2 : 1);
   const merges = open.merges.map(({ key, recipe: inner, plan }): PlannedMerge => {
     return { key, dialect: inner.dialect, recipe: stringifyRecipe(inner), plan };
   });
@@ -116,6 +118,7 @@ export function makePlan(recipe: Recipe, open: OpenInputs, { isWritten = true, .
       ...recipe.notes,
       ...(open.notes ?? []),
       ...noteOfHeld(open.merges),
+      ...noteOnAlpha(recipe),
       ...warnOfCoefficients(open, merged),
       ...unmatched,
       ...warnOfInputs(recipe, open),

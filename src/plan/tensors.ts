@@ -93,6 +93,7 @@ class Accounting {
     this.#scaleOf = layerScale(
       context.recipe,
       context.wanted.map(({ name }) => name),
+      context.isWritten,
     );
     this.#ties = new Ties(context.recipe, context.base === null ? context.models : [context.base, ...context.models]);
   }

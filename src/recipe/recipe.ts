@@ -137,7 +137,7 @@ export interface PruneSettings {
 
 /** The merged change of layer l of L is multiplied by alpha + beta·l / (L − 1), that of other tensors by alpha. */
 export interface LinesSettings {
-  /** `null`: derived from the models and their weights, where the method allows it. */
+  /** `null`: follows from the models and their weights, or is measured before the merge. */
   readonly alpha: number | null;
   readonly beta: number;
 }

@@ -5,7 +5,8 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { after, describe, it } from "node:test";
 import { methods as catalogue } from "../../src/methods/catalogue.js";
-import { Folder, merge, readTensors, type RecipeObject, tensor, valuesOf } from "./support/family.js";
+import { Interrupted, interruptedAfter } from "../faults/support.js";
+import { Folder, merge, readTensors, type RecipeObject, tensor, valuesOf, watched } from "./support/family.js";
 import { writeImportances } from "./support/importances.js";
 import { normals } from "./support/random.js";
 
@@ -92,6 +93,46 @@ describe("lines", () => {
       }
     });
   }
+
+  for (const recipe of [
+    { method: "ties", parameters: { density: 0.4 } },
+    { method: "task_arithmetic", dare: { drop: 0.3 }, seed: 4 },
+    { method: "iso_c" },
+    { method: "pcb", parameters: { lambda: 0.7 } },
+  ] as readonly RecipeObject[]) {
+    it(`${String(recipe.method)}: alpha that is not written is that of the merge's own norms`, async () => {
+      const plain = { ...recipe, parameters: { ...(recipe.parameters as object), lambda: 1 } };
+      const merged = await run({ ...plain, output: { dtype: "float32" } });
+      const [start, ...tuned] = await Promise.all([base, ...models].map((place) => readTensors(place)));
+      const norms = [0, 0];
+      for (const key of NAMES) {
+        const origin = valuesOf(start!.get(key)!);
+        const others = tuned.map((tensors) => valuesOf(tensors.get(key)!));
+        for (const [p, x] of origin.entries()) {
+          norms[0]! += Math.abs(others.reduce((sum, values) => sum + values[p]! - x, 0));
+          norms[1]! += Math.abs(merged.values(key)[p]! - x);
+        }
+      }
+      const wanted = norms[0]! / norms[1]! / 3;
+      const scaled = await run({ ...recipe, lines: { beta: 0.5 } });
+      const told = scaled.result.provenance.warnings.find((text) => text.startsWith("alpha of lines is "))!;
+      const alpha = Number(/alpha of lines is ([\d.e-]+):/.exec(told)![1]);
+      assert.ok(Math.abs(alpha / wanted - 1) < 1e-5, `${alpha}, not ${wanted}`);
+      assert.deepEqual(scaled.prints, (await run({ ...recipe, lines: { alpha, beta: 0.5 } })).prints);
+      const tuning = { tileEntries: 64, chunkEntries: 128 };
+      const out = folder.fresh();
+      const asked = { base, models, ...recipe, lines: { beta: 0.5 } };
+      await assert.rejects(merge(asked, { out, threads: 2, tuning }, interruptedAfter({ blocks: 1 })), Interrupted);
+      const { platform, stages } = watched();
+      assert.deepEqual((await merge(asked, { out, threads: 2, tuning }, platform)).prints, scaled.prints);
+      assert.ok(!stages.includes("lineNorms"));
+    });
+  }
+
+  it("alpha of a merged change of zeros is refused", async () => {
+    const same = { models: [write("base again", 0), write("base once more", 0)], method: "ties", lines: { beta: 0.5 } };
+    await assert.rejects(run(same), /alpha of lines has no value for this merge[^]*nothing but zeros/);
+  });
 
   it("a tied output takes the factor of the embedding it is tied to", async () => {
     const tied = ["model.embed_tokens.weight", "model.layers.0.w", "model.layers.1.w", "lm_head.weight"];
