@@ -61,10 +61,15 @@ for (const name of ["src/kernels", "src/algebra/kernels", "src/runtime/kernels"]
   if (shared.length !== unshared.length || differing.length !== 1)
     throw new Error("the two kernels differ in more than a flag");
   const [flagsAt] = differing;
+  const base64 = path.relative(folder, path.join(root, "src/kernels/base64.js")).replaceAll(path.sep, "/");
   const text = `// Written by scripts/build-kernels.mjs; not to be edited.
-/** WebAssembly in base64, importing shared memory. */
-export const KERNELS =
-  "${shared.toString("base64")}";
+import { decodeBase64 } from "${base64.startsWith(".") ? base64 : `./${base64}`}";
+/** WebAssembly that imports shared memory. */
+export function bytes(): Uint8Array<ArrayBuffer> {
+  return decodeBase64(
+    "${shared.toString("base64")}",
+  );
+}
 /** The byte that says whether the imported memory is shared, and its value for memory that is not. */
 export const MEMORY_FLAGS_AT = ${flagsAt};
 export const UNSHARED_MEMORY = ${unshared[flagsAt]};

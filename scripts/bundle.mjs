@@ -1,9 +1,11 @@
 // Bundles the command line into dist/cli, because a process that starts several threads would otherwise look up and open
 // hundreds of small files, and a merge of a second would spend a third of it on that. The library stays as it is compiled.
+// `merge`, the verb that is waited for, is bundled with the program itself and apart from all others, so that it is a few
+// files: what it shares with one verb or another would else be a chunk each.
 import * as esbuild from "esbuild";
-import { readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const compiled = path.join(root, "dist/src");
@@ -44,6 +46,52 @@ const external = [
   "hyparquet-compressors",
 ];
 
+/** Modules of WebAssembly as files of their own, which only a thread that compiles one reads. */
+const kernels = {
+  name: "kernels",
+  setup(build) {
+    build.onLoad({ filter: /[\\/]kernels[\\/]binary\.js$/ }, async ({ path: file }) => {
+      const { bytes, MEMORY_FLAGS_AT, UNSHARED_MEMORY } = await import(pathToFileURL(file).href);
+      const name = `${path.relative(compiled, path.dirname(file)).replaceAll(path.sep, "_")}.wasm`;
+      await writeFile(path.join(target, name), bytes());
+      const contents = `import { readFileSync } from "node:fs";
+        export const bytes = () => new Uint8Array(readFileSync(new URL("./${name}", import.meta.url)));
+        export const MEMORY_FLAGS_AT = ${MEMORY_FLAGS_AT}, UNSHARED_MEMORY = ${UNSHARED_MEMORY};`;
+      return { contents, loader: "js" };
+    });
+  },
+};
+
+const verbsFolder = path.join(compiled, "cli/verbs");
+const MERGE = path.join(verbsFolder, "merge.js");
+/** Name of the file that a verb's module becomes. */
+const verbName = (file) => `verb-${path.relative(verbsFolder, file).slice(0, -".js".length).replaceAll(path.sep, "-")}`;
+
+/** The verbs that are bundled apart, which are gathered here, are left to be found beside the program. */
+const others = new Set();
+const verbs = {
+  name: "verbs",
+  setup(build) {
+    build.onResolve({ filter: /^\.\/verbs\// }, ({ path: name, kind, resolveDir }) => {
+      const file = path.join(resolveDir, name);
+      if (kind !== "dynamic-import" || file === MERGE) return null;
+      others.add(file);
+      return { path: `./${verbName(file)}.js`, external: true };
+    });
+  },
+};
+
+/** The threads that the program starts are the ones that its verbs take. */
+const THREADS_MODULE = path.join(compiled, "platform/node/threads.js");
+const threads = {
+  name: "threads",
+  setup(build) {
+    build.onResolve({ filter: /\/threads\.js$/ }, ({ path: name, resolveDir }) =>
+      path.join(resolveDir, name) === THREADS_MODULE ? { path: "./threads.js", external: true } : null,
+    );
+  },
+};
+
 const common = {
   absWorkingDir: root,
   bundle: true,
@@ -57,7 +105,9 @@ const common = {
   metafile: true,
   logLevel: "warning",
   external,
-  plugins: [addresses],
+  plugins: [kernels, addresses],
+  minifySyntax: true,
+  minifyWhitespace: true,
   // Packages in the older module format ask for Node's own modules by this name.
   banner: {
     js: 'import { createRequire as requireAt } from "node:module"; const require = requireAt(import.meta.url);',
@@ -65,8 +115,24 @@ const common = {
 };
 
 await rm(target, { recursive: true, force: true });
+await mkdir(target, { recursive: true });
+const program = await esbuild.build({
+  ...common,
+  entryPoints: [
+    { in: path.join(compiled, "cli/main.js"), out: "main" },
+    { in: THREADS_MODULE, out: "threads" },
+  ],
+  splitting: true,
+  plugins: [...common.plugins, verbs],
+});
 const built = [
-  await esbuild.build({ ...common, entryPoints: [path.join(compiled, "cli/main.js")], splitting: true }),
+  program,
+  await esbuild.build({
+    ...common,
+    entryPoints: [...others].map((file) => ({ in: file, out: verbName(file) })),
+    splitting: true,
+    plugins: [...common.plugins, threads],
+  }),
   // A thread loads one file.
   ...(await Promise.all(
     Object.values(THREADS).map((file) => esbuild.build({ ...common, entryPoints: [path.join(compiled, file)] })),

@@ -40,8 +40,8 @@ export interface MaskRoom {
   readonly bytes: number;
 }
 
-/** Enough for a tensor of 32 M entries and four models; what finds no room is pruned a second time. */
-const MOST_MASK_BYTES = 16 * 1024 * 1024;
+/** Enough for a tensor of 64 M entries and four models; what finds no room is pruned a second time. */
+const MOST_MASK_BYTES = 32 * 1024 * 1024;
 
 /** What the masks of any one tensor take, within bounds. */
 export function mostMaskBytes(tensors: readonly Pick<PlannedTensor, "entries" | "inputs" | "prune">[]): number {

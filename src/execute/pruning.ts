@@ -1,9 +1,11 @@
+import type { KernelDtype } from "../kernels/convert/binding.js";
 import type { Kernels } from "../kernels/load.js";
 import { pruneKernels, rankScratchBytes } from "../kernels/prune/binding.js";
 import type { PruneKernels } from "../kernels/prune/binding.js";
 import { keepLargest, rankLine } from "../kernels/prune/definition.js";
 import { dropKernel, wordsKernel } from "../kernels/random/binding.js";
 import type { DropKernel, WordsKernel } from "../kernels/random/binding.js";
+import { dropThreshold } from "../numbers/random.js";
 import type { StreamKey } from "../numbers/random.js";
 import type { ChanceCut, RankCut, RowsCut } from "../methods/method.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
@@ -11,12 +13,31 @@ import type { Block, BlockCut } from "./blocks.js";
 import type { WorkSetup, WorkTensor } from "./setup.js";
 
 /** A run of entries of one tensor as f32 changes in kernel memory. */
-interface Run {
+export interface Run {
   readonly address: number;
   /** Index of the first entry in the tensor; of a row, where rows matter. */
   readonly start: number;
   readonly count: number;
 }
+
+/** Of a run the part that is a block's own. */
+interface Own {
+  readonly start: number;
+  readonly count: number;
+  /** Index of its first entry in the block. */
+  readonly first: number;
+}
+
+interface Noted {
+  readonly gathered: BlockCut | null;
+  readonly left: BandCounts;
+  /** Sixteen f64. */
+  readonly sums: number;
+  readonly mask: number;
+}
+
+/** Sixteen f64: sums of magnitudes before and after pruning. */
+export const SUMS_BYTES = 128;
 
 /** Two i32 and what keeps the memory after them aligned. */
 const LEFT_BYTES = 64;
@@ -29,7 +50,10 @@ export class Pruning {
   readonly #writeWords: WordsKernel;
   readonly #left: number;
   readonly #words: number;
+  /** A u32 for each entry of a row: ranks, or the thresholds of ranks. */
   readonly #ranks: number;
+  /** What the thresholds are of. */
+  #line: { readonly cut: RankCut; readonly row: number } | null = null;
   readonly #scratch: number;
 
   /** @param take gives addresses of kernel memory that is this thread's own, `pruningBytes` in all and page ends. */
@@ -39,17 +63,63 @@ export class Pruning {
     this.#drop = dropKernel(kernels);
     this.#writeWords = wordsKernel(kernels);
     this.#left = take(LEFT_BYTES);
-    this.#words = maxRow === 0 ? 0 : take(4 * Math.max(tileEntries, maxRow));
+    this.#words = take(4 * Math.max(tileEntries, maxRow));
     this.#ranks = maxRow === 0 ? 0 : take(4 * maxRow);
     this.#scratch = maxRow === 0 ? 0 : take(rankScratchBytes(maxRow));
   }
 
-  get l1(): PruneKernels["l1"] {
-    return this.#kernels.l1;
+  /**
+   * Writes what a mask keeps of a run's changes, scaled, from entries as they are stored.
+   * @returns whether it did: not where nothing is noted, or the run begins within a byte of the mask.
+   */
+  keptChange(
+    dtype: KernelDtype,
+    { model, base, target }: { readonly model: number; readonly base: number; readonly target: number },
+    { start, count }: Omit<Run, "address">,
+    gathered: BlockCut | null,
+  ): boolean {
+    const first = start % BLOCK_ENTRIES;
+    if (gathered?.mask == null || first % 8 !== 0) return false;
+    const kernel = this.#kernels.keptChange(dtype);
+    kernel(model, base, target, Math.ceil(count / 8) * 8, first, gathered.mask, gathered.scale ?? 1);
+    return true;
   }
 
-  get noteKept(): PruneKernels["noteKept"] {
-    return this.#kernels.noteKept;
+  /**
+   * What a cut that is scaled to the old norm does to a run: adds magnitudes before and after it, of the entries `own` that
+   * are the block's, to the sums at `sums`, and notes in `mask`, unless that is 0, which of them it keeps. Leaves the
+   * changes in any state.
+   */
+  note(tensor: WorkTensor, input: number, run: Run, own: Own, { gathered, left, sums, mask }: Noted): void {
+    const work = tensor.prune?.[input] ?? null;
+    if (work === null || work.cut.rescale !== "norm") return;
+    const { cut, key } = work;
+    const offset = 4 * (own.start - run.start);
+    const note = (threshold: number) =>
+      this.#kernels.noteWords(run.address + offset, this.#words + offset, own.count, threshold, own.first, mask, sums);
+    if (cut.kind === "chance") {
+      this.#writeWords(this.#words, run.count, run.start, key);
+      return note(dropThreshold(1 - cut.density));
+    }
+    if (cut.kind === "rank") {
+      this.#keepRanked(run, tensor.row, cut, key);
+      return note(1);
+    }
+    this.#kernels.l1(run.address + offset, own.count, own.first, sums);
+    this.cut(tensor, input, run, gathered, left);
+    this.#kernels.l1(run.address + offset, own.count, own.first, sums + SUMS_BYTES / 2);
+    if (mask !== 0) this.#kernels.noteKept(run.address + offset, own.count, own.first, mask);
+  }
+
+  /** Puts ones in the place of the words of what is kept, 0 in that of the others'. @param row of which `run` is a number. */
+  #keepRanked({ address, start, count }: Run, row: number, cut: RankCut, key: StreamKey): void {
+    const isKnown = this.#line !== null && this.#line.row === row && sameLine(this.#line.cut, cut);
+    if (!isKnown) this.#kernels.rankThresholds(this.#ranks, row, rankLine(cut.lowest, cut.highest, row));
+    this.#line = { cut, row };
+    this.#writeWords(this.#words, count, start, key);
+    for (let at = 0; at < count; at += row) {
+      this.#kernels.keepRanked(address + 4 * at, this.#words + 4 * at, row, this.#ranks, this.#scratch);
+    }
   }
 
   /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
@@ -99,6 +169,7 @@ export class Pruning {
       else {
         const changes = new Float32Array(this.#memory.buffer, address + 4 * at, end - at);
         const kept = keptOf(density, row);
+        this.#line = null;
         if (kept < row && kept > 0) this.#kernels.rowRanks(address + 4 * at, row, this.#ranks, this.#scratch);
         keepLargest(
           changes,
@@ -115,12 +186,17 @@ export class Pruning {
     const inverse = cut.rescale === "inverse";
     const line = rankLine(cut.lowest, cut.highest, row);
     this.#writeWords(this.#words, count, start, key);
+    this.#line = null;
     for (let at = 0; at < count; at += row) {
       const changes = address + 4 * at;
       this.#kernels.rowRanks(changes, row, this.#ranks, this.#scratch);
       this.#kernels.dropRanked(changes, this.#words + 4 * at, this.#ranks, row, line, inverse, gathered?.scale ?? 1);
     }
   }
+}
+
+function sameLine(a: RankCut, b: RankCut): boolean {
+  return a.lowest === b.lowest && a.highest === b.highest;
 }
 
 /** Of a row: at least one, unless nothing is to be kept. */
@@ -143,6 +219,6 @@ export function bandCounts({ cuts }: Block, inputs: number): BandCounts[] {
 }
 
 export function pruningBytes({ maxRow, tileEntries }: WorkSetup): number {
-  if (maxRow === 0) return LEFT_BYTES;
-  return LEFT_BYTES + 4 * Math.max(tileEntries, maxRow) + 4 * maxRow + rankScratchBytes(maxRow);
+  const words = 4 * Math.max(tileEntries, maxRow);
+  return LEFT_BYTES + words + (maxRow === 0 ? 0 : 4 * maxRow + rankScratchBytes(maxRow));
 }

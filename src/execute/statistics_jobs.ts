@@ -21,8 +21,8 @@ import type {
   SurveyArgs,
   SurveyPart,
 } from "./job_types.js";
-import { SUMS_BYTES } from "./workbench.js";
-import type { Workbench } from "./workbench.js";
+import { SUMS_BYTES } from "./pruning.js";
+import type { Wanted, Workbench } from "./workbench.js";
 
 export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
   const tensor = work.setup.tensors[block.tensor]!;
@@ -136,20 +136,23 @@ export async function overlap({ work }: Bench, block: Block, { thresholds }: Ove
  * where there is room for it, so that it need not be drawn or ranked again.
  */
 export async function norms({ work }: Bench, block: NormsBlock): Promise<readonly L1Norms[]> {
-  const { inputs } = work.setup.tensors[block.tensor]!;
-  const sumsOf = (index: number) => work.sums + SUMS_BYTES * index;
+  const tensor = work.setup.tensors[block.tensor]!;
+  const { inputs } = tensor;
   const view = new Float64Array(work.kernels.memory.buffer, work.sums, 2 * L1_LANES * inputs.length).fill(0);
-  const add = (address: number, start: number, count: number, sums: number) =>
-    work.pruning.l1(address, count, (start - block.start) % L1_LANES, sums);
-  const unpruned = (input: number, address: number, start: number, count: number) =>
-    add(address, start, count, sumsOf(input));
-  await work.forEachTile(block, { changes: true, floats: true, unpruned }, ({ inputs: pruned, start, count }) => {
-    for (const [index, address] of pruned.entries()) {
-      add(address, start, count, sumsOf(index) + SUMS_BYTES / 2);
-      if (block.masks === null) continue;
-      work.pruning.noteKept(address, count, start - block.start, block.masks + index * MASK_BYTES);
-    }
-  });
+  const prune: Wanted["prune"] = (input, run, { start, count }, left) =>
+    work.pruning.note(
+      tensor,
+      input,
+      run,
+      { start, count, first: start - block.start },
+      {
+        gathered: block.cuts?.[input] ?? null,
+        left,
+        sums: work.sums + SUMS_BYTES * input,
+        mask: block.masks === null ? 0 : block.masks + input * MASK_BYTES,
+      },
+    );
+  await work.forEachTile(block, { changes: true, floats: true, prune }, () => {});
   const total = (first: number) => view.subarray(first, first + L1_LANES).reduce((sum, lane) => sum + lane, 0);
   return inputs.map((_, index) => ({
     before: total(2 * L1_LANES * index),

@@ -11,9 +11,9 @@ import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
 import type { ByteSource } from "../sources/source.js";
 import type { Stream } from "../plan/types.js";
 import { BLOCK_ENTRIES } from "./blocks.js";
-import type { Block } from "./blocks.js";
-import { bandCounts, Pruning, pruningBytes } from "./pruning.js";
-import type { BandCounts } from "./pruning.js";
+import type { Block, BlockCut } from "./blocks.js";
+import { bandCounts, Pruning, pruningBytes, SUMS_BYTES } from "./pruning.js";
+import type { BandCounts, Run } from "./pruning.js";
 import { readingOrder, streamName, wantsRows } from "./setup.js";
 import type { WorkSetup, WorkTensor } from "./setup.js";
 
@@ -24,9 +24,6 @@ const PAGE = 4096;
 const SLIP_BYTES = 64;
 /** Kernels work on eight entries at once, so every buffer ends with room for seven more. */
 const LANES = 8;
-/** Sixteen f64. */
-export const SUMS_BYTES = 128;
-
 export function isKernelDtype(dtype: Dtype): dtype is KernelDtype {
   return dtype === "BF16" || dtype === "F16" || dtype === "F32";
 }
@@ -57,8 +54,8 @@ export interface Wanted {
   readonly floats: boolean;
   /** Tiles hold a whole number of runs of so many entries; at most a tile's. */
   readonly runs?: number;
-  /** Sees each input's changes, the block's own from entry `start` on, before they are pruned. */
-  readonly unpruned?: (input: number, address: number, start: number, count: number) => void;
+  /** Is given each input's changes to prune, of which those in `own` are the block's. */
+  readonly prune?: (input: number, run: Run, own: Omit<Run, "address">, left: BandCounts) => void;
 }
 
 /** A run of entries that were read together, on its way to f32. */
@@ -74,6 +71,13 @@ interface Read {
   readonly count: number;
   /** Per input, at the run's first entry. */
   readonly left: readonly BandCounts[];
+}
+
+/** Where a run's stored entries and its base's lie, and where its changes go. */
+interface KeptRun extends Run {
+  readonly entries: number;
+  readonly at: number;
+  readonly base: number;
 }
 
 /**
@@ -205,7 +209,7 @@ export class Workbench {
         let behind = left;
         const floats = (changes = wanted.changes) => {
           const after = left.map((counts) => ({ ...counts }));
-          const tile = this.#toFloats(read, changes, after, wanted.unpruned);
+          const tile = this.#toFloats(read, changes, after, wanted.prune);
           if (changes) behind = after;
           return tile;
         };
@@ -291,7 +295,7 @@ export class Workbench {
     { tensor, block, addresses, at, start, count }: Read,
     changes: boolean,
     left: readonly BandCounts[],
-    unpruned: Wanted["unpruned"],
+    prune: Wanted["prune"],
   ): PreparedTile {
     const models = tensor.inputs.length;
     const padded = pad(count);
@@ -304,11 +308,21 @@ export class Workbench {
     }
     const inputs = tensor.inputs.map(({ stream }, index) => {
       const address = this.#floats[index]!;
-      this.#widen(stream, addresses[index]!, at, address, padded);
-      if (!changes) return address;
-      this.convert.change(address, base, address, padded);
-      unpruned?.(index, address + 4 * (from - start), from, own);
-      this.pruning.cut(tensor, index, { address, start, count }, block.cuts?.[index] ?? null, left[index]!);
+      const entries = addresses[index]!;
+      if (!changes) {
+        this.#widen(stream, entries, at, address, padded);
+        return address;
+      }
+      const gathered = block.cuts?.[index] ?? null;
+      if (
+        gathered?.mask != null &&
+        this.#keptChange(tensor, index, { entries, at, base, address, start, count }, gathered)
+      )
+        return address;
+      this.#change(stream, entries, at, base, address, padded);
+      const run = { address, start, count };
+      if (prune !== undefined) prune(index, run, { start: from, count: own }, left[index]!);
+      else this.pruning.cut(tensor, index, run, gathered, left[index]!);
       return address;
     });
     const extra: Record<string, number> = {};
@@ -340,6 +354,25 @@ export class Workbench {
       inputs: tile.inputs.map(clip),
       extra: Object.fromEntries(Object.entries(tile.extra).map(([role, address]) => [role, clip(address)])),
     };
+  }
+
+  /** Entries as stored to changes. */
+  #change(stream: Stream, entries: number, at: number, base: number, target: number, count: number): void {
+    const { dtype, round } = stream;
+    if (isKernelDtype(dtype) && round === undefined) {
+      this.convert.changeOf(dtype)(entries + at * DTYPE_BYTES[dtype], base, target, count);
+      return;
+    }
+    this.#widen(stream, entries, at, target, count);
+    this.convert.change(target, base, target, count);
+  }
+
+  /** Entries as stored to what is noted as kept of their changes. @returns whether that could be done at once. */
+  #keptChange(tensor: WorkTensor, input: number, run: KeptRun, gathered: BlockCut): boolean {
+    const { dtype, round } = tensor.inputs[input]!.stream;
+    if (!isKernelDtype(dtype) || round !== undefined || (tensor.prune?.[input] ?? null) === null) return false;
+    const { entries, at, base, address: target } = run;
+    return this.pruning.keptChange(dtype, { model: entries + at * DTYPE_BYTES[dtype], base, target }, run, gathered);
   }
 
   #widen({ dtype, round }: Stream, address: number, at: number, target: number, count: number): void {

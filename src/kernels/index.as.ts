@@ -24,6 +24,7 @@ export {
 export * from "./gram/unrolled.as";
 export * from "./mixture/kernel.as";
 export * from "./prune/kernel.as";
+export * from "./prune/ranks.as";
 export * from "./functions/kernel.as";
 export * from "./pcb/kernel.as";
 export * from "./elect/kernel.as";

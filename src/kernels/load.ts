@@ -30,14 +30,14 @@ export function createMemory(bytes: number, shared: boolean): WebAssembly.Memory
 
 /** A module as scripts/build-kernels.mjs writes it: for shared memory, but for one byte. */
 export interface EmbeddedModule {
-  readonly KERNELS: string;
+  readonly bytes: () => Uint8Array<ArrayBuffer>;
   readonly MEMORY_FLAGS_AT: number;
   readonly UNSHARED_MEMORY: number;
 }
 
 /** Compiles the kernels for memory that is or is not shared. A module can be posted to other threads. */
 export function compileKernels(shared: boolean, embedded: EmbeddedModule = binary): WebAssembly.Module {
-  const bytes = decodeBase64(embedded.KERNELS);
+  const bytes = embedded.bytes();
   if (!shared) bytes[embedded.MEMORY_FLAGS_AT] = embedded.UNSHARED_MEMORY;
   return new WebAssembly.Module(bytes);
 }
@@ -62,11 +62,4 @@ export function loadKernels(memory: WebAssembly.Memory, module = compileKernels(
 
 function abortKernel(): never {
   throw new WebAssembly.RuntimeError("a kernel aborted");
-}
-
-function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
-  return bytes;
 }

@@ -11,6 +11,8 @@ export interface ConvertKernels {
   narrow(dtype: KernelDtype): (source: number, target: number, count: number) => number;
   /** model − base, all f32; `target` may be either input. */
   readonly change: (model: number, base: number, target: number, count: number) => void;
+  /** The same of a model's entries in this format, as they are stored. */
+  changeOf(dtype: KernelDtype): (model: number, base: number, target: number, count: number) => void;
 }
 
 export function convertKernels(kernels: Kernels): ConvertKernels {
@@ -18,5 +20,6 @@ export function convertKernels(kernels: Kernels): ConvertKernels {
     widen: (dtype) => kernels.get(`widen_${dtype}`),
     narrow: (dtype) => kernels.get(`narrow_${dtype}`),
     change: kernels.get("change"),
+    changeOf: (dtype) => kernels.get(`change_${dtype}`),
   };
 }

@@ -126,6 +126,29 @@ for (const shared of [false, true]) {
       });
     }
 
+    it("a change of entries as they are stored is that of the widened ones", () => {
+      for (const dtype of DTYPES) {
+        const stored = dtype === "F32" ? new Uint8Array(interesting.slice(0, 4099).buffer) : every16;
+        const widened = new Float32Array(stored.length / DTYPE_BYTES[dtype]);
+        widen(dtype, stored, widened);
+        const base = interesting.slice(1000, 1000 + widened.length);
+        const expected = new Float32Array(widened.length);
+        change(widened, base, expected);
+        const subtract = SOURCE + (4 << 20);
+        for (const count of [...COUNTS, widened.length]) {
+          bytesAt(SOURCE, stored.length).set(stored);
+          bytesAt(subtract, base.byteLength).set(new Uint8Array(base.buffer));
+          bytesAt(TARGET, 4 * count + 16).fill(0x5a);
+          kernels.changeOf(dtype)(SOURCE, subtract, TARGET, count);
+          assert.deepEqual(patterns(floats(bytesAt(TARGET, 4 * count))), patterns(expected.subarray(0, count)));
+          assert.ok(
+            bytesAt(TARGET + 4 * count, 16).every((byte) => byte === 0x5a),
+            "wrote beyond the end",
+          );
+        }
+      }
+    });
+
     it("change subtracts like its definition", () => {
       const count = 4099;
       const model = interesting.slice(-count);

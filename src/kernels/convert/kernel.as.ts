@@ -100,3 +100,33 @@ export function change(model: usize, base: usize, target: usize, count: i32): vo
     target += 4;
   }
 }
+
+/** Twin of `widen` and then `change`: `model` as it is stored, `base` and `target` f32. Any count, any alignment. */
+// @ts-ignore: decorator
+@inline function changeOf<T>(model: usize, base: usize, target: usize, count: i32): void {
+  let i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const v = load8<T>(model);
+    v128.store(target, f32x4.sub(first<T, f32>(v), v128.load(base)));
+    v128.store(target, f32x4.sub(second<T, f32>(v, model), v128.load(base, 16)), 16);
+    model += 8 * sizeof<T>();
+    base += 32;
+    target += 32;
+  }
+  for (; i < count; i++) {
+    store<f32>(target, widen1<T>(model) - load<f32>(base));
+    model += sizeof<T>();
+    base += 4;
+    target += 4;
+  }
+}
+
+export function change_BF16(model: usize, base: usize, target: usize, count: i32): void {
+  changeOf<u16>(model, base, target, count);
+}
+export function change_F16(model: usize, base: usize, target: usize, count: i32): void {
+  changeOf<i16>(model, base, target, count);
+}
+export function change_F32(model: usize, base: usize, target: usize, count: i32): void {
+  changeOf<f32>(model, base, target, count);
+}

@@ -16,7 +16,9 @@ const SCRATCH = 5 * CHANGES;
 
 const memory = createMemory(SCRATCH + rankScratchBytes(COUNT), true);
 const kernels = loadKernels(memory);
-const { rowRanks: rank, dropRanked, l1, band, noteKept, applyKept } = pruneKernels(kernels);
+const prune = pruneKernels(kernels);
+const { rowRanks: rank, rankThresholds, keepRanked, dropRanked, l1, band, noteKept, noteWords, applyKept } = prune;
+const keptChange = prune.keptChange("BF16");
 const words = wordsKernel(kernels);
 const key = streamKey(42, "model", "tensor");
 const line = rankLine(0.35, 0.65, ROW);
@@ -44,12 +46,18 @@ for (const [name, values] of Object.entries({ BF16: coarse, F32: exact })) {
     [`rank, TypeScript, ${name}`]: () => rowRanks(values.subarray(0, COUNT)),
   });
 }
+changes.set(coarse);
+rankThresholds(RANKS, ROW, line);
+const keep = each((offset) => keepRanked(CHANGES + offset, WORDS + offset, ROW, RANKS, SCRATCH));
+bench("entries", COUNT, { keep_ranked: keep });
 const bits = new Uint32Array(changes.buffer, CHANGES, 2);
 bench("entries", COUNT, {
   words: () => words(WORDS, COUNT, 0, key),
   drop_ranked: each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, false, 1)),
   "drop_ranked, inverse": each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, true, 1)),
   note_kept: () => noteKept(CHANGES, COUNT, 0, SCRATCH),
+  note_words: () => noteWords(CHANGES, WORDS, COUNT, 2 ** 31, 0, SCRATCH, SCRATCH + 4096),
+  kept_change: () => keptChange(WORDS, CHANGES, RANKS, COUNT, 0, SCRATCH, 2),
   apply_kept: () => applyKept(CHANGES, COUNT, 0, SCRATCH, 2),
   l1: () => l1(CHANGES, COUNT, 0, SCRATCH),
   band: () => band(CHANGES, COUNT, { low: bits[0]!, high: bits[1]! }, 1, SCRATCH),

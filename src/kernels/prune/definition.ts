@@ -98,6 +98,19 @@ export function dropRanked(
   }
 }
 
+/** Words below these drop the entries of these ranks: `dropped` of `dropRanked`, rounded. */
+export function rankThresholds({ first, step }: RankLine, length: number): Uint32Array {
+  return Uint32Array.from({ length }, (_, rank) => {
+    return Math.max(0, Math.min(first - step * rank, WORDS - 1) + WHOLE - WHOLE);
+  });
+}
+
+/** What `dropRanked` would keep of a row, in the place of its words: 2^32 - 1, or 0 for what it drops. */
+export function keepRanked(changes: Float32Array, words: Uint32Array, line: RankLine): void {
+  const thresholds = rankThresholds(line, changes.length);
+  for (const [p, rank] of rowRanks(changes).entries()) words[p] = words[p]! < thresholds[rank]! ? 0 : WORDS - 1;
+}
+
 /** Running sums of magnitudes per index modulo eight, so that no cut of a run into tiles changes a bit. */
 export const L1_LANES = 8;
 
@@ -113,6 +126,28 @@ export function noteKept(values: Float32Array, first: number, mask: Uint8Array):
     const bit = 1 << ((first + p) & 7);
     const at = (first + p) >>> 3;
     mask[at] = pattern === 0 ? mask[at]! & ~bit : mask[at]! | bit;
+  }
+}
+
+/**
+ * Keeps the changes whose word is at least `threshold`, and those that are not finite: sets a bit per change, from bit
+ * `first` on, and adds the magnitudes of all and of those that are kept, per place modulo eight.
+ */
+export function noteWords(
+  changes: Float32Array,
+  words: Uint32Array,
+  threshold: number,
+  first: number,
+  mask: Uint8Array,
+  sums: { readonly before: Float64Array; readonly after: Float64Array },
+): void {
+  for (const [p, change] of changes.entries()) {
+    const at = first + p;
+    const bit = 1 << (at & 7);
+    const kept = words[p]! >= threshold || !Number.isFinite(change);
+    mask[at >>> 3] = kept ? mask[at >>> 3]! | bit : mask[at >>> 3]! & ~bit;
+    sums.before[at % L1_LANES]! += Math.abs(change);
+    if (kept) sums.after[at % L1_LANES]! += Math.abs(change);
   }
 }
 

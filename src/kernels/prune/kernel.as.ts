@@ -1,4 +1,4 @@
-import { magnitudeBits } from "../lanes.as";
+import { first, load8, magnitudeBits, second, sumLanes } from "../lanes.as";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const INFINITY_BITS: i32 = 0x7f800000;
@@ -8,49 +8,52 @@ const INFINITY_BITS: i32 = 0x7f800000;
  * i32: entries equal to `low` yet to be kept, entries equal to `high` yet to be dropped; both are counted down.
  */
 export function band(changes: usize, count: i32, low: i32, high: i32, scale: f32, left: usize): void {
-  let lowLeft = load<i32>(left), highLeft = load<i32>(left, 4);
+  const lowLeft = load<i32>(left), highLeft = load<i32>(left, 4);
+  // In nearly all tiles either all entries equal to an end belong to those above it, or none.
+  if ((lowLeft <= 0 || lowLeft >= count) && (highLeft <= 0 || highLeft >= count)) {
+    bandWhole(changes, count, low, high, scale, left);
+    return;
+  }
   const end = changes + (<usize>count << 2);
+  for (; changes < end; changes += 4) bandOne(changes, low, high, scale, left);
+}
+
+function bandOne(change: usize, low: i32, high: i32, scale: f32, left: usize): void {
+  const value = load<f32>(change);
+  const m = reinterpret<i32>(value) & MAGNITUDE;
+  const lowLeft = load<i32>(left), highLeft = load<i32>(left, 4);
+  let reachesLow = m > low, reachesHigh = m > high;
+  if (m == low && lowLeft > 0) {
+    reachesLow = true;
+    store<i32>(left, lowLeft - 1);
+  }
+  if (m == high && highLeft > 0) {
+    reachesHigh = true;
+    store<i32>(left, highLeft - 1, 4);
+  }
+  if (m < INFINITY_BITS) store<f32>(change, reachesLow && !reachesHigh ? value * scale : 0);
+}
+
+/** Where what is left of neither end runs out. */
+// @ts-ignore: decorator
+@inline function bandWhole(changes: usize, count: i32, low: i32, high: i32, scale: f32, left: usize): void {
+  const end = changes + (<usize>count << 2);
+  const lowLeft = load<i32>(left), highLeft = load<i32>(left, 4);
   const lows = i32x4.splat(low), highs = i32x4.splat(high), scales = f32x4.splat(scale);
-  const magnitude = i32x4.splat(MAGNITUDE), infinity = i32x4.splat(INFINITY_BITS);
+  const from = i32x4.splat(lowLeft > 0 ? low - 1 : low), upTo = i32x4.splat(highLeft > 0 ? high - 1 : high);
+  const magnitude = magnitudeBits(), infinity = i32x4.splat(INFINITY_BITS);
+  let atLow = i32x4.splat(0), atHigh = i32x4.splat(0);
   for (; changes + 16 <= end; changes += 16) {
     const v = v128.load(changes);
     const m = v128.and(v, magnitude);
-    let reachesLow = i32x4.gt_s(m, lows), reachesHigh = i32x4.gt_s(m, highs);
-    const equalLow = i32x4.eq(m, lows), equalHigh = i32x4.eq(m, highs);
-    if (v128.any_true(v128.or(equalLow, equalHigh))) {
-      const atLow = popcnt<i32>(i32x4.bitmask(equalLow)), atHigh = popcnt<i32>(i32x4.bitmask(equalHigh));
-      // A count that ends inside these four is spent one by one.
-      if ((lowLeft > 0 && atLow > lowLeft) || (highLeft > 0 && atHigh > highLeft)) break;
-      if (lowLeft > 0) {
-        reachesLow = v128.or(reachesLow, equalLow);
-        lowLeft -= atLow;
-      }
-      if (highLeft > 0) {
-        reachesHigh = v128.or(reachesHigh, equalHigh);
-        highLeft -= atHigh;
-      }
-    }
-    const kept = v128.and(f32x4.mul(v, scales), v128.andnot(reachesLow, reachesHigh));
-    v128.store(changes, v128.bitselect(kept, v, i32x4.lt_s(m, infinity)));
+    atLow = i32x4.sub(atLow, i32x4.eq(m, lows));
+    atHigh = i32x4.sub(atHigh, i32x4.eq(m, highs));
+    const kept = v128.and(f32x4.mul(v, scales), v128.andnot(i32x4.gt_s(m, from), i32x4.gt_s(m, upTo)));
+    v128.store(changes, v128.bitselect(kept, v, i32x4.gt_s(infinity, m)));
   }
-  const rest = changes + 16 < end ? changes + 16 : end;
-  for (; changes < rest; changes += 4) {
-    const value = load<f32>(changes);
-    const m = reinterpret<i32>(value) & MAGNITUDE;
-    let reachesLow = m > low, reachesHigh = m > high;
-    if (m == low && lowLeft > 0) {
-      reachesLow = true;
-      lowLeft--;
-    }
-    if (m == high && highLeft > 0) {
-      reachesHigh = true;
-      highLeft--;
-    }
-    if (m < INFINITY_BITS) store<f32>(changes, reachesLow && !reachesHigh ? value * scale : 0);
-  }
-  store<i32>(left, lowLeft);
-  store<i32>(left, highLeft, 4);
-  if (changes < end) band(changes, <i32>((end - changes) >>> 2), low, high, scale, left);
+  if (lowLeft > 0) store<i32>(left, lowLeft - sumLanes(atLow));
+  if (highLeft > 0) store<i32>(left, highLeft - sumLanes(atHigh), 4);
+  for (; changes < end; changes += 4) bandOne(changes, low, high, scale, left);
 }
 
 /** Twin of `addMagnitudes`: eight f64 at `sums`, the first value belongs to `lane`. */
@@ -128,179 +131,102 @@ function applyOne(at: usize, index: i32, mask: usize, scale: f32): void {
   store<f32>(at, kept ? value * scale : 0);
 }
 
-const BINS: i32 = 2048;
-const COUNTERS_BYTES: usize = 4 * <usize>BINS;
-/** Three histograms of digits. */
-const DIGITS_BYTES: usize = 3 * 2048 * 4;
+/**
+ * Twin of `widen`, `change` and `applyKept`: `model` as it is stored, `base` and `target` f32. `count` and `first` are
+ * multiples of eight.
+ */
+// @ts-ignore: decorator
+@inline function keptChange<T>(
+  model: usize, base: usize, target: usize, count: i32, first8: i32, mask: usize, scale: f32,
+): void {
+  const scales = f32x4.splat(scale), infinity = f32x4.splat(Infinity), magnitude = magnitudeBits();
+  const low = i32x4(1, 2, 4, 8), high = i32x4(16, 32, 64, 128);
+  let p = mask + (<usize>first8 >>> 3);
+  for (const end = target + (<usize>count << 2); target < end; target += 32) {
+    const bits = i32x4.splat(load<u8>(p));
+    const v = load8<T>(model);
+    const a = f32x4.sub(first<T, f32>(v), v128.load(base));
+    const b = f32x4.sub(second<T, f32>(v, model), v128.load(base, 16));
+    const keptA = v128.and(f32x4.mul(a, scales), i32x4.eq(v128.and(bits, low), low));
+    const keptB = v128.and(f32x4.mul(b, scales), i32x4.eq(v128.and(bits, high), high));
+    v128.store(target, v128.bitselect(keptA, a, f32x4.lt(v128.and(a, magnitude), infinity)));
+    v128.store(target, v128.bitselect(keptB, b, f32x4.lt(v128.and(b, magnitude), infinity)), 16);
+    model += 8 * sizeof<T>();
+    base += 32;
+    p++;
+  }
+}
+
+export function kept_change_BF16(m: usize, base: usize, target: usize, count: i32, at: i32, mask: usize, scale: f32): void {
+  keptChange<u16>(m, base, target, count, at, mask, scale);
+}
+export function kept_change_F16(m: usize, base: usize, target: usize, count: i32, at: i32, mask: usize, scale: f32): void {
+  keptChange<i16>(m, base, target, count, at, mask, scale);
+}
+export function kept_change_F32(m: usize, base: usize, target: usize, count: i32, at: i32, mask: usize, scale: f32): void {
+  keptChange<f32>(m, base, target, count, at, mask, scale);
+}
 
 /**
- * Twin of `rowRanks`, without a sort of the row: magnitudes are counted by their upper 16 bits, from the largest down over
- * 16 octaves. Those whose lower 16 bits are zero (nearly all differences of BF16 entries, and zero itself) are the
- * smallest of their bin and equal to each other, so their ranks follow from a running count; the others are sorted and
- * come after them.
- *
- * At `scratch` 32,768 bytes and 16 more per entry.
+ * Twin of `noteWords`: at `sums` lie eight f64 for all magnitudes and eight for those that are kept. Where `none` is 1
+ * nothing is kept; without a mask (0) only sums are made.
  */
-export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usize): void {
-  const base = lowestBin(changes, count);
-  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
-  let longEnd = long;
-  memory.fill(scratch, 0, COUNTERS_BYTES);
+export function note_words(
+  changes: usize, words: usize, count: i32, threshold: u32, none: i32, first: i32, mask: usize, sums: usize,
+): void {
   const end = changes + (<usize>count << 2);
-  const last = changes + (<usize>(count & ~3) << 2);
-  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base);
-  let p = changes;
-  // Offsets of four bins at a time: a loop costs more than what is done for one entry.
-  for (; p < last; p += 16) {
-    const at = binsAt(v128.and(v128.load(p), magnitudeBits()), counters, bases);
-    count1(i32x4.extract_lane(at, 0));
-    count1(i32x4.extract_lane(at, 1));
-    count1(i32x4.extract_lane(at, 2));
-    count1(i32x4.extract_lane(at, 3));
+  for (; changes < end && (first & 7) != 0; changes += 4, words += 4) {
+    noteWord(changes, words, threshold, none, first++, mask, sums);
   }
-  for (; p < end; p += 4) count1(scratch + binAt(load<i32>(p) & MAGNITUDE, base));
-  startBins(scratch);
-  const toRanks = ranks - changes;
-  for (p = changes; p < last; p += 16) {
-    const m = v128.and(v128.load(p), magnitudeBits());
-    const at = binsAt(m, counters, bases);
-    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
-    if (v128.any_true(other)) {
-      for (let q = p; q < p + 16; q += 4) longEnd = rankOne(q, q + toRanks, ranks, scratch, base, longEnd);
-      continue;
-    }
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 0)));
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 1)), 4);
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 2)), 8);
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 3)), 12);
+  const magnitude = magnitudeBits(), largest = i32x4.splat(INFINITY_BITS - 1);
+  const limits = i32x4.splat(threshold), some = i32x4.splat(none ? 0 : -1);
+  let p = mask + (<usize>first >>> 3);
+  let b0 = v128.load(sums), b1 = v128.load(sums, 16), b2 = v128.load(sums, 32), b3 = v128.load(sums, 48);
+  let a0 = v128.load(sums, 64), a1 = v128.load(sums, 80), a2 = v128.load(sums, 96), a3 = v128.load(sums, 112);
+  for (; changes + 32 <= end; changes += 32, words += 32, first += 8, p++) {
+    let x = v128.and(v128.load(changes), magnitude), y = v128.and(v128.load(changes, 16), magnitude);
+    const keepX = v128.or(
+      v128.and(i32x4.ge_u(v128.load(words), limits), some), i32x4.gt_s(x, largest),
+    );
+    const keepY = v128.or(
+      v128.and(i32x4.ge_u(v128.load(words, 16), limits), some), i32x4.gt_s(y, largest),
+    );
+    b0 = f64x2.add(b0, f64x2.promote_low_f32x4(x));
+    b1 = f64x2.add(b1, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
+    b2 = f64x2.add(b2, f64x2.promote_low_f32x4(y));
+    b3 = f64x2.add(b3, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
+    x = v128.and(x, keepX);
+    y = v128.and(y, keepY);
+    a0 = f64x2.add(a0, f64x2.promote_low_f32x4(x));
+    a1 = f64x2.add(a1, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
+    a2 = f64x2.add(a2, f64x2.promote_low_f32x4(y));
+    a3 = f64x2.add(a3, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
+    if (mask != 0) store<u8>(p, i32x4.bitmask(keepX) | (i32x4.bitmask(keepY) << 4));
   }
-  for (; p < end; p += 4) longEnd = rankOne(p, p + toRanks, ranks, scratch, base, longEnd);
-  if (longEnd == long) return;
-  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3));
-  const sortedEnd = sorted + (longEnd - long);
-  for (p = sorted; p < sortedEnd; p += 8) {
-    const at = scratch + binAt(<i32>(load<u64>(p) >>> 32), base);
-    store<i32>(ranks + <usize>load<u32>(p), next1(at));
-  }
+  v128.store(sums, b0);
+  v128.store(sums, b1, 16);
+  v128.store(sums, b2, 32);
+  v128.store(sums, b3, 48);
+  v128.store(sums, a0, 64);
+  v128.store(sums, a1, 80);
+  v128.store(sums, a2, 96);
+  v128.store(sums, a3, 112);
+  for (; changes < end; changes += 4, words += 4) noteWord(changes, words, threshold, none, first++, mask, sums);
 }
 
-/** Gives an entry its rank, or puts it on the list of those to be sorted. @returns where that list ends. */
-function rankOne(change: usize, rank: usize, ranks: usize, scratch: usize, base: i32, longEnd: usize): usize {
-  const m = load<i32>(change) & MAGNITUDE;
-  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
-    store<i32>(rank, next1(scratch + binAt(m, base)));
-    return longEnd;
-  }
-  store<u64>(longEnd, (<u64>m << 32) | <u64>(rank - ranks));
-  return longEnd + 8;
-}
-
-/** The upper 16 bits that the first bin ends with: everything up to them is in it. */
-function lowestBin(changes: usize, count: i32): i32 {
-  const magnitude = i32x4.splat(MAGNITUDE);
-  const end = changes + (<usize>count << 2);
-  let four = i32x4.splat(0);
-  let p = changes;
-  for (; p + 16 <= end; p += 16) four = i32x4.max_s(four, v128.and(v128.load(p), magnitude));
-  let largest = max(
-    max(i32x4.extract_lane(four, 0), i32x4.extract_lane(four, 1)),
-    max(i32x4.extract_lane(four, 2), i32x4.extract_lane(four, 3)),
-  );
-  for (; p < end; p += 4) largest = max(largest, load<i32>(p) & MAGNITUDE);
-  return max((largest >>> 16) - (BINS - 1), 0);
-}
-
-/** Offset of the counter of a magnitude's bin. */
-// @ts-ignore: decorator
-@inline function binAt(m: i32, base: i32): usize {
-  return <usize>max((m >>> 16) - base, 0) << 2;
-}
-
-/** The addresses of the counters of four magnitudes' bins. */
-// @ts-ignore: decorator
-@inline function binsAt(m: v128, counters: v128, bases: v128): v128 {
-  const bins = i32x4.max_s(i32x4.sub(i32x4.shr_u(m, 16), bases), i32x4.splat(0));
-  return i32x4.add(i32x4.shl(bins, 2), counters);
-}
-
-/** What a counter says, which then says one more. */
-// @ts-ignore: decorator
-@inline function next1(at: usize): i32 {
-  const value = load<i32>(at);
-  store<i32>(at, value + 1);
-  return value;
-}
-
-/** From counts to the rank of each bin's first entry. */
-function startBins(counters: usize): void {
-  let sum = 0;
-  for (let p = counters, end = counters + (<usize>BINS << 2); p < end; p += 16) {
-    if (!v128.any_true(v128.load(p))) continue;
-    for (let q = p; q < p + 16; q += 4) {
-      const size = load<i32>(q);
-      store<i32>(q, sum);
-      sum += size;
-    }
-  }
-}
-
-const FEW: usize = 24;
-
-/** Sorts pairs of magnitude and place, which lie in order of places. @returns where the sorted ones lie. */
-function sortLong(first: usize, end: usize, digits: usize, other: usize): usize {
-  if (end - first <= FEW << 3) {
-    for (let p = first + 8; p < end; p += 8) {
-      const pair = load<u64>(p);
-      let q = p;
-      for (; q > first && load<u64>(q - 8) > pair; q -= 8) store<u64>(q, load<u64>(q - 8));
-      store<u64>(q, pair);
-    }
-    return first;
-  }
-  // Digits of 11, 10 and 10 bits from the lowest up, each pass keeping the order of equal ones.
-  memory.fill(digits, 0, DIGITS_BYTES);
-  for (let p = first; p < end; p += 8) {
-    const m = load<u32>(p, 4);
-    count1(digits + (<usize>(m & 2047) << 2));
-    count1(digits + 8192 + (<usize>((m >>> 11) & 1023) << 2));
-    count1(digits + 16384 + (<usize>(m >>> 21) << 2));
-  }
-  const bytes = end - first;
-  if (passDigit(first, bytes, other, digits, 0, 2047)) {
-    const swap = first;
-    first = other;
-    other = swap;
-  }
-  if (passDigit(first, bytes, other, digits + 8192, 11, 1023)) {
-    const swap = first;
-    first = other;
-    other = swap;
-  }
-  return passDigit(first, bytes, other, digits + 16384, 21, 1023) ? other : first;
-}
-
-// @ts-ignore: decorator
-@inline function count1(at: usize): void {
-  store<i32>(at, load<i32>(at) + 1);
-}
-
-/** @returns whether the pairs moved; they stay where all have the same digit. */
-function passDigit(first: usize, bytes: usize, other: usize, digits: usize, shift: u32, mask: u32): bool {
-  if (<usize>load<u32>(digits + (<usize>((load<u32>(first, 4) >>> shift) & mask) << 2)) << 3 == bytes) return false;
-  let sum = 0;
-  for (let p = digits, end = digits + (<usize>(mask + 1) << 2); p < end; p += 4) {
-    const size = load<i32>(p);
-    store<i32>(p, sum);
-    sum += size;
-  }
-  for (let p = first, end = first + bytes; p < end; p += 8) {
-    const pair = load<u64>(p);
-    const at = digits + (<usize>((<u32>(pair >>> 32) >>> shift) & mask) << 2);
-    const place = load<i32>(at);
-    store<i32>(at, place + 1);
-    store<u64>(other + (<usize>place << 3), pair);
-  }
-  return true;
+function noteWord(
+  change: usize, word: usize, threshold: u32, none: i32, index: i32, mask: usize, sums: usize,
+): void {
+  const size = abs<f32>(load<f32>(change));
+  const sum = sums + ((<usize>index & 7) << 3);
+  store<f64>(sum, load<f64>(sum) + <f64>size);
+  const kept = (!none && load<u32>(word) >= threshold) || !(size < Infinity);
+  store<f64>(sum, load<f64>(sum, 64) + (kept ? <f64>size : 0), 64);
+  if (mask == 0) return;
+  const at = mask + (<usize>index >>> 3);
+  const bit: u32 = 1 << (index & 7);
+  const others = load<u8>(at) & ~bit;
+  store<u8>(at, kept ? others | bit : others);
 }
 
 const WORDS: f64 = 4294967296.0;
@@ -340,5 +266,13 @@ export function drop_ranked(
     const threshold = min<f64>(dropped, LARGEST_WORD) + WHOLE - WHOLE;
     if (<f64>load<u32>(words) < threshold) store<f32>(changes, 0);
     else store<f32>(changes, inverse ? value / <f32>(1.0 - dropped / WORDS) : value * scale);
+  }
+}
+
+/** Twin of `rankThresholds`: a u32 for each rank. */
+export function rank_thresholds(target: usize, count: i32, first: f64, step: f64): void {
+  for (let rank = 0; rank < count; rank++, target += 4) {
+    const threshold = min<f64>(first - step * <f64>rank, LARGEST_WORD) + WHOLE - WHOLE;
+    store<u32>(target, <u32>max<f64>(threshold, 0));
   }
 }

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { dice, normals, patterns } from "../../../test/laws/support/random.js";
+import { change, narrow, widen } from "../../numbers/convert.js";
+import { DTYPE_BYTES } from "../../numbers/dtypes.js";
 import { createMemory, loadKernels } from "../load.js";
 import { pruneKernels, rankScratchBytes } from "./binding.js";
 import {
@@ -9,9 +11,12 @@ import {
   applyKept,
   dropRanked,
   keepBand,
+  keepRanked,
   L1_LANES,
   noteKept,
+  noteWords,
   rankLine,
+  rankThresholds,
   rowRanks,
 } from "./definition.js";
 
@@ -60,6 +65,8 @@ const anyRow = fc
 /** Bit patterns, with every NaN as one. */
 const bitsOf = (values: Float32Array) =>
   [...patterns(values)].map((bits) => ((bits & 0x7fff_ffff) > 0x7f80_0000 ? NaN : bits));
+/** Entries equal to an end of a band: some, none, more than there are. */
+const anyLeft = fc.oneof(fc.nat(50), fc.constantFrom(0, MOST, 0x7fff_ffff));
 const scale = fc.constantFrom(1, 2, Math.fround(1 / 0.3), Math.fround(1e30));
 
 for (const shared of [false, true]) {
@@ -83,8 +90,8 @@ for (const shared of [false, true]) {
         anyRow,
         fc.nat(),
         fc.nat(),
-        fc.nat(50),
-        fc.nat(50),
+        anyLeft,
+        anyLeft,
         scale,
         (row, first, second, keep, drop, by) => {
           const magnitudes = [...patterns(row)].map((bits) => bits & 0x7fff_ffff);
@@ -169,6 +176,103 @@ for (const shared of [false, true]) {
       });
       fc.assert(property, { numRuns: 300 });
     });
+
+    it("keep by rank what the definition keeps, and note it with the sums", () => {
+      const probability = fc.constantFrom(0, 0.1, 0.35, 0.5, 0.85, 1);
+      const property = fc.property(
+        anyRow,
+        fc.nat(),
+        fc.nat(20),
+        probability,
+        probability,
+        (row, seed, first, one, other) => {
+          const roll = dice(seed);
+          const line = rankLine(Math.min(one, other), Math.max(one, other), row.length);
+          const thresholds = rankThresholds(line, row.length);
+          kernels.rankThresholds(RANKS, row.length, line);
+          assert.deepEqual(new Uint32Array(memory.buffer, RANKS, row.length).slice(), thresholds);
+          const ranks = rowRanks(row);
+          // Words at, just above and just below the rank's threshold are where mistakes would show.
+          const words = Uint32Array.from(ranks, (rank) => {
+            const near = Math.max(0, Math.min(2 ** 32 - 1, thresholds[rank]! + roll(3) - 1));
+            return roll(3) === 0 ? near : roll(2 ** 32);
+          });
+          const dropped = row.slice();
+          dropRanked(dropped, words, ranks, line, false, 1);
+          put(CHANGES, row);
+          put(WORDS, words);
+          kernels.keepRanked(CHANGES, WORDS, row.length, RANKS, SCRATCH);
+          keepRanked(row, words, line);
+          assert.deepEqual(new Uint32Array(take(WORDS, row.length).buffer), words);
+          checkNoted(row, words, 1, first, roll);
+          assert.deepEqual(bitsOf(dropped), bitsOf(row.map((x, p) => (words[p] === 0 && Number.isFinite(x) ? 0 : x))));
+        },
+      );
+      fc.assert(property, { numRuns: 300 });
+    });
+
+    it("note what words keep, whatever the threshold", () => {
+      const threshold = fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32);
+      const property = fc.property(anyRow, fc.nat(), fc.nat(20), threshold, (row, seed, first, limit) => {
+        const roll = dice(seed);
+        const words = Uint32Array.from(row, () => {
+          return roll(3) === 0 ? Math.max(0, Math.min(2 ** 32 - 1, limit + roll(3) - 1)) : roll(2 ** 32);
+        });
+        put(CHANGES, row);
+        put(WORDS, words);
+        checkNoted(row, words, limit, first, roll);
+      });
+      fc.assert(property, { numRuns: 200 });
+    });
+
+    /** The row and its words lie in memory. */
+    const checkNoted = (
+      row: Float32Array,
+      words: Uint32Array,
+      threshold: number,
+      first: number,
+      roll: (sides: number) => number,
+    ) => {
+      const mask = Uint8Array.from({ length: MOST / 8 + 16 }, () => roll(256));
+      const noted = new Uint8Array(memory.buffer, SMALL + 2 * 8 * L1_LANES, mask.length);
+      noted.set(mask);
+      const found = new Float64Array(memory.buffer, SMALL, 2 * L1_LANES).fill(0.5);
+      const sums = { before: new Float64Array(L1_LANES).fill(0.5), after: new Float64Array(L1_LANES).fill(0.5) };
+      noteWords(row, words, threshold, first, mask, sums);
+      kernels.noteWords(CHANGES, WORDS, row.length, threshold, first, noted.byteOffset, SMALL);
+      assert.deepEqual(noted.slice(), mask);
+      assert.deepEqual([...found], [...sums.before, ...sums.after]);
+      kernels.noteWords(CHANGES, WORDS, row.length, threshold, first, 0, SMALL);
+      assert.deepEqual(noted.slice(), mask, "without a mask nothing is noted");
+    };
+
+    for (const dtype of ["BF16", "F16", "F32"] as const) {
+      it(`apply what was kept to entries as they are stored, ${dtype}`, () => {
+        const property = fc.property(anyRow, fc.nat(20), fc.nat(), scale, (row, eighths, seed, by) => {
+          const roll = dice(seed);
+          const count = Math.ceil(row.length / 8) * 8;
+          const stored = new Uint8Array(count * DTYPE_BYTES[dtype]);
+          narrow(
+            dtype,
+            Float32Array.from({ length: count }, (_, p) => row[p] ?? 0),
+            stored,
+          );
+          const base = Float32Array.from({ length: count }, () => (roll(9) - 4) / 512);
+          const mask = Uint8Array.from({ length: MOST / 8 + 64 }, () => roll(256));
+          const expected = new Float32Array(count);
+          widen(dtype, stored, expected);
+          change(expected, base, expected);
+          applyKept(expected, 8 * eighths, mask, by);
+          put(WORDS, base);
+          new Uint8Array(memory.buffer, RANKS, stored.length).set(stored);
+          new Uint8Array(memory.buffer, SMALL, mask.length).set(mask);
+          put(CHANGES, new Float32Array(count));
+          kernels.keptChange(dtype)(RANKS, WORDS, CHANGES, count, 8 * eighths, SMALL, by);
+          assert.deepEqual(bitsOf(take(CHANGES, count)), bitsOf(expected));
+        });
+        fc.assert(property, { numRuns: 150 });
+      });
+    }
 
     it("sum magnitudes as the definition does, however a run is cut", () => {
       const property = fc.property(anyRow, fc.nat(), (row, cut) => {

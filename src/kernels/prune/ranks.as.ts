@@ -1,0 +1,291 @@
+import { magnitudeBits } from "../lanes.as";
+
+const MAGNITUDE: i32 = 0x7fffffff;
+const BINS: i32 = 1024;
+const COUNTERS_BYTES: usize = 4 * <usize>BINS;
+/** Three histograms of digits. */
+const DIGITS_BYTES: usize = 3 * 2048 * 4;
+
+/**
+ * Twin of `rowRanks`, without a sort of the row: magnitudes are counted by their upper 16 bits, from the largest down over
+ * eight octaves. Those whose lower 16 bits are zero (nearly all differences of BF16 entries, and zero itself) are the
+ * smallest of their bin and equal to each other, so their ranks follow from a running count; the others are sorted and
+ * come after them.
+ *
+ * At `scratch` 32,768 bytes and 16 more per entry.
+ */
+export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usize): void {
+  const base = lowestBin(changes, count);
+  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
+  let longEnd = long;
+  countBins(changes, count, scratch, base);
+  startBins(scratch, 0, 0);
+  const end = changes + (<usize>count << 2);
+  const last = changes + (<usize>(count & ~3) << 2);
+  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
+  const toRanks = ranks - changes;
+  let p = changes;
+  for (; p < last; p += 16) {
+    const m = v128.and(v128.load(p), magnitude);
+    const at = binsAt(m, counters, bases);
+    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
+    if (v128.any_true(other)) {
+      for (let q = p; q < p + 16; q += 4) longEnd = rankOne(q, q + toRanks, ranks, scratch, base, longEnd);
+      continue;
+    }
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 0)));
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 1)), 4);
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 2)), 8);
+    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 3)), 12);
+  }
+  for (; p < end; p += 4) longEnd = rankOne(p, p + toRanks, ranks, scratch, base, longEnd);
+  if (longEnd == long) return;
+  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
+  const sortedEnd = sorted + (longEnd - long);
+  for (p = sorted; p < sortedEnd; p += 8) {
+    const at = scratch + binAt(<i32>(load<u64>(p) >>> 32), base);
+    store<i32>(ranks + <usize>load<u32>(p), next1(at));
+  }
+}
+
+/**
+ * Twin of `keepRanked`: puts in the place of each word 0 where it is below the threshold of its change's rank, else ones.
+ * As `row_ranks`, but bins count in addresses of `thresholds`, a u32 for each rank, so that no rank is written down.
+ */
+export function keep_ranked(changes: usize, words: usize, count: i32, thresholds: usize, scratch: usize): void {
+  const base = lowestBin(changes, count);
+  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
+  let longEnd = long;
+  countBins(changes, count, scratch, base);
+  startBins(scratch, <i32>thresholds, 2);
+  const end = changes + (<usize>count << 2);
+  const last = changes + (<usize>(count & ~3) << 2);
+  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
+  const toWords = words - changes;
+  let p = changes;
+  for (; p < last; p += 16) {
+    const m = v128.and(v128.load(p), magnitude);
+    const at = binsAt(m, counters, bases);
+    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
+    if (v128.any_true(other)) {
+      for (let q = p; q < p + 16; q += 4) longEnd = keepOne(q, q + toWords, words, scratch, base, longEnd);
+      continue;
+    }
+    let limits = v128.load32_zero(nextAddress(i32x4.extract_lane(at, 0)));
+    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 1)), limits, 1);
+    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 2)), limits, 2);
+    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 3)), limits, 3);
+    v128.store(p + toWords, i32x4.ge_u(v128.load(p + toWords), limits));
+  }
+  for (; p < end; p += 4) longEnd = keepOne(p, p + toWords, words, scratch, base, longEnd);
+  if (longEnd == long) return;
+  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
+  const sortedEnd = sorted + (longEnd - long);
+  for (p = sorted; p < sortedEnd; p += 8) {
+    keepWord(words + <usize>load<u32>(p), nextAddress(scratch + binAt(<i32>(load<u64>(p) >>> 32), base)));
+  }
+}
+
+// @ts-ignore: decorator
+@inline function keepWord(word: usize, threshold: usize): void {
+  store<i32>(word, load<u32>(word) < load<u32>(threshold) ? 0 : -1);
+}
+
+/** The address that a counter holds, which then holds the next. */
+// @ts-ignore: decorator
+@inline function nextAddress(at: usize): usize {
+  const value = load<u32>(at);
+  store<u32>(at, value + 4);
+  return <usize>value;
+}
+
+/** Decides about an entry, or puts it on the list of those to be sorted. @returns where that list ends. */
+function keepOne(change: usize, word: usize, words: usize, scratch: usize, base: i32, longEnd: usize): usize {
+  const m = load<i32>(change) & MAGNITUDE;
+  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
+    keepWord(word, nextAddress(scratch + binAt(m, base)));
+    return longEnd;
+  }
+  store<u64>(longEnd, (<u64>m << 32) | <u64>(word - words));
+  return longEnd + 8;
+}
+
+/** Gives an entry its rank, or puts it on the list of those to be sorted. @returns where that list ends. */
+function rankOne(change: usize, rank: usize, ranks: usize, scratch: usize, base: i32, longEnd: usize): usize {
+  const m = load<i32>(change) & MAGNITUDE;
+  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
+    store<i32>(rank, next1(scratch + binAt(m, base)));
+    return longEnd;
+  }
+  store<u64>(longEnd, (<u64>m << 32) | <u64>(rank - ranks));
+  return longEnd + 8;
+}
+
+/** The upper 16 bits that the first bin ends with: everything up to them is in it. */
+function lowestBin(changes: usize, count: i32): i32 {
+  const magnitude = i32x4.splat(MAGNITUDE);
+  const end = changes + (<usize>count << 2);
+  let four = i32x4.splat(0);
+  let p = changes;
+  for (; p + 16 <= end; p += 16) four = i32x4.max_s(four, v128.and(v128.load(p), magnitude));
+  let largest = max(
+    max(i32x4.extract_lane(four, 0), i32x4.extract_lane(four, 1)),
+    max(i32x4.extract_lane(four, 2), i32x4.extract_lane(four, 3)),
+  );
+  for (; p < end; p += 4) largest = max(largest, load<i32>(p) & MAGNITUDE);
+  return max((largest >>> 16) - (BINS - 1), 0);
+}
+
+/** Offset of the counter of a magnitude's bin. */
+// @ts-ignore: decorator
+@inline function binAt(m: i32, base: i32): usize {
+  return <usize>max((m >>> 16) - base, 0) << 2;
+}
+
+/** The addresses of the counters of four magnitudes' bins. */
+// @ts-ignore: decorator
+@inline function binsAt(m: v128, counters: v128, bases: v128): v128 {
+  const bins = i32x4.max_s(i32x4.sub(i32x4.shr_u(m, 16), bases), i32x4.splat(0));
+  return i32x4.add(i32x4.shl(bins, 2), counters);
+}
+
+/** What a counter says, which then says one more. */
+// @ts-ignore: decorator
+@inline function next1(at: usize): i32 {
+  const value = load<i32>(at);
+  store<i32>(at, value + 1);
+  return value;
+}
+
+/** How many magnitudes there are in each bin. */
+function countBins(changes: usize, count: i32, scratch: usize, base: i32): void {
+  memory.fill(scratch, 0, COUNTERS_BYTES);
+  const end = changes + (<usize>count << 2);
+  const last = changes + (<usize>(count & ~3) << 2);
+  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
+  let p = changes;
+  // Offsets of four bins at a time: a loop costs more than what is done for one entry.
+  for (; p < last; p += 16) {
+    const at = binsAt(v128.and(v128.load(p), magnitude), counters, bases);
+    count1(i32x4.extract_lane(at, 0));
+    count1(i32x4.extract_lane(at, 1));
+    count1(i32x4.extract_lane(at, 2));
+    count1(i32x4.extract_lane(at, 3));
+  }
+  for (; p < end; p += 4) count1(scratch + binAt(load<i32>(p) & MAGNITUDE, base));
+}
+
+/** From counts to the rank of each bin's first entry, shifted left and added to `first`. */
+function startBins(counters: usize, first: i32, shift: i32): void {
+  const none = i32x4.splat(0);
+  let before = i32x4.splat(first);
+  for (let p = counters, end = counters + COUNTERS_BYTES; p < end; p += 16) {
+    const sizes = i32x4.shl(v128.load(p), shift);
+    let upTo = i32x4.add(sizes, v128.shuffle<i32>(none, sizes, 3, 4, 5, 6));
+    upTo = i32x4.add(upTo, v128.shuffle<i32>(none, upTo, 2, 3, 4, 5));
+    v128.store(p, i32x4.add(before, i32x4.sub(upTo, sizes)));
+    before = i32x4.add(before, v128.shuffle<i32>(upTo, upTo, 3, 3, 3, 3));
+  }
+}
+
+const FEW: usize = 24;
+const SOME: usize = 512;
+const BUCKETS: i32 = 256;
+/** More in a bucket are not sorted by insertion. */
+const CROWD: i32 = 48;
+
+/**
+ * Sorts pairs of magnitude and place, which lie in order of places. Of a row of BF16 differences there are a few dozen:
+ * too many for an insertion sort of all, too few for the digits' histograms.
+ * @param base as of `lowestBin`.
+ * @returns where the sorted ones lie.
+ */
+function sortLong(first: usize, end: usize, digits: usize, other: usize, base: i32): usize {
+  if (end - first <= FEW << 3) {
+    sortByInsertion(first, end);
+    return first;
+  }
+  if (end - first <= SOME << 3 && fillBuckets(first, end, digits, other, base)) {
+    sortByInsertion(other, other + (end - first));
+    return other;
+  }
+  // Digits of 11, 10 and 10 bits from the lowest up, each pass keeping the order of equal ones.
+  memory.fill(digits, 0, DIGITS_BYTES);
+  for (let p = first; p < end; p += 8) {
+    const m = load<u32>(p, 4);
+    count1(digits + (<usize>(m & 2047) << 2));
+    count1(digits + 8192 + (<usize>((m >>> 11) & 1023) << 2));
+    count1(digits + 16384 + (<usize>(m >>> 21) << 2));
+  }
+  const bytes = end - first;
+  if (passDigit(first, bytes, other, digits, 0, 2047)) {
+    const swap = first;
+    first = other;
+    other = swap;
+  }
+  if (passDigit(first, bytes, other, digits + 8192, 11, 1023)) {
+    const swap = first;
+    first = other;
+    other = swap;
+  }
+  return passDigit(first, bytes, other, digits + 16384, 21, 1023) ? other : first;
+}
+
+/** By all 64 bits. */
+function sortByInsertion(first: usize, end: usize): void {
+  for (let p = first + 8; p < end; p += 8) {
+    const pair = load<u64>(p);
+    let q = p;
+    for (; q > first && load<u64>(q - 8) > pair; q -= 8) store<u64>(q, load<u64>(q - 8));
+    store<u64>(q, pair);
+  }
+}
+
+// @ts-ignore: decorator
+@inline function bucketAt(m: u32, counters: usize, base: i32): usize {
+  return counters + (<usize>(min<u32>(max<i32>(<i32>(m >>> 16) - base, 0), BINS - 1) >>> 2) << 2);
+}
+
+/** Moves pairs to `other` in order of buckets of four bins. @returns false, with nothing moved, where one is crowded. */
+function fillBuckets(first: usize, end: usize, counters: usize, other: usize, base: i32): bool {
+  memory.fill(counters, 0, 4 * BUCKETS);
+  for (let p = first; p < end; p += 8) count1(bucketAt(load<u32>(p, 4), counters, base));
+  let at = <i32>other;
+  for (let p = counters, last = counters + 4 * BUCKETS; p < last; p += 4) {
+    const size = load<i32>(p);
+    if (size > CROWD) return false;
+    store<i32>(p, at);
+    at += size << 3;
+  }
+  for (let p = first; p < end; p += 8) {
+    const counter = bucketAt(load<u32>(p, 4), counters, base);
+    const target = load<u32>(counter);
+    store<u32>(counter, target + 8);
+    store<u64>(<usize>target, load<u64>(p));
+  }
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline function count1(at: usize): void {
+  store<i32>(at, load<i32>(at) + 1);
+}
+
+/** @returns whether the pairs moved; they stay where all have the same digit. */
+function passDigit(first: usize, bytes: usize, other: usize, digits: usize, shift: u32, mask: u32): bool {
+  if (<usize>load<u32>(digits + (<usize>((load<u32>(first, 4) >>> shift) & mask) << 2)) << 3 == bytes) return false;
+  let sum = 0;
+  for (let p = digits, end = digits + (<usize>(mask + 1) << 2); p < end; p += 4) {
+    const size = load<i32>(p);
+    store<i32>(p, sum);
+    sum += size;
+  }
+  for (let p = first, end = first + bytes; p < end; p += 8) {
+    const pair = load<u64>(p);
+    const at = digits + (<usize>((<u32>(pair >>> 32) >>> shift) & mask) << 2);
+    const place = load<i32>(at);
+    store<i32>(at, place + 1);
+    store<u64>(other + (<usize>place << 3), pair);
+  }
+  return true;
+}
