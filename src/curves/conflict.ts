@@ -5,7 +5,8 @@ import { percent } from "./redundancy.js";
 /** How often the signs of task vectors disagree, for the first 2, 3, … models, before and after trimming. */
 export const conflict: CurveKind = {
   meaning: "sign conflicts by the number of models, before and after trimming",
-  work: () => 0,
+  // One comparison, of which the laboratory is told.
+  work: () => 1,
   async run({ recipes, compare, settings: { density } }: CurveContext): Promise<Curve> {
     const { recipe } = recipes[0]!.template;
     const { signs, entries, cosine, models } = await compare(

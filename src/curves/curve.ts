@@ -51,7 +51,7 @@ export interface Curve {
 export interface CurveKind {
   /** One line for people. */
   readonly meaning: string;
-  /** Models that are merged and scored, for progress. */
+  /** Scores of models, and comparisons, for progress. */
   readonly work: (context: CurveContext) => number;
   readonly run: (context: CurveContext) => Promise<Curve>;
 }

@@ -13,6 +13,7 @@ import { Laboratory, type LaboratoryProgress } from "./laboratory.js";
 import { oracle } from "./oracle.js";
 import { redundancy } from "./redundancy.js";
 import { sensitivity } from "./sensitivity.js";
+import { sharesTo, Stages } from "../search/stages.js";
 import { scoreSystem, storage } from "./storage.js";
 
 /** By the name that a user gives. */
@@ -62,16 +63,20 @@ export async function drawCurve(
   const desk = new Desk(tasks, platform, { ...options, split });
   try {
     const laboratory = new Laboratory(desk, options.progress);
+    const stages = new Stages();
     const context = {
       recipes,
       tasks,
       laboratory,
       compare: (base: string, models: readonly string[], kept: number, exclude: readonly string[]) =>
-        compareModels(base, models, platform.reading, { threads, density: kept, exclude }),
-      system: (recipe: Recipe, own: readonly Task[]) =>
-        laboratory.system(own, (tell) =>
-          scoreSystem(recipe, own, platform, { threads, split, ...(options.heads && { heads: options.heads }) }, tell),
-        ),
+        compareModels(base, models, platform.reading, {
+          ...{ threads, density: kept, exclude },
+          progress: sharesTo((share) => laboratory.tell("comparing", share)),
+        }),
+      system: (recipe: Recipe, own: readonly Task[]) => {
+        const how = { threads, split, ...(options.heads && { heads: options.heads }) };
+        return laboratory.system(own, (tell) => scoreSystem(recipe, own, platform, how, tell, stages));
+      },
       settings: { split, values, density, subsets, seed, oracle: signs },
     };
     laboratory.plan(curveKinds[kind].work(context));

@@ -41,12 +41,7 @@ export class Laboratory {
   }
 
   async score(recipe: Recipe, tasks: readonly Task[]): Promise<Scored> {
-    const { entry } = await this.#desk.score(
-      recipe,
-      {},
-      (task, share) => this.#tell(task, share * tasks.length),
-      tasks,
-    );
+    const { entry } = await this.#desk.score(recipe, {}, (task, share) => this.tell(task, share * tasks.length), tasks);
     this.#done += tasks.length;
     const scores = entry.tasks.map(({ name, ...rest }) => ({ task: name, ...rest }));
     return { tasks: scores, mean: entry.mean };
@@ -54,7 +49,7 @@ export class Laboratory {
 
   /** A model of its own for each task. */
   async individual(labelOf: (task: Task) => string, tasks: readonly Task[]): Promise<Scored> {
-    const tell = (task: string, share: number) => this.#tell(task, share * tasks.length);
+    const tell = (task: string, share: number) => this.tell(task, share * tasks.length);
     const results = await this.#desk.individual(labelOf, tell, tasks);
     this.#done += tasks.length;
     const scores = results.map(({ name, value, correct, total }) => ({ task: name, value, correct, total }));
@@ -66,12 +61,13 @@ export class Laboratory {
     tasks: readonly Task[],
     score: (tell: (task: string, share: number) => void) => Promise<T>,
   ): Promise<T> {
-    const result = await score((task, share) => this.#tell(task, share * tasks.length));
+    const result = await score((task, share) => this.tell(task, share * tasks.length));
     this.#done += tasks.length;
     return result;
   }
 
-  #tell(name: string, scored: number): void {
+  /** @param scored of what was planned and begun, and is not done yet. */
+  tell(name: string, scored: number): void {
     this.#progress?.({ name, done: Math.min(this.#done + scored, this.#total), total: this.#total });
   }
 }

@@ -12,6 +12,7 @@ import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import { makesArtifact } from "../plan/artifact.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { SearchPlatform } from "../search/desk.js";
+import type { Stages, Tell } from "../search/stages.js";
 import { recipeWith } from "../search/field.js";
 import type { Template } from "../search/field.js";
 import type { Curve, CurveContext, CurveKind } from "./curve.js";
@@ -100,12 +101,10 @@ function valuesOf({ settings }: CurveContext, { recipe }: Template): readonly (n
   return parameter === null ? [null] : (settings.values ?? VALUES[parameter]!);
 }
 
-/** Told of the task at work and the share of it that is done. */
-type Tell = (task: string, done: number) => void;
-
 /**
  * Makes a recipe's result in memory and scores it: an artifact as its inputs find their experts (each task with its own where
  * nothing chooses), any other result as one model.
+ * @param stages of the systems of one analysis.
  */
 export async function scoreSystem(
   recipe: Recipe,
@@ -113,19 +112,27 @@ export async function scoreSystem(
   { evaluation, merging }: SearchPlatform,
   options: Pick<EvaluateOptions, "threads" | "heads" | "split">,
   tell: Tell,
+  stages: Stages,
 ): Promise<Scored & { readonly stored: number }> {
   const label = "system";
-  const { plan } = await mergeModels(recipe, merging, { out: label, threads: options.threads });
-  const openFolder = foldersIn(label, new Map(merging.output));
-  const platform = { ...evaluation, openFolder };
-  const how = {
-    ...options,
-    progress: ({ task, done, total }: EvaluateProgress) => tell(task, done / total),
-  };
   const isArtifact = makesArtifact(recipe.method);
-  const { tasks: results } = isArtifact
-    ? await evaluateArtifact(label, tasks, platform, how)
-    : await evaluateModel(await openCheckpoint(label, openFolder(label)), tasks, evaluation, how);
+  const { plan, results, platform } = await stages.run(
+    tasks.length,
+    tell,
+    (progress) => mergeModels(recipe, merging, { out: label, threads: options.threads, progress }),
+    async (made, tellScored) => {
+      const openFolder = foldersIn(label, new Map(merging.output));
+      const places = { ...evaluation, openFolder };
+      const how = {
+        ...options,
+        progress: ({ task, done, total }: EvaluateProgress) => tellScored(task, done / total),
+      };
+      const scored = isArtifact
+        ? await evaluateArtifact(label, tasks, places, how)
+        : await evaluateModel(await openCheckpoint(label, openFolder(label)), tasks, evaluation, how);
+      return { plan: made.plan, results: scored.tasks, platform: places };
+    },
+  );
   const scores = results.map(({ name, value, correct, total }) => ({ task: name, value, correct, total }));
   const mean = scores.reduce((sum, { value }) => sum + value, 0) / scores.length;
   const merged = plan.tensors.filter(({ action }) => action === "merge");

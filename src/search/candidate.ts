@@ -2,6 +2,7 @@
 
 import { openArtifact } from "../artifacts/open.js";
 import type { Task } from "../evaluate/task.js";
+import type { Progress } from "../execute/meter.js";
 import { firstLine, planHash, tellsStatistics } from "../execute/journal.js";
 import { mergeModels, planMerge, type Platform } from "../merge.js";
 import type { Method, Values } from "../methods/method.js";
@@ -64,18 +65,20 @@ export interface Merged {
 /**
  * @param label what the result is called in messages.
  * @param statistics of earlier merges, for this one, and of this one, for later ones.
+ * @param progress told of the merge.
  */
 export async function mergeInMemory(
   recipe: Recipe,
   platform: MemoryMerging,
   label: string,
   statistics: SharedStatistics = new SharedStatistics(),
+  progress: (progress: Progress) => void = () => {},
 ): Promise<Merged> {
   // The method of a packed artifact plans twice; what it knows is not in the journal.
   const { method } = recipe;
   const isShared = method.grain === "tile" && method.packing === undefined;
   platform.beginWith(isShared ? statistics.linesFor(await planMerge(recipe, platform), method) : []);
-  const { artifact, plan } = await mergeModels(recipe, platform, { out: label, threads: 1 });
+  const { artifact, plan } = await mergeModels(recipe, platform, { out: label, threads: 1, progress });
   if (isShared) statistics.keep(plan, method, platform.recorded);
   const files = new Map(platform.output);
   if (artifact === null) {

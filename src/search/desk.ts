@@ -14,6 +14,7 @@ import { VERSION } from "../version.js";
 import { type MemoryMerging, mergeInMemory, SharedStatistics } from "./candidate.js";
 import { Ledger, type LedgerEntry, type LedgerFile } from "./ledger.js";
 import { scoresOf } from "./objective.js";
+import { Stages, type Tell } from "./stages.js";
 
 export interface SearchPlatform {
   readonly evaluation: EvaluatePlatform;
@@ -25,9 +26,6 @@ export interface DeskOptions extends Pick<EvaluateOptions, "threads" | "backend"
   readonly ledger?: LedgerFile | null;
 }
 
-/** Told of the task that is at work and the share of all tasks that is done. */
-export type Tell = (task: string, share: number) => void;
-
 export class Desk {
   readonly tasks: readonly Task[];
   readonly #platform: SearchPlatform;
@@ -35,6 +33,7 @@ export class Desk {
   readonly #ledger: Ledger;
   readonly #series: EvaluationSeries;
   readonly #statistics = new SharedStatistics();
+  readonly #stages = new Stages();
   #data: Promise<unknown> | null = null;
 
   constructor(tasks: readonly Task[], platform: SearchPlatform, options: DeskOptions) {
@@ -69,14 +68,21 @@ export class Desk {
     );
     const known = this.#ledger.find(key);
     if (known !== undefined) return { entry: { ...known, values }, known: true };
-    const merged = await mergeInMemory(recipe, this.#platform.merging, "candidate", this.#statistics);
-    try {
-      const entry = { key, values, ...scoresOf(await this.#evaluate(tasks, (task) => merged.modelFor(task), tell)) };
-      this.#ledger.add(entry);
-      return { entry, known: false };
-    } finally {
-      await merged.close();
-    }
+    const evaluation = await this.#stages.run(
+      tasks.length,
+      tell,
+      (progress) => mergeInMemory(recipe, this.#platform.merging, "candidate", this.#statistics, progress),
+      async (merged, tellScored) => {
+        try {
+          return await this.#evaluate(tasks, (task) => merged.modelFor(task), tellScored);
+        } finally {
+          await merged.close();
+        }
+      },
+    );
+    const entry = { key, values, ...scoresOf(evaluation) };
+    this.#ledger.add(entry);
+    return { entry, known: false };
   }
 
   /** The value of a model of its own on each task. */

@@ -6,10 +6,11 @@ import type { Better, Split, Task } from "../evaluate/task.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { stringifyRecipe } from "../recipe/write.js";
 import { type Axis, gridOf, valueAt } from "./axis.js";
-import { Desk, type SearchPlatform, type Tell } from "./desk.js";
+import { Desk, type SearchPlatform } from "./desk.js";
 import { expandAxes, recipeWith, type Template } from "./field.js";
 import type { LedgerEntry, LedgerFile } from "./ledger.js";
 import { checkIndividual, individualOf, isHigherBetter, type Objective, objectiveOf } from "./objective.js";
+import type { Tell } from "./stages.js";
 import { strategies, type StrategyName, usualBudget } from "./strategies/strategies.js";
 
 export type { SearchPlatform } from "./desk.js";
@@ -34,6 +35,7 @@ export interface SearchOptions extends Pick<EvaluateOptions, "threads" | "backen
 export interface SearchProgress {
   /** From 1. */
   readonly candidate: number;
+  /** The task that is scored, or `merging`. */
   readonly task: string;
   /** Candidates, parts of them included. */
   readonly done: number;
