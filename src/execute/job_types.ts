@@ -5,7 +5,7 @@ import type { Moments } from "../numbers/sums.js";
 import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
-import type { ExceedBlock, PackBlock, PackedBlock } from "./packing_jobs.js";
+import type { ExceedBlock, PackBlock, PackedBlock, StoredPack } from "./packing_jobs.js";
 import type { Block } from "./blocks.js";
 
 export type Quota = readonly (number | null)[] | null;
@@ -240,6 +240,7 @@ export interface Jobs {
   magnitudes: { block: Block; args: null; part: number };
   exceed: { block: ExceedBlock; args: null; part: readonly number[] };
   pack: { block: PackBlock; args: null; part: PackedBlock };
+  rereadPack: { block: StoredPack; args: null; part: string };
   rereadPacked: { block: Block; args: null; part: string };
   digestBase: { block: Block; args: null; part: string };
   mask: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };

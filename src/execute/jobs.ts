@@ -1,7 +1,7 @@
 import { examine, relations, scan } from "./analysis_jobs.js";
 import { assume, combine, copy, rehearse, reread } from "./combine_jobs.js";
 import { mask } from "./mask_jobs.js";
-import { digestBase, exceed, magnitudes, pack, rereadPacked } from "./packing_jobs.js";
+import { digestBase, exceed, magnitudes, pack, rereadPack, rereadPacked } from "./packing_jobs.js";
 import { solveMatrix } from "./matrix_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
 import type { Jobs, JobName, JobTable } from "./job_types.js";
@@ -37,6 +37,7 @@ export const jobs: JobTable = {
   magnitudes,
   exceed,
   pack,
+  rereadPack,
   rereadPacked,
   digestBase,
   assume,

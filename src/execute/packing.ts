@@ -1,29 +1,29 @@
 /**
- * How changes are pruned by outliers and packed: what must be known of every pruned tensor is gathered first, then the
- * parts get their places, then they are written.
+ * What must be known before changes are pruned by outliers and packed: thresholds and how much of each block is kept, from
+ * which the parts get their places (packed_files.ts writes them).
  */
 import { MergewrightError } from "../errors.js";
 import type { Arguments, OutlierCounts, TileMethod } from "../methods/method.js";
-import { blockTreeChecksum, xxh64 } from "../numbers/checksum.js";
 import { sumOf } from "../numbers/sums.js";
 import type { Plan, PlannedTensor } from "../plan/types.js";
 import { blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { Gatherer, statisticsBytes } from "./gather.js";
-import type { CombineArgs, WrittenBlock } from "./jobs.js";
+import type { CombineArgs } from "./jobs.js";
 import type { Journal } from "./journal.js";
 import { eachInLanes } from "./lanes.js";
 import { meterStatistics } from "./meter.js";
-import type { RunOptions, RunResult, TensorResult } from "./run.js";
+import type { RunOptions } from "./run.js";
 import { setupOf } from "./setup.js";
 import type { Settled, Tuning } from "./setup.js";
-import type { Workspace } from "./workspace.js";
 
 /** Tensors whose thresholds are looked for at the same time. */
 const LANES = 3;
 /** Both partitions of a tensor are looked at as if they were two models. */
 const PARTITIONS = 2;
+/** The journal's key of how many entries each block keeps. */
+const COUNTS_NOTE = "packing:counts";
 const LANE_BYTES = Math.ceil(statisticsBytes(PARTITIONS, "tensor") / 64) * 64;
 
 export interface PackingOptions extends RunOptions {
@@ -52,7 +52,9 @@ export function gatherPacking(
   journal: Journal,
   options: PackingOptions,
 ): Promise<Packed> {
-  return gather(plan, method, journal, options, "packing:", (gathering, thresholdsOf) => gathering.count(thresholdsOf));
+  return gather(plan, method, journal, options, "packing:", (gathering, thresholdsOf) =>
+    gathering.count(thresholdsOf, journal),
+  );
 }
 
 /**
@@ -93,7 +95,7 @@ async function gather<T>(
     const keyOf = (at: number) => `${prefix}${indices[at]!}`;
     const missing = [...indices.keys()].filter((at) => !journal.known.has(keyOf(at)));
     if (missing.length > 0) {
-      const ranks = await gathering.ranks();
+      const ranks = await gathering.ranks(journal, `${prefix}ranks`);
       await eachInLanes(missing, LANES, async (at, lane) => {
         const gatherer = new Gatherer(
           crew,
@@ -136,8 +138,13 @@ class Gathering {
     readonly crew: Crew,
   ) {}
 
-  /** Per pruned tensor and partition. */
-  async ranks(): Promise<number[][]> {
+  /** Per pruned tensor and partition. @param key under which the journal keeps them. */
+  async ranks(journal: Journal, key: string): Promise<readonly (readonly number[])[]> {
+    if (!journal.notes.has(key)) journal.recordNote(key, await this.#ranks());
+    return journal.notes.get(key) as readonly (readonly number[])[];
+  }
+
+  async #ranks(): Promise<number[][]> {
     const outliers = await this.#outliers();
     const ranks: number[][] = this.tensors.map(() => []);
     for (const group of this.#byModel()) {
@@ -156,19 +163,23 @@ class Gathering {
     return new Map(this.tensors.map(({ settings }, at) => [this.indices[at]!, bind(settings!, thresholdsOf(at))]));
   }
 
-  async count(thresholdsOf: (at: number) => readonly number[]): Promise<Packed> {
+  async count(thresholdsOf: (at: number) => readonly number[], journal: Journal): Promise<Packed> {
     const bound = this.bind(thresholdsOf);
+    if (!journal.notes.has(COUNTS_NOTE)) journal.recordNote(COUNTS_NOTE, await this.#counts(bound));
+    const counts = journal.notes.get(COUNTS_NOTE) as readonly (readonly number[])[];
+    return new Map(this.indices.map((index, at) => [index, { args: bound.get(index)!, counts: counts[at]! }]));
+  }
+
+  /** Per pruned tensor and block how many entries are kept. */
+  async #counts(bound: ReadonlyMap<number, Arguments>): Promise<number[][]> {
     const blocks = this.tensors.flatMap(({ entries }, at) => {
       const least = this.method.packing!.limit(bound.get(this.indices[at]!)!);
       return blocksOf(at, entries).map((block) => ({ ...block, limits: least === null ? [] : [least] }));
     });
     const parts = await this.crew.run({ job: "exceed", blocks, args: null });
-    const packed = new Map<number, PackedTensor>();
-    for (const [index, args] of bound) packed.set(index, { args, counts: [] });
-    for (const [order, { tensor }] of blocks.entries()) {
-      (packed.get(this.indices[tensor]!)!.counts as number[]).push(parts[order]![0] ?? 0);
-    }
-    return packed;
+    const counts: number[][] = this.tensors.map(() => []);
+    for (const [order, { tensor }] of blocks.entries()) counts[tensor]!.push(parts[order]![0] ?? 0);
+    return counts;
   }
 
   #settings(at: number) {
@@ -233,194 +244,4 @@ function perTensor<T>(blocks: readonly Block[], parts: readonly T[]): T[][] {
   const tensors: T[][] = [];
   for (const [order, { tensor }] of blocks.entries()) (tensors[tensor] ??= []).push(parts[order]!);
   return tensors;
-}
-
-/**
- * Writes the artifact.
- * @param plan the final one, in which every part has its size.
- */
-export async function runPacking(
-  plan: Plan,
-  method: TileMethod,
-  packed: Packed,
-  workspace: Workspace,
-  journal: Journal,
-  { createCrew, progress, strict, tuning, settled }: PackingOptions,
-): Promise<RunResult> {
-  for (const { name, size, header } of plan.files) workspace.allocate(name, size, header);
-  const setup = setupOf(plan, (file) => workspace.path(file), tuning, settled);
-  const crew = meterStatistics(await createCrew(setup, 0), setup, progress, "merge");
-  try {
-    const writing = new Writing(plan, method, packed, crew);
-    await writing.whole();
-    await writing.packed();
-    await writing.base();
-    writing.starts(workspace);
-    return writing.result(journal.resumed, strict);
-  } finally {
-    await crew.close();
-  }
-}
-
-class Writing {
-  readonly #checksums: (string | null)[];
-  readonly #nonFinite: number[];
-  readonly #baseChecksums = new Map<string, string>();
-  readonly #starts = new Map<number, BigUint64Array<ArrayBuffer>>();
-
-  constructor(
-    readonly plan: Plan,
-    readonly method: TileMethod,
-    readonly known: Packed,
-    readonly crew: Crew,
-  ) {
-    this.#checksums = plan.tensors.map(() => null);
-    this.#nonFinite = plan.tensors.map(() => 0);
-  }
-
-  /** Vectors that stay whole, and the tasks' own tensors. */
-  async whole(): Promise<void> {
-    const blocks = (isIt: (tensor: PlannedTensor) => boolean) =>
-      this.plan.tensors.flatMap((tensor, index) => (isIt(tensor) ? blocksOf(index, tensor.entries) : []));
-    const copied = blocks(({ action }) => action === "copy");
-    this.#keep(copied, await this.crew.run({ job: "copy", blocks: copied, args: null }));
-    const models = new Map<string, number[]>();
-    for (const [index, { action, packed, settings }] of this.plan.tensors.entries()) {
-      if (action !== "merge" || packed !== undefined) continue;
-      const key = JSON.stringify(settings);
-      models.set(key, [...(models.get(key) ?? []), index]);
-    }
-    for (const indices of models.values()) {
-      const args = this.method.packing!.bind(this.plan.tensors[indices[0]!]!.settings!, null);
-      const own = indices
-        .flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries))
-        .map((block) => ({ ...block, quota: null }));
-      this.#keep(own, await this.crew.run({ job: "combine", blocks: own, args: { args } }));
-    }
-  }
-
-  #keep(blocks: readonly Block[], parts: readonly WrittenBlock[]): void {
-    for (const [index, written] of groupedBy(blocks, parts)) {
-      this.#checksums[index] = blockTreeChecksum(written.map(({ digest }) => digest));
-      this.#nonFinite[index] = written.reduce((sum, { nonFinite }) => sum + nonFinite, 0);
-    }
-  }
-
-  async packed(): Promise<void> {
-    const blocks = [...this.known].flatMap(([index, { args, counts }]) => {
-      let begin = 0;
-      const starts = new BigUint64Array(counts.length);
-      const own = blocksOf(index, this.plan.tensors[index]!.packed!.entries).map((block, order) => {
-        const place = { ...block, args, begin };
-        starts[order] = BigInt(begin);
-        begin += counts[order]!;
-        return place;
-      });
-      this.#starts.set(index, starts);
-      return own;
-    });
-    const masks = new Map(
-      this.plan.tensors.flatMap(({ mask }, index) => (mask === undefined ? [] : [[mask.over, index] as const])),
-    );
-    const parts = await this.crew.run({ job: "pack", blocks, args: null });
-    for (const [index, written] of groupedBy(blocks, parts)) {
-      this.#checksums[masks.get(index)!] = blockTreeChecksum(written.map(({ maskDigest }) => maskDigest));
-      this.#nonFinite[index] = written.reduce((sum, { nonFinite }) => sum + nonFinite, 0);
-    }
-    // What is packed from several blocks is hashed in blocks of its own.
-    const stored = [...this.known.keys()].flatMap((index) => blocksOf(index, this.plan.tensors[index]!.entries));
-    const digests = await this.crew.run({ job: "rereadPacked", blocks: stored, args: null });
-    const found = groupedBy(stored, digests);
-    for (const index of this.known.keys()) this.#checksums[index] = blockTreeChecksum(found.get(index) ?? []);
-  }
-
-  /** Each tensor of the base once, however many models have a vector over it. */
-  async base(): Promise<void> {
-    const first = new Map<string, number>();
-    for (const [index, { name, action }] of this.plan.tensors.entries())
-      if (action === "merge" && !first.has(name)) first.set(name, index);
-    const blocks = [...first.values()].flatMap((index) => {
-      const { packed, entries } = this.plan.tensors[index]!;
-      return blocksOf(index, packed?.entries ?? entries);
-    });
-    const digests = groupedBy(blocks, await this.crew.run({ job: "digestBase", blocks, args: null }));
-    for (const [name, index] of first) this.#baseChecksums.set(name, blockTreeChecksum(digests.get(index)!));
-  }
-
-  /** Small enough to be written whole: eight bytes for each block. */
-  starts(workspace: Workspace): void {
-    const files = new Map<number, number[]>();
-    for (const [index, { action, file }] of this.plan.tensors.entries())
-      if (action === "starts") files.set(file, [...(files.get(file) ?? []), index]);
-    for (const [file, indices] of files) {
-      const { name, size, header } = this.plan.files[file]!;
-      const bytes = new Uint8Array(size);
-      bytes.set(header);
-      for (const index of indices) {
-        const { offset, starts } = this.plan.tensors[index]!;
-        const own = new Uint8Array(this.#starts.get(starts!.over)!.buffer);
-        bytes.set(own, offset);
-        this.#checksums[index] = wholeChecksum(own);
-      }
-      workspace.writeWhole(name, bytes);
-    }
-  }
-
-  result(resumed: boolean, strict: boolean): RunResult {
-    const models = this.plan.inputs.filter(({ role }) => role === "model");
-    const warnings: string[] = [];
-    const tensors = this.plan.tensors.map((tensor, index): TensorResult => {
-      const { name, inputs, action } = tensor;
-      const nonFinite = this.#nonFinite[index]!;
-      if (nonFinite > 0) {
-        const text = `${name} of ${models[inputs[0]!.model]?.name ?? "the base"}: ${nonFinite} NaN or infinite entries in the output`;
-        if (strict && action === "merge") throw nonFiniteError(name, text);
-        warnings.push(text);
-      }
-      const baseChecksum = action === "merge" ? this.#baseChecksums.get(name)! : null;
-      return {
-        name,
-        checksum: this.#checksums[index]!,
-        nonFinite,
-        nonFiniteInputs: null,
-        masks: null,
-        baseChecksum,
-        figures: null,
-      };
-    });
-    const kept = models.map((_, model) => {
-      const own = [...this.known].filter(([index]) => this.plan.tensors[index]!.inputs[0]!.model === model);
-      return {
-        kept: own.reduce((sum, [, tensor]) => sum + keptIn(tensor), 0),
-        entries: own.reduce((sum, [index]) => sum + this.plan.tensors[index]!.packed!.entries, 0),
-      };
-    });
-    return { resumed, tensors, counters: {}, warnings, kept, thresholds: null };
-  }
-}
-
-function groupedBy<T>(blocks: readonly Block[], parts: readonly T[]): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const [order, { tensor }] of blocks.entries()) {
-    const group = groups.get(tensor);
-    if (group === undefined) groups.set(tensor, [parts[order]!]);
-    else group.push(parts[order]!);
-  }
-  return groups;
-}
-
-function wholeChecksum(bytes: Uint8Array): string {
-  const entries = bytes.length / 8;
-  const digests = blocksOf(0, entries).map(({ start, count }) => xxh64(bytes.subarray(8 * start, 8 * (start + count))));
-  return blockTreeChecksum(digests);
-}
-
-function nonFiniteError(tensor: string, found: string): MergewrightError {
-  return new MergewrightError("a vector holds NaN or infinite entries", {
-    kind: "check",
-    code: "values/non-finite",
-    where: { tensor },
-    found,
-    advice: "repair or leave out the input, exclude the tensor, or merge without --strict",
-  });
 }

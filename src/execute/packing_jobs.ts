@@ -51,6 +51,8 @@ export interface PackBlock extends Block {
 
 /** What is known of a packed block. */
 export interface PackedBlock {
+  /** XXH64 of the block's stored entries. */
+  readonly digest: string;
   /** XXH64 of the mask's bits. */
   readonly maskDigest: string;
   readonly kept: number;
@@ -83,12 +85,38 @@ export async function pack(bench: Bench, block: PackBlock): Promise<PackedBlock>
     nonFinite += work.narrow(tensor.dtype, work.floatOut, work.blockOut + kept * width, here);
     kept += here;
   });
-  const target = await bench.sink(tensor.file);
-  await target.write(tensor.offset + block.begin * width, work.bytesAt(work.blockOut, kept * width));
+  const digest = await write(bench, tensor.file, tensor.offset + block.begin * width, work.blockOut, kept * width);
   work.bytesAt(work.blockOut, bits.length).set(bits);
   const { file, offset } = tensor.masks[0]!;
   const maskDigest = await write(bench, file, maskPlace(offset, block).position, work.blockOut, bits.length);
-  return { maskDigest, kept, nonFinite };
+  return { digest, maskDigest, kept, nonFinite };
+}
+
+/** A block of which `kept` entries should have been stored. */
+export interface StoredPack extends Block {
+  readonly begin: number;
+  readonly kept: number;
+}
+
+/** @returns what `digestsOfPack` gives for a block that lies in the files as it was packed. */
+export async function rereadPack({ work, written }: Bench, block: StoredPack): Promise<string> {
+  const { file, offset, dtype, masks } = work.setup.tensors[block.tensor]!;
+  const width = DTYPE_BYTES[dtype];
+  const mask = masks[0]!;
+  const digests: string[] = [];
+  for (const place of [
+    { file, position: offset + block.begin * width, bytes: block.kept * width },
+    { file: mask.file, ...maskPlace(mask.offset, block) },
+  ]) {
+    const source = await written(place.file);
+    await source.read(place.position, work.bytesAt(work.blockOut, place.bytes));
+    digests.push(checksumKernel(work.kernels)(work.blockOut, place.bytes));
+  }
+  return digests.join(" ");
+}
+
+export function digestsOfPack({ digest, maskDigest }: PackedBlock): string {
+  return `${digest} ${maskDigest}`;
 }
 
 /** @returns the digest of a block of a packed tensor as it lies in the output file. */

@@ -7,12 +7,13 @@ import { inspectArtifact } from "../../src/artifacts/inspect.js";
 import { materialize } from "../../src/artifacts/materialize.js";
 import { verifyOutput } from "../../src/analyse/verify.js";
 import { mergeModels } from "../../src/merge.js";
+import { BLOCK_ENTRIES } from "../../src/execute/blocks.js";
 import { planHash } from "../../src/execute/journal.js";
 import { planMerge } from "../../src/merge.js";
 import { xxh64 } from "../../src/numbers/checksum.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
-import { filesOf, interruptedAfter, Interrupted } from "../faults/support.js";
-import { Folder, merge, readTensors, recipeOf, tensor, valuesOf, watched } from "../laws/support/family.js";
+import { filesOf, interruptedAfter, Interrupted, partialOf } from "../faults/support.js";
+import { Folder, merge, readTensors, recipeOf, tensor, valuesOf, watched, wrapCrew } from "../laws/support/family.js";
 import { normals } from "../laws/support/random.js";
 import { rounded } from "./naive.js";
 import { floatsOf, open, part, sameFloats, write } from "./support.js";
@@ -150,6 +151,22 @@ async function make(parameters: Factors = {}, options: object = {}, output: obje
   return out;
 }
 
+/** Node's platform, which counts blocks by job. */
+function counting() {
+  const blocks = new Map<string, number>();
+  const platform: typeof nodePlatform = {
+    ...nodePlatform,
+    async createCrew(...args) {
+      const crew = await nodePlatform.createCrew(...args);
+      return wrapCrew(crew, (stage, progress) => {
+        blocks.set(stage.job, (blocks.get(stage.job) ?? 0) + stage.blocks.length);
+        return crew.run(stage, progress);
+      });
+    },
+  };
+  return { platform, blocks };
+}
+
 async function checkTasks(out: string, factors: Factors): Promise<void> {
   const weights = await floatsOf(base);
   const artifact = await open(out);
@@ -275,6 +292,36 @@ describe("dppa", () => {
       await assert.rejects(stopped, Interrupted, `${stages} stages`);
       await mergeModels(recipe, nodePlatform, { out, threads: 2 });
       assert.deepEqual(filesOf(out), filesOf(whole), `${stages} stages`);
+    }
+  });
+
+  it("packs no block twice that lies in the files, however often it is interrupted", async () => {
+    const whole = await make();
+    const sizes = Object.values(MATRICES).map(([rows, columns]) => rows * columns);
+    const all = 2 * sizes.reduce((sum, size) => sum + Math.ceil(size / BLOCK_ENTRIES), 0);
+    const recipe = recipeOf({ method: "dppa", base, models });
+    // Vectors that stay whole are written first: one block each.
+    const before = 2 * Object.keys(WHOLE).length;
+    for (const done of [1, 4]) {
+      const out = folder.fresh();
+      const stopped = () => interruptedAfter({ blocks: before + done });
+      await assert.rejects(mergeModels(recipe, stopped(), { out, threads: 1 }), Interrupted);
+      const partial = partialOf(out);
+      const spoilt = done === 4;
+      if (spoilt) {
+        const file = path.join(partial, "masks/math/model.safetensors");
+        const bytes = fs.readFileSync(file);
+        bytes[8 + Number(bytes.readBigUInt64LE(0))]! ^= 1;
+        fs.writeFileSync(file, bytes);
+      }
+      const { platform, blocks } = counting();
+      await mergeModels(recipe, platform, { out, threads: 2 });
+      assert.deepEqual(filesOf(out), filesOf(whole), `${done} blocks`);
+      assert.equal(blocks.get("pack"), all - done + (spoilt ? 1 : 0));
+      assert.deepEqual(
+        [blocks.get("combine"), blocks.get("exceed"), blocks.get("magnitudes")],
+        [0, undefined, undefined],
+      );
     }
   });
 

@@ -10,9 +10,17 @@ import { fileURLToPath } from "node:url";
 import { type ErrorCode, MergewrightError } from "../../src/errors.js";
 import { BLOCK_ENTRIES } from "../../src/execute/blocks.js";
 import { nodePlatform } from "../../src/platform/node/platform.js";
-import type { Platform } from "../../src/merge.js";
+import { mergeModels, type Platform } from "../../src/merge.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
-import { Folder, merge, type RecipeObject, tensor, type TestTensor, wrapCrew } from "../laws/support/family.js";
+import {
+  Folder,
+  merge,
+  type RecipeObject,
+  recipeOf,
+  tensor,
+  type TestTensor,
+  wrapCrew,
+} from "../laws/support/family.js";
 import { dice, normals } from "../laws/support/random.js";
 import { filesOf, Interrupted, interruptedAfter, partialOf, platformWithSink } from "./support.js";
 
@@ -172,15 +180,22 @@ describe("killed", () => {
   const entries = 6_000_000;
   const write = (seed: number) => {
     const values = normals(entries, seed, seed === 0 ? 0.05 : 0.01);
-    const parts = [0, 1, 2, 3, 4].map((index) =>
-      tensor(`part${index}`, values.subarray((index * entries) / 5, ((index + 1) * entries) / 5), "BF16"),
-    );
+    const parts = [0, 1, 2, 3, 4].map((index) => {
+      const part = values.subarray((index * entries) / 5, ((index + 1) * entries) / 5);
+      return tensor(`layers.${index}.weight`, part, "BF16", [1000, part.length / 1000]);
+    });
     return folder.write(`killed-${seed}`, parts);
   };
+  const family = [0, 1, 2, 3].map(write);
 
-  it("at several moments, and continued", async () => {
-    const [base, ...models] = [0, 1, 2, 3].map(write);
-    const recipe = { method: "ties", base, models };
+  for (const method of ["ties", "dppa"]) {
+    it(`${method}: at several moments, and continued`, () => killAndContinue(method));
+  }
+
+  async function killAndContinue(method: string): Promise<void> {
+    const [base, ...all] = family;
+    const models = method === "ties" ? all : all.slice(0, 2);
+    const recipe = { method, base, models };
     const reference = folder.fresh();
     const script = fileURLToPath(new URL("./kill.js", import.meta.url));
     const start = (out: string, threads: number) =>
@@ -207,11 +222,11 @@ describe("killed", () => {
       if (signal === "SIGKILL") kills++;
     }
     assert.ok(kills > 0);
-    if (!fs.existsSync(out)) await merge(recipe, { out, threads: 2 });
+    if (!fs.existsSync(out)) await mergeModels(recipeOf(recipe), nodePlatform, { out, threads: 2 });
     const [files, expected] = [filesOf(out), filesOf(reference)];
     assert.deepEqual([...files.keys()], [...expected.keys()]);
     for (const [name, bytes] of files) assert.ok(bytes === expected.get(name), `${name} differs after ${kills} kills`);
-  });
+  }
 });
 
 describe("what an interruption can leave", () => {

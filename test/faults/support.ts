@@ -15,7 +15,7 @@ import { wrapCrew } from "../laws/support/family.js";
 
 export class Interrupted extends Error {}
 
-const WRITING = new Set<string>(["assume", "combine", "combineColumns", "copy", "mask", "mixRows"]);
+const WRITING = new Set<string>(["assume", "combine", "combineColumns", "copy", "mask", "mixRows", "pack"]);
 
 /** Node's platform, whose crews stop after so many blocks were written, or before the so-manieth stage. */
 export function interruptedAfter({
