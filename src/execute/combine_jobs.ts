@@ -133,7 +133,7 @@ export async function combineInto(
     const ends = remaining !== null && (!fused || !spendInTile(work, tile, args, remaining));
     if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters))
       return after(tile, target);
-    const careful = fused && work.nativeFormat(tensor) !== null ? again() : tile;
+    const careful = fused && work.nativeFormat(block.tensor) !== null ? again() : tile;
     if (ends) applyQuota(work, careful, args.columns.threshold!, remaining);
     if (kernel === null) defineTile(work, combination, careful, args, counters);
     else {

@@ -308,6 +308,25 @@ describe("thresholds within tensors, against a sort", () => {
   }
 });
 
+describe("quotas of equal magnitudes", () => {
+  const sizes = [3 * BLOCK_ENTRIES + 17];
+  const base = coarse(normals(sizes[0]!, 30, 0.05));
+  const models = [1, 2].map((seed) => coarse(normals(sizes[0]!, 30 + seed, 0.01).map((x, i) => x + base[i]!)));
+  const world = makeWorld(sizes, models, base, "BF16");
+
+  it("of a tensor follow from the passes that find the threshold, guessed or not", async () => {
+    await withGatherer(world, 2, async (use) => {
+      for (let step = 1; step < 12; step++) {
+        const ranks = models.map(() => (d: number) => Math.trunc((d * step) / 12) + 1);
+        await checkThreshold(world, use, ["tensor", [0]], ranks, "keep");
+        const passes = use.passes();
+        await checkThreshold(world, use, ["tensor", [0]], ranks, "first");
+        assert.equal(use.passes(), passes, `rank ${step} of 12`);
+      }
+    });
+  });
+});
+
 describe("formats", () => {
   for (const dtype of ["BF16", "F16", "F64"] as const) {
     it(`${dtype}: the changes are those of the rounded entries`, async () => {

@@ -19,6 +19,7 @@ import {
   binCount,
   INFINITY_BITS,
   isFound,
+  LOG_ENTRIES,
   magnitudeOf,
   MAX_BINS,
   notesSeen,
@@ -78,10 +79,14 @@ const CONFIDENT = 3;
 /** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
 const SAMPLE_RUN = 512;
 
-/** Kernel memory that statistics need for one group at a time: samples and histograms of every model. */
+/** Logs of blocks and models that a group has room for, 8 MiB; a larger group does without, and so does a whole model. */
+const LOGS = 256;
+
+/** Kernel memory that statistics need for one group at a time: samples and histograms of every model, and logs. */
 export function statisticsBytes(models: number, scope: "model" | "tensor"): number {
   const sample = scope === "model" ? MODEL_SAMPLE : BLOCK_ENTRIES;
-  return models * (sample + SAMPLE_RUN + MAX_BINS) * 4;
+  const logs = scope === "model" ? 0 : LOGS * LOG_ENTRIES;
+  return (models * (sample + SAMPLE_RUN + MAX_BINS) + logs) * 4;
 }
 
 /** Computes what a method needs over one group with a crew's threads. */
@@ -252,14 +257,14 @@ export class Gatherer {
     return { thresholds, kept, entries: largest };
   }
 
-  /** @returns the parts of the survey if they count at the thresholds found, which quotas are made of. */
+  /** @returns the parts of the last survey, whose bracket or guess every threshold found is. */
   async #surveyUntilFound(
     ranks: readonly (number | null)[],
     selections: readonly (Selection | null)[],
     found: (Found | null)[],
-  ): Promise<SurveyPart[] | null> {
+  ): Promise<SurveyPart[]> {
     let brackets = selections.map((selection) => selection?.bracket ?? point(0));
-    for (let pass = 0; ; pass++) {
+    for (;;) {
       const parts = await this.#survey(brackets);
       const next = brackets.map((bracket, model) => {
         const rank = ranks[model]!;
@@ -270,8 +275,7 @@ export class Gatherer {
         return point(result.bits);
       });
       const unresolved = ranks.some((rank, model) => rank !== null && rank > 0 && found[model] === null);
-      const trusted = pass === 0 ? found.every((f) => f === null || f.guessed) : false;
-      if (!unresolved) return trusted ? parts : null;
+      if (!unresolved) return parts;
       for (const [model, rank] of ranks.entries()) if (rank !== null && rank > 0) found[model] = null;
       brackets = next;
     }
@@ -355,7 +359,14 @@ export class Gatherer {
       if (seen !== 0) this.#words(seen, binCount(bracket)).fill(0);
       return { ...bracket, bins, seen };
     });
-    return this.#crew.run({ job: "survey", blocks: this.#blocks, args: { rows } });
+    const blocks = this.#blocks.map((block, index) => ({ ...block, log: this.#logOf(index) }));
+    return this.#crew.run({ job: "survey", blocks, args: { rows } });
+  }
+
+  /** Where the survey of a block logs what lies inside the brackets, or 0 where there is no room for it. */
+  #logOf(block: number): number {
+    const hasRoom = this.#scope === "tensor" && this.#blocks.length * this.#models <= LOGS;
+    return hasRoom ? this.#binsOf(this.#models) + block * this.#models * LOG_ENTRIES * 4 : 0;
   }
 
   #counts(parts: readonly SurveyPart[], model: number, bracket: Bracket) {
@@ -401,8 +412,39 @@ export class Gatherer {
         only.inputs.map(({ model }) => (found[model] ? of(found[model]) : 0));
       const part = { above: count((result) => result.above), atLeast: count((result) => result.atLeast) };
       this.#quotas = quotasOf(guess, above, this.#blocks, [part], this.#tensors);
-    } else if (parts !== null) this.#quotas = quotasOf(guess, above, this.#blocks, parts, this.#tensors);
-    else this.#unproved = { ...guess, shares };
+      return;
+    }
+    const equal = parts === null ? null : this.#countEqual(found, parts);
+    if (equal === null) this.#unproved = { ...guess, shares };
+    else this.#quotas = quotasOf(guess, above, this.#blocks, equal, this.#tensors);
+  }
+
+  /**
+   * Per block and input the entries equal to a threshold, as those that are at or above it beside none that are above.
+   * @returns `null` where they were neither counted nor logged.
+   */
+  #countEqual(
+    found: readonly (Found | null)[],
+    parts: readonly SurveyPart[],
+  ): Pick<SurveyPart, "above" | "atLeast">[] | null {
+    const counts: Pick<SurveyPart, "above" | "atLeast">[] = [];
+    for (const [block, { above, atLeast, logged, padding }] of parts.entries()) {
+      const { tensor } = this.#blocks[block]!;
+      const log = this.#logOf(block);
+      const equal: number[] = [];
+      for (const [input, { model }] of this.#tensors[tensor]!.inputs.entries()) {
+        const threshold = found[model];
+        if (threshold == null || threshold.guessed) equal.push(atLeast[input]! - above[input]!);
+        else if (log === 0 || logged[input]! > LOG_ENTRIES) return null;
+        else {
+          const met = this.#words(log + input * LOG_ENTRIES * 4, logged[input]!);
+          // The padding's magnitudes are zero.
+          equal.push(countOf(met, threshold.bits) - (threshold.bits === 0 ? padding : 0));
+        }
+      }
+      counts.push({ above: equal.map(() => 0), atLeast: equal });
+    }
+    return counts;
   }
 
   /** Counts what was left to be proved, for a statistic that depends on it. */
@@ -560,6 +602,12 @@ export function quotasOf(
     else list.push(quota);
   }
   return quotas;
+}
+
+function countOf(words: Uint32Array, wanted: number): number {
+  let count = 0;
+  for (let at = 0; at < words.length; at++) if (words[at] === wanted) count++;
+  return count;
 }
 
 /** A bracket that only counts what is above and at a value. */

@@ -99,11 +99,20 @@ export interface SurveyArgs {
   readonly rows: readonly SurveyRow[];
 }
 
+export interface SurveyBlock extends Block {
+  /** Address of a log of LOG_ENTRIES words for each input, or 0. */
+  readonly log: number;
+}
+
 export interface SurveyPart {
   /** Per input of the block's tensor. */
   readonly atHigh: readonly number[];
   readonly above: readonly number[];
   readonly atLeast: readonly number[];
+  /** How many magnitudes inside the bracket were met, all of them logged if there is a log and it has room. */
+  readonly logged: readonly number[];
+  /** Zeros that no entry is, met behind the block's own. */
+  readonly padding: number;
 }
 
 export interface SampleArgs {
@@ -257,7 +266,7 @@ export interface Jobs {
   reread: { block: Block; args: null; part: string };
   sample: { block: SampleBlock; args: SampleArgs; part: null };
   select: { block: SelectBlock; args: { readonly complete: boolean }; part: Selection };
-  survey: { block: Block; args: SurveyArgs; part: SurveyPart };
+  survey: { block: SurveyBlock; args: SurveyArgs; part: SurveyPart };
   score: { block: ScoreBlock; args: ScoreArgs; part: ScorePart };
   selectScores: { block: SelectScoresBlock; args: SelectScoresArgs; part: readonly Bracket[] };
   moments: { block: CombineBlock; args: MomentsArgs; part: readonly Moments[] };

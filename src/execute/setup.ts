@@ -19,8 +19,10 @@ export interface WorkSetup {
   readonly tensors: readonly WorkTensor[];
   /** The output files; the platform knows how to open a path. */
   readonly files: readonly { readonly path: string; readonly size: number }[];
-  /** Entries per kernel call; a multiple of 8. */
+  /** Entries per kernel call where they are converted to f32; a multiple of 8. */
   readonly tileEntries: number;
+  /** Entries per kernel call where they are used as stored; a multiple of tileEntries, at most chunkEntries. */
+  readonly nativeEntries: number;
   /** Entries read at once; a multiple of tileEntries, at most BLOCK_ENTRIES. */
   readonly chunkEntries: number;
   /** Largest number of input streams (base and extras included) of any tensor. */
@@ -106,8 +108,10 @@ export interface Tuning {
 
 const NO_SCORES = { rows: 0, ranks: 0 };
 
-/** Entries of a kernel call: long enough to hide the call, short enough for the second-level cache. */
+/** Entries of a kernel call: long enough to hide the call, short enough for the second-level cache as f32. */
 const TILE_ENTRIES = 16_384;
+/** The same for entries as stored, which were just read, in longer pieces. */
+const NATIVE_ENTRIES = 65_536;
 /** Entries that a merge among the inputs reads at once: threads have buffers for each such merge. */
 const MERGED_CHUNK_ENTRIES = 65_536;
 /** A thread's input buffers stay below this; more models are read in shorter chunks. */
@@ -157,13 +161,15 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
   const tileEntries = tuning.tileEntries ?? TILE_ENTRIES;
   let chunkEntries = mostChunkEntries;
   while (chunkEntries > tileEntries && chunkEntries * maxEntryBytes * maxReads > READ_BUDGET) chunkEntries /= 2;
+  chunkEntries = tuning.chunkEntries ?? chunkEntries;
   return {
     method: plan.method,
     sources: plan.sources.map(({ file, address, stamp }) => ({ label: file, address, stamp })),
     tensors,
     files: plan.files.map(({ name, size }) => ({ path: path(name), size })),
     tileEntries,
-    chunkEntries: tuning.chunkEntries ?? chunkEntries,
+    nativeEntries: tuning.tileEntries ?? Math.min(chunkEntries, NATIVE_ENTRIES),
+    chunkEntries,
     maxStreams,
     maxReads,
     maxRow,

@@ -2,7 +2,7 @@
 import { L1_LANES } from "../kernels/prune/definition.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
-import { bracketOf, exactRank, lookAround, MAX_BINS, shareOf } from "../statistics/threshold.js";
+import { bracketOf, exactRank, LOG_ENTRIES, lookAround, MAX_BINS, shareOf } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import { MASK_BYTES } from "./blocks.js";
 import type { Block } from "./blocks.js";
@@ -19,6 +19,7 @@ import type {
   SelectBlock,
   Selection,
   SurveyArgs,
+  SurveyBlock,
   SurveyPart,
 } from "./job_types.js";
 import { SUMS_BYTES } from "./pruning.js";
@@ -52,14 +53,15 @@ export async function select(
   return { found: null, ...lookAround(magnitudes, rank, entries) };
 }
 
-export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs): Promise<SurveyPart> {
+export async function survey({ work }: Bench, block: SurveyBlock, { rows }: SurveyArgs): Promise<SurveyPart> {
   const { inputs } = work.setup.tensors[block.tensor]!;
   const { context } = work;
   context.setRows(inputs.length);
   context.clearCounters(inputs.length);
   const rowsOf = inputs.map(({ model }) => rows[model]!);
   for (const [index, { high, guess, low, bins, shift, seen }] of rowsOf.entries()) {
-    for (const [column, bits] of [high, guess, low, bins, shift, seen].entries())
+    const log = block.log === 0 ? 0 : block.log + index * LOG_ENTRIES * 4;
+    for (const [column, bits] of [high, guess, low, bins, shift, seen, log].entries())
       context.setColumnBits(index, column, bits);
   }
   // Brackets of one value need no histogram.
@@ -77,14 +79,14 @@ export async function survey({ work }: Bench, block: Block, { rows }: SurveyArgs
     counts.map((count, row) => count - (rowsOf[row]!.guess === 0 ? padding : 0));
   if (isPoint) {
     const atLeast = atLeastOf(counted(1));
-    return { atHigh: atLeast, above: counted(0), atLeast };
+    return { atHigh: atLeast, above: counted(0), atLeast, logged: inputs.map(() => 0), padding };
   }
   // The padding's magnitudes are zero: they were counted wherever zero is inside.
   for (const { low, guess, bins, shift } of rowsOf) {
     if (padding === 0 || low !== -1 || guess === 0) continue;
     Atomics.sub(new Uint32Array(work.kernels.memory.buffer, bins, MAX_BINS), 1 >>> shift, padding);
   }
-  return { atHigh: counted(0), above: counted(1), atLeast: atLeastOf(counted(2)) };
+  return { atHigh: counted(0), above: counted(1), atLeast: atLeastOf(counted(2)), logged: counted(3), padding };
 }
 
 /** Moments of one block, in entry order. */

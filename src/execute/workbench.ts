@@ -80,6 +80,38 @@ interface KeptRun extends Run {
   readonly base: number;
 }
 
+/** How a tensor is read. */
+interface Reading {
+  /** What kernels can take its inputs in as they are stored, if they all can. */
+  readonly format: KernelDtype | null;
+  /** Each once, and per stream in reading order which of them it is. */
+  readonly streams: readonly Stream[];
+  readonly places: readonly number[];
+  readonly wantsRows: boolean;
+  /** Per input, where a block has no cuts. */
+  readonly uncut: readonly BandCounts[];
+}
+
+function readingOf(tensor: WorkTensor): Reading {
+  const all = readingOrder(tensor);
+  const names = all.map((stream) => streamName(stream));
+  const distinct = [...new Set(names)];
+  return {
+    format: nativeFormatOf(tensor),
+    streams: distinct.map((name) => all[names.indexOf(name)]!),
+    places: names.map((name) => distinct.indexOf(name)),
+    wantsRows: wantsRows(tensor),
+    uncut: tensor.inputs.map(() => ({ low: 0, high: 0 })),
+  };
+}
+
+function nativeFormatOf({ inputs, base, prune }: WorkTensor): KernelDtype | null {
+  const first = inputs[0]?.stream.dtype;
+  if (first === undefined || !isKernelDtype(first) || prune !== null) return null;
+  const streams = [...inputs.map(({ stream }) => stream), ...(base === null ? [] : [base])];
+  return streams.every(({ dtype, round }) => dtype === first && round === undefined) ? first : null;
+}
+
 /**
  * The buffers of one thread and the way of a block through them: read as stored, straight into kernel memory; used in
  * place where all inputs share a format that kernels read, else converted tile by tile to f32.
@@ -111,6 +143,8 @@ export class Workbench {
   /** What a kernel may use as it likes: see `scratchBytes`. */
   readonly scratch: number;
   readonly #sources: (ByteSource | undefined)[] = [];
+  /** Of the tensor at hand: many blocks and runs of one follow each other. */
+  #reading: { readonly tensor: number; readonly reading: Reading } | null = null;
   readonly #open: (index: number) => ByteSource | Promise<ByteSource>;
   readonly #raw: number[];
   readonly #floats: number[];
@@ -174,14 +208,14 @@ export class Workbench {
     return new Uint8Array(this.kernels.memory.buffer, address, count);
   }
 
-  /** Whether all of a tensor's inputs can go to a kernel as they are stored. */
-  nativeFormat(tensor: WorkTensor): KernelDtype | null {
-    const first = tensor.inputs[0]?.stream.dtype;
-    if (first === undefined || !isKernelDtype(first) || tensor.prune !== null) return null;
-    const streams = [...tensor.inputs.map(({ stream }) => stream), ...(tensor.base === null ? [] : [tensor.base])];
-    if (streams.some(({ round }) => round !== undefined)) return null;
-    const same = tensor.inputs.every(({ stream }) => stream.dtype === first);
-    return same && (tensor.base === null || tensor.base.dtype === first) ? first : null;
+  /** The format of a tensor whose inputs can all go to a kernel as they are stored. */
+  nativeFormat(tensor: number): KernelDtype | null {
+    return this.#readingOf(tensor).format;
+  }
+
+  #readingOf(tensor: number): Reading {
+    if (this.#reading?.tensor !== tensor) this.#reading = { tensor, reading: readingOf(this.setup.tensors[tensor]!) };
+    return this.#reading.reading;
   }
 
   /**
@@ -195,13 +229,13 @@ export class Workbench {
     use: (tile: PreparedTile, again: (changes?: boolean) => PreparedTile) => void,
   ): Promise<void> {
     const tensor = this.setup.tensors[block.tensor]!;
-    const format = wanted.floats ? null : this.nativeFormat(tensor);
-    const streams = readingOrder(tensor);
-    const { first, last, tileEntries, chunkEntries } = this.#runOf(block, wanted);
-    let left = bandCounts(block, tensor.inputs.length);
+    const reading = this.#readingOf(block.tensor);
+    const format = wanted.floats ? null : reading.format;
+    const { first, last, tileEntries, chunkEntries } = this.#runOf(block, wanted, format !== null);
+    let left = block.cuts === undefined ? reading.uncut : bandCounts(block, tensor.inputs.length);
     for (let chunk = first; chunk < last; chunk += chunkEntries) {
       const entries = Math.min(chunkEntries, last - chunk);
-      const addresses = await this.#readAll(streams, chunk, entries);
+      const addresses = await this.#readAll(reading, chunk, entries);
       for (let at = 0; at < entries; at += tileEntries) {
         const count = Math.min(tileEntries, entries - at);
         const read = { tensor, block, addresses, at, start: chunk + at, count, left };
@@ -220,13 +254,14 @@ export class Workbench {
   }
 
   /** Which entries are read for a block and in which pieces: where rows are yet to be ranked, all whole ones that it touches. */
-  #runOf({ tensor, start, count, cuts }: Block, { changes, runs = 1 }: Wanted) {
+  #runOf({ tensor, start, count, cuts }: Block, { changes, runs = 1 }: Wanted, isNative: boolean) {
     const one = this.setup.tensors[tensor]!;
     const isNoted = cuts?.some((cut) => cut?.mask != null) ?? false;
-    const byRows = changes && wantsRows(one) && !isNoted;
+    const byRows = changes && this.#readingOf(tensor).wantsRows && !isNoted;
     // Rows are whole numbers of the runs that anyone asks for.
     const unit = byRows ? one.row : runs;
-    const tileEntries = Math.max(1, Math.floor(this.setup.tileEntries / unit)) * unit;
+    const most = isNative ? this.setup.nativeEntries : this.setup.tileEntries;
+    const tileEntries = Math.max(1, Math.floor(most / unit)) * unit;
     return {
       first: byRows ? Math.floor(start / unit) * unit : start,
       last: byRows ? Math.ceil((start + count) / unit) * unit : start + count,
@@ -235,21 +270,14 @@ export class Workbench {
     };
   }
 
-  /** @returns per stream the address of what was read; equal streams are read once. */
-  async #readAll(streams: readonly Stream[], start: number, entries: number): Promise<number[]> {
-    const known = new Map<string, number>();
+  /** @returns per stream, in reading order, the address of what was read. */
+  async #readAll({ streams, places }: Reading, start: number, entries: number): Promise<number[]> {
     const addresses: number[] = [];
-    for (const stream of streams) {
-      const name = streamName(stream);
-      let address = known.get(name);
-      if (address === undefined) {
-        const read = this.#read(stream, start, entries, this.#raw[known.size]!);
-        address = typeof read === "number" ? read : await read;
-        known.set(name, address);
-      }
-      addresses.push(address);
+    for (const [index, stream] of streams.entries()) {
+      const read = this.#read(stream, start, entries, this.#raw[index]!);
+      addresses.push(typeof read === "number" ? read : await read);
     }
-    return addresses;
+    return places.map((place) => addresses[place]!);
   }
 
   /** Reads a run of a stream as stored. @returns its address; seven zero entries follow it. */
@@ -452,9 +480,9 @@ export function workbenchBytes(setup: WorkSetup): number {
   return setup.merges.reduce((bytes, merge) => bytes + ownBytes(merge.setup), ownBytes(setup));
 }
 
-/** Entries of a buffer of f32: a tile, or a row that must be whole. */
-function floatEntries({ tileEntries, maxRow }: WorkSetup): number {
-  return Math.max(tileEntries, maxRow);
+/** Entries of a buffer of f32: a tile of either kind, or a row that must be whole. */
+function floatEntries({ nativeEntries, maxRow }: WorkSetup): number {
+  return Math.max(nativeEntries, maxRow);
 }
 
 /** Entries of a buffer of entries as stored. */

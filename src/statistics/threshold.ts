@@ -12,6 +12,8 @@ export const MAX_BINS = 262_144;
 const MAX_SHARED_BINS = MAX_BINS / 2;
 /** Bits a bin may drop and still tell its values apart: one of 32 per bit of a word. */
 const SEEN_SHIFT = 5;
+/** Magnitudes inside a bracket that the survey of a block lists per model; the same in kernels/survey. */
+export const LOG_ENTRIES = 8192;
 const LARGEST_BITS = 0x7fff_ffff;
 /** Half width of the bracket in standard deviations of the sample's rank. */
 const SIGMAS = 4;

@@ -1,15 +1,21 @@
 import { COLUMNS, COUNT, ROWS, ROW_BYTES, ROW_COUNTERS, SCRATCH, SUBTRACT } from "../context.as";
 import { addLanes, first, load8, magnitudeBits, secondBy, upperBits } from "../lanes.as";
 
+/** The same in src/statistics/threshold.ts. */
+const LOG_ENTRIES: u32 = 8192;
+const LOGGED: usize = ROW_COUNTERS + 24;
+
 /**
  * Counts magnitudes of changes around a guessed threshold, exactly.
  *
  * Per model (row): columns high, guess, low (f32 bit patterns of magnitudes as i32, low < guess <= high), histogram
- * (address of u32 bins, shared by all threads), shift, seen (address of one u32 per bin, or 0). Row counters (i64, added to): magnitudes >= high, > guess,
- * >= guess. Magnitudes strictly between low and high other than guess are counted in bin (bits - low) >> shift: the ends
- * of a bracket taken from a sample are often values that very many entries share, and stay out of the histogram.
+ * (address of u32 bins, shared by all threads), shift, seen (address of one u32 per bin, or 0), log (address of
+ * LOG_ENTRIES u32, or 0). Row counters (i64, added to): magnitudes >= high, > guess, >= guess, and how many were logged.
+ * Magnitudes strictly between low and high other than guess are counted in bin (bits - low) >> shift and logged: the ends
+ * of a bracket taken from a sample are often values that very many entries share, and stay out of both. A log that is
+ * full takes no more, but goes on counting.
  * Where bins drop bits, `seen` has bit v set for a bin that met the value (dropped bits) v, of 32 values at most.
- * `count` is a multiple of eight. Uses four words of scratch memory.
+ * `count` is a multiple of eight. Uses three words of scratch memory.
  */
 // @ts-ignore: decorator
 @inline function survey<T>(context: usize): void {
@@ -23,14 +29,13 @@ import { addLanes, first, load8, magnitudeBits, secondBy, upperBits } from "../l
     const model = <usize>load<u32>(row);
     // Taken from it, what is inside becomes the least of the signed integers: one comparison tells it.
     const shifted = load<i32>(row, COLUMNS + 8) + 1 + i32.MIN_VALUE;
-    store<i32>(scratch, load<i32>(row, COLUMNS) - 1);
-    store<i32>(scratch, load<i32>(row, COLUMNS + 4) - 1, 4);
-    store<i32>(scratch, shifted, 8);
-    store<i32>(scratch, load<i32>(row, COLUMNS) - shifted, 12);
-    const highLess = v128.load32_splat(scratch), guessLess = v128.load32_splat(scratch, 4);
-    const from = v128.load32_splat(scratch, 8), width = v128.load32_splat(scratch, 12);
+    store<i32>(scratch, load<i32>(row, COLUMNS + 4) - 1);
+    store<i32>(scratch, shifted, 4);
+    store<i32>(scratch, load<i32>(row, COLUMNS) - shifted, 8);
+    const guessLess = v128.load32_splat(scratch);
+    const from = v128.load32_splat(scratch, 4), width = v128.load32_splat(scratch, 8);
     const guess = v128.load32_splat(row, COLUMNS + 4);
-    let atHigh = i32x4.splat(0), above = i32x4.splat(0), atLeast = i32x4.splat(0);
+    let above = i32x4.splat(0), atLeast = i32x4.splat(0);
     for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
       let p = base + at;
       let v = load8<T>(p);
@@ -40,7 +45,6 @@ import { addLanes, first, load8, magnitudeBits, secondBy, upperBits } from "../l
       v = load8<T>(p);
       const m0 = v128.and(f32x4.sub(first<T, T>(v), s0), magnitude);
       const m1 = v128.and(f32x4.sub(secondBy<T, T>(v, p, upper), s1), magnitude);
-      atHigh = i32x4.add(i32x4.add(atHigh, i32x4.gt_s(m0, highLess)), i32x4.gt_s(m1, highLess));
       above = i32x4.add(i32x4.add(above, i32x4.gt_s(m0, guess)), i32x4.gt_s(m1, guess));
       atLeast = i32x4.add(i32x4.add(atLeast, i32x4.gt_s(m0, guessLess)), i32x4.gt_s(m1, guessLess));
       const inside0 = i32x4.gt_s(width, i32x4.sub(m0, from));
@@ -51,7 +55,9 @@ import { addLanes, first, load8, magnitudeBits, secondBy, upperBits } from "../l
         countInside(row, m1, i32x4.bitmask(inside1));
       }
     }
-    addLanes(row + ROW_COUNTERS, i32x4.neg(atHigh));
+    // Less those between guess and high, which were taken off one by one.
+    const isEnd = load<i32>(row, COLUMNS) == load<i32>(row, COLUMNS + 4);
+    addLanes(row + ROW_COUNTERS, i32x4.neg(isEnd ? atLeast : above));
     addLanes(row + ROW_COUNTERS + 8, i32x4.neg(above));
     addLanes(row + ROW_COUNTERS + 16, i32x4.neg(atLeast));
   }
@@ -67,7 +73,15 @@ function countInside(row: usize, magnitudes: v128, mask: i32): void {
 
 // @ts-ignore: decorator
 @inline function countOne(row: usize, bits: u32): void {
-  if (bits == load<u32>(row, COLUMNS + 4)) return;
+  const guess = load<u32>(row, COLUMNS + 4);
+  if (bits == guess) return;
+  if (bits > guess) store<i64>(row, load<i64>(row, ROW_COUNTERS) - 1, ROW_COUNTERS);
+  const log = <usize>load<u32>(row, COLUMNS + 24);
+  if (log != 0) {
+    const logged = load<u32>(row, LOGGED);
+    if (logged < LOG_ENTRIES) store<u32>(log + (<usize>logged << 2), bits);
+    store<u32>(row, logged + 1, LOGGED);
+  }
   const shift = load<u32>(row, COLUMNS + 16);
   const seen = <usize>load<u32>(row, COLUMNS + 20);
   const place = bits - load<u32>(row, COLUMNS + 8);

@@ -7,6 +7,7 @@ import { change, widen } from "../../numbers/convert.js";
 import { DTYPE_BYTES } from "../../numbers/dtypes.js";
 import { contextBytes, KernelContext } from "../context.js";
 import type { KernelDtype } from "../convert/binding.js";
+import { LOG_ENTRIES } from "../../statistics/threshold.js";
 import { createMemory, loadKernels } from "../load.js";
 
 const MODELS = 9;
@@ -18,6 +19,9 @@ const BINS = STREAMS + (MODELS + 1) * STREAM_BYTES;
 const MOST_BINS = 4096;
 /** Words per model: its bins, what was seen in them, and one behind each that must stay as it is. */
 const WORDS = 2 * (MOST_BINS + 1);
+const LOGS = BINS + MODELS * WORDS * 4;
+/** Words per model: a log, and one behind it that must stay as it is. */
+const LOG_WORDS = LOG_ENTRIES + 1;
 
 /** The open interval (low, high), which holds the guess or ends with it; low may be −1. */
 interface Row {
@@ -34,6 +38,8 @@ interface Counts {
   readonly above: readonly number[];
   readonly bins: readonly number[];
   readonly seen: readonly number[] | null;
+  /** In ascending order. */
+  readonly logged: readonly number[];
 }
 
 const binsOf = ({ low, high, shift }: Row) => Math.floor((high - low) / 2 ** shift) + 1;
@@ -44,6 +50,7 @@ function count(changes: Float32Array, row: Row): Counts {
   const above = [0, 0, 0];
   const bins = Array.from({ length: binsOf(row) }, () => 0);
   const seen = bins.map(() => 0);
+  const logged: number[] = [];
   for (const bits of new Uint32Array(changes.buffer)) {
     const magnitude = bits & 0x7fffffff;
     if (magnitude >= high) above[0]!++;
@@ -52,9 +59,10 @@ function count(changes: Float32Array, row: Row): Counts {
     if (magnitude <= low || magnitude >= high || magnitude === guess) continue;
     const bin = Math.floor((magnitude - low) / 2 ** shift);
     bins[bin]!++;
+    logged.push(magnitude);
     seen[bin] = (seen[bin]! | (1 << ((magnitude - low) % 2 ** shift))) >>> 0;
   }
-  return { above, bins, seen: row.seen ? seen : null };
+  return { above, bins, seen: row.seen ? seen : null, logged: logged.sort((a, b) => a - b) };
 }
 
 interface Job {
@@ -73,6 +81,8 @@ function survey(
   const addressOf = (stream: number) => STREAMS + stream * STREAM_BYTES + offset;
   const words = (row: number, at: number) =>
     new Uint32Array(memory.buffer, BINS + (row * WORDS + at) * 4, binsOf(rows[row]!) + 1);
+  const logOf = (row: number) => new Uint32Array(memory.buffer, LOGS + row * LOG_WORDS * 4, LOG_WORDS).fill(0);
+  const logs = rows.map((_, row) => logOf(row));
   streams.forEach((bytes, index) => new Uint8Array(memory.buffer, addressOf(index), bytes.length).set(bytes));
   context.setRows(rows.length);
   context.clearCounters(rows.length);
@@ -81,7 +91,7 @@ function survey(
     bins.fill(0);
     values.fill(0);
     context.setPointer(index, addressOf(index));
-    const columns = [high, guess, low, bins.byteOffset, shift, seen ? values.byteOffset : 0];
+    const columns = [high, guess, low, bins.byteOffset, shift, seen ? values.byteOffset : 0, logs[index]!.byteOffset];
     columns.forEach((bits, column) => context.setColumnBits(index, column, bits));
   }
   context.setTile(streams[0]!.length / DTYPE_BYTES[format], 0, addressOf(rows.length), 0, SCRATCH);
@@ -90,12 +100,15 @@ function survey(
     const [bins, values] = [[...words(index, 0)], [...words(index, MOST_BINS + 1)]];
     assert.deepEqual([bins.pop(), values.pop()], [0, 0], "counted beyond the last bin");
     const above = [0, 1, 2].map((counter) => context.rowCounter(index, counter));
-    return { above, bins, seen: seen ? values : null };
+    const count = context.rowCounter(index, 3);
+    assert.equal(logs[index]![LOG_ENTRIES], 0, "logged beyond the log");
+    const logged = [...logs[index]!.subarray(0, Math.min(count, LOG_ENTRIES))].sort((a, b) => a - b);
+    return { above, bins, seen: seen ? values : null, logged };
   });
 }
 
 const memories = [true, false].map((shared) => {
-  const memory = createMemory(BINS + MODELS * WORDS * 4, shared);
+  const memory = createMemory(LOGS + MODELS * LOG_WORDS * 4, shared);
   assert.ok(contextBytes(MODELS) <= STREAMS - CONTEXT);
   return { memory, kernels: loadKernels(memory), context: new KernelContext(memory, CONTEXT, MODELS) };
 });
@@ -175,8 +188,9 @@ describe("the survey kernel equals a plain count", () => {
           const rows = floats.map((values, model) => rowOf(places[model]!, values, notes[model]!, kind === "any"));
           const times = (value: number) => value * rest.runs;
           const expected = rows.map((row, model): Counts => {
-            const { above, bins, seen } = count(floats[model]!, row);
-            return { above: above.map(times), bins: bins.map(times), seen };
+            const { above, bins, seen, logged } = count(floats[model]!, row);
+            const again = logged.flatMap((bits) => Array.from({ length: rest.runs }, () => bits));
+            return { above: above.map(times), bins: bins.map(times), seen, logged: again };
           });
           assert.deepEqual(survey(memories[shared ? 0 : 1]!, format, { streams, rows, ...rest }), expected);
         },
@@ -205,6 +219,15 @@ describe("the survey kernel equals a plain count", () => {
       [2, 2, 4],
       [6, 6, 8],
     ]);
+  });
+
+  it("a full log takes no more, and goes on counting", () => {
+    const values = Uint32Array.from({ length: 4096 }, (_, index) => 0x100 + (index % 3));
+    const row: Row = { low: 0xff, guess: 0x102, high: 0x103, shift: 0, seen: false };
+    const streams = [new Uint8Array(values.buffer), new Uint8Array(values.byteLength)];
+    const [counts] = survey(memories[0]!, "F32", { streams, rows: [row], offset: 0, runs: 4 });
+    assert.equal(counts!.logged.length, LOG_ENTRIES);
+    assert.equal(memories[0]!.context.rowCounter(0, 3), 4 * 2731);
   });
 
   it("the values of a bin are told apart", () => {
