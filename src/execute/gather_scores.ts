@@ -216,7 +216,7 @@ class ScoreGathering {
     const args: ScoreArgs = {
       score: this.#need.score,
       variants: this.#variants,
-      range: known === null,
+      range: known === null && this.#need.range !== false,
       sum: known === null ? this.#need.sum : "none",
       brackets: brackets?.map((row, at) => row.map((bracket, rank) => withMemory(bracket, at, rank))) ?? null,
       buffers: null,

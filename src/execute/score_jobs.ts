@@ -21,7 +21,9 @@ export async function score({ work, method }: Bench, block: ScoreBlock, args: Sc
   if (kernel !== null) setArguments(work, variant.args, inputs.length);
   const measures = method.rows === undefined ? null : await measureRows(work, block, method.rows(variant.args));
   const rows = new RowCounts(work, args, variant.rows);
+  const squares = kernel !== null && measures === null && asksForSquares(args) ? (definition.squares ?? null) : null;
   await work.forEachTile(block, { changes: method.inputs === "changes", floats: kernel === null }, (tile) => {
+    if (squares !== null) return addSquares(work, squares, tile, rows);
     if (measures !== null) spreadRows(work, measures, tile);
     for (let at = 0; at < tile.count; at += work.scores.entries) {
       const count = Math.min(work.scores.entries, tile.count - at);
@@ -42,6 +44,18 @@ export async function selectScores(
   const keys = new Uint32Array(work.kernels.memory.buffer, address, count);
   if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, LARGEST_KEY));
   return selectRanks(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
+}
+
+function asksForSquares({ sum, range, brackets, buffers }: ScoreArgs): boolean {
+  return sum === "squares" && !range && brackets === null && buffers === null;
+}
+
+/** Padding has no square: its changes are zero. */
+function addSquares(work: Workbench, kernel: string, tile: PreparedTile, { sums, stride }: RowCounts): void {
+  const { context, kernels } = work;
+  for (const [row, address] of tile.inputs.entries()) context.setPointer(row, address);
+  context.setTile(tile.padded, sums, tile.subtract, tile.add, work.scratch, stride);
+  kernels.get(kernel, `_${tile.format}`, tile.inputs.length)(context.address);
 }
 
 function runKernel(work: Workbench, kernel: string, tile: PreparedTile, at: number, count: number): void {
@@ -96,6 +110,16 @@ class RowCounts {
       this.#states.startSum(state + 1);
       for (const [rank, bracket] of this.#brackets(group)) this.#states.startCount(state + 2 + rank, bracket);
     }
+  }
+
+  /** Address of the first row's sum, eight f64. */
+  get sums(): number {
+    return this.#work.scores.state + SCORE_STATE_BYTES;
+  }
+
+  /** Bytes from a row's states to the next one's. */
+  get stride(): number {
+    return SCORE_STATE_BYTES * this.#perRow;
   }
 
   /** The brackets of a row that are counted in, by rank. */

@@ -27,6 +27,7 @@ export * from "./prune/kernel.as";
 export * from "./prune/ranks.as";
 export * from "./functions/kernel.as";
 export * from "./pcb/kernel.as";
+export * from "./pcb/unrolled.as";
 export * from "./elect/kernel.as";
 export * from "./masks/kernel.as";
 export * from "./arcee_fusion/kernel.as";

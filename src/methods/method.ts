@@ -132,6 +132,8 @@ export interface ScoresNeed {
   readonly ranks: readonly ((scores: number, positive: number) => number)[];
   /** Whether the sum of the scores, or of their squares, is wanted; what is not finite is left out of it. */
   readonly sum: "none" | "values" | "squares";
+  /** `false`, only where no ranks are: nobody looks at the range nor at how many scores are above zero. */
+  readonly range?: false;
 }
 
 /** Which entries of a change survive: those with |change − centre| ≥ threshold (NaN always survives). */
@@ -282,6 +284,11 @@ export interface Score {
   define(tile: ScoreTile, args: Arguments): void;
   /** Name of the kernel that gives the same bits, or `null`. */
   kernel(args: Arguments): string | null;
+  /**
+   * Name of a kernel that adds the squares of the scores, which it does not write, to eight f64 per row by their place
+   * modulo eight, for needs that ask for nothing else.
+   */
+  readonly squares?: string;
 }
 
 /**

@@ -83,6 +83,7 @@ formula has no such rule, nor has the default here; the dialect mergekit has it.
         }
       },
       kernel: () => "sce_selected",
+      squares: "sce_squares",
     },
   },
 
@@ -93,7 +94,8 @@ formula has no such rule, nor has the default here; the dialect mergekit has it.
       return { statistic: "scores", scope: "tensor", key: "variance", score: "variance", ranks: [rank], sum: "none" };
     }
     if (scores?.energy === undefined) {
-      return { statistic: "scores", scope: "tensor", key: "energy", score: "selected", ranks: [], sum: "squares" };
+      const need = { statistic: "scores", scope: "tensor", key: "energy", score: "selected" } as const;
+      return { ...need, ranks: [], sum: "squares", range: false };
     }
     return null;
   },

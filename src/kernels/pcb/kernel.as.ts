@@ -1,6 +1,6 @@
 import { ADD, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, SCRATCH, SCRATCH_ROW_BYTES, STRIDE, SUBTRACT } from "../context.as";
-import { exp4, tanh4, tanhNear4 } from "../functions.as";
-import { first, load8, overflow, second, store8 } from "../lanes.as";
+import { exp4, expNear4, tanh4, tanhNear4 } from "../functions.as";
+import { first, load8, magnitudeBits, overflow, second, store8 } from "../lanes.as";
 
 /**
  * PCB-Merging: see methods/pcb.ts. Scalars: variant (0 es, 1 readme, 2 vision), models (as f32). Columns: low, high, range;
@@ -21,9 +21,10 @@ const SCORE: usize = 96;
 /** Clips and normalises a row's four changes. */
 // @ts-ignore: decorator
 @inline function prepare(row: usize, own: usize, x: v128): void {
-  const sign = v128.and(x, i32x4.splat(0x80000000));
+  const magnitude = magnitudeBits();
+  const sign = v128.andnot(x, magnitude);
   const low = v128.load32_splat(row, LOW);
-  const clipped = f32x4.min(f32x4.max(f32x4.abs(x), low), v128.load32_splat(row, HIGH));
+  const clipped = f32x4.pmin(f32x4.pmax(v128.and(x, magnitude), low), v128.load32_splat(row, HIGH));
   const normal = f32x4.div(f32x4.sub(clipped, low), v128.load32_splat(row, RANGE));
   v128.store(own, v128.or(normal, sign));
   v128.store(own, v128.and(v128.or(clipped, sign), f32x4.ne(x, f32x4.splat(0))), CLIPPED);
@@ -68,7 +69,7 @@ const SCORE: usize = 96;
   }
   for (let own = scratch; own < end; own += SCRATCH_ROW_BYTES) {
     const x = v128.load(own);
-    const intra = exp4(f32x4.mul(f32x4.mul(x, x), models));
+    const intra = expNear4(f32x4.mul(f32x4.mul(x, x), models));
     v128.store(own, f32x4.mul(intra, v128.load(own, SCORE)), SCORE);
   }
 }
@@ -123,14 +124,14 @@ function scoreEight<T>(context: usize, at: usize): void {
   let row = context + ROWS;
   for (let own = scratch; own < end; own += SCRATCH_ROW_BYTES) {
     const cut = v128.load32_splat(row, CUT);
-    const kept = f32x4.sub(f32x4.max(v128.load(own, SCORE), cut), cut);
+    const kept = f32x4.sub(f32x4.pmax(v128.load(own, SCORE), cut), cut);
     const weight = f32x4.div(kept, v128.load32_splat(row, SPREAD));
     const scaled = f32x4.mul(v128.load(own, CLIPPED), v128.load32_splat(row, LAMBDA));
     sum = f32x4.add(sum, f32x4.mul(scaled, weight));
     weights = f32x4.add(weights, weight);
     row += ROW_BYTES;
   }
-  return f32x4.div(sum, f32x4.max(weights, f32x4.splat(1e-12)));
+  return f32x4.div(sum, f32x4.pmax(weights, f32x4.splat(1e-12)));
 }
 
 // @ts-ignore: decorator

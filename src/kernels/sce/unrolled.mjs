@@ -30,31 +30,36 @@ function variance(n) {
   ];
 }
 
-function fuse(n, take, index) {
-  return `{
-      ${changes(n, take).join("\n      ")}
-      let dropped = zero;
+/** Declares `dropped`: columns that are not selected. */
+function drop(n) {
+  return `let dropped = zero;
       if (select) {
         ${variance(n).join("\n        ")}
         dropped = f32x4.lt(squares, threshold);
-      }
+      }`;
+}
+
+function fuse(n, take, index) {
+  return `{
+      ${changes(n, take).join("\n      ")}
+      ${drop(n)}
       let sum = zero;
       ${indices(n)
         .map((i) => `sum = f32x4.add(sum, x${i});`)
         .join("\n      ")}
-      const positive = f32x4.ge(v128.andnot(sum, dropped), zero);
+      const turn = v128.andnot(sign, f32x4.ge(v128.andnot(sum, dropped), zero));
       let merged = zero, weight = zero;
       ${indices(n)
         .map(
           (i) => `{
-        const x = v128.andnot(x${i}, dropped), up = f32x4.gt(x, zero), down = f32x4.lt(x, zero);
-        merged = f32x4.add(merged, f32x4.mul(v128.andnot(x, v128.bitselect(down, up, positive)), c${i}));
-        weight = f32x4.add(weight, v128.and(c${i}, v128.bitselect(up, down, positive)));
+        const x = v128.andnot(x${i}, dropped), turned = v128.xor(x, turn);
+        merged = f32x4.add(merged, f32x4.mul(v128.andnot(x, f32x4.lt(turned, zero)), c${i}));
+        weight = f32x4.add(weight, v128.and(c${i}, f32x4.gt(turned, zero)));
       }`,
         )
         .join("\n      ")}
       weight = f32x4.pmax(weight, least);
-      weight = v128.bitselect(one, weight, f32x4.eq(weight, zero));
+      weight = v128.or(weight, v128.and(one, f32x4.eq(weight, zero)));
       out${index} = f32x4.add(${take("va", "add + at")}, f32x4.div(merged, weight));
     }`;
 }
@@ -62,13 +67,36 @@ function fuse(n, take, index) {
 function select(n, take, index) {
   return `{
       ${changes(n, take).join("\n      ")}
-      let dropped = zero;
-      if (select) {
-        ${variance(n).join("\n        ")}
-        dropped = f32x4.lt(squares, threshold);
-      }
+      ${drop(n)}
       ${indices(n)
         .map((i) => `v128.store(out + ${i} * stride, v128.andnot(x${i}, dropped), ${16 * index});`)
+        .join("\n      ")}
+    }`;
+}
+
+function square(n, take, index) {
+  const places = (i) => [
+    `f64x2.promote_low_f32x4(x${i})`,
+    `f64x2.promote_low_f32x4(v128.shuffle<i32>(x${i}, x${i}, 2, 3, 2, 3))`,
+  ];
+  return `{
+      ${changes(n, take)
+        .map((line) => line.replace("const x", "let x"))
+        .join("\n      ")}
+      ${drop(n)}
+      ${indices(n)
+        .map(
+          (i) => `x${i} = v128.and(v128.andnot(x${i}, dropped), magnitude);
+      x${i} = v128.and(x${i}, f32x4.lt(x${i}, infinity));
+      ${places(i)
+        .map(
+          (place, half) => `{
+        const x = ${place};
+        s${i}_${2 * index + half} = f64x2.add(s${i}_${2 * index + half}, f64x2.mul(x, x));
+      }`,
+        )
+        .join("\n      ")}`,
+        )
         .join("\n      ")}
     }`;
 }
@@ -94,6 +122,10 @@ function kernels(n) {
     ${indices(n)
       .map((i) => `const v${i} = load8<T>(p${i} + at);`)
       .join(" ")}`;
+  const sums = (line) =>
+    indices(n)
+      .flatMap((i) => indices(4).map((k) => line(i, k)))
+      .join("\n  ");
   const halves = (part, output) => `${part(n, (v) => `first<T, ${output}>(${v})`, 0)}
     ${part(n, (v, p) => `second<T, ${output}>(${v}, ${p})`, 1)}`;
   const selecting = `  const threshold = v128.load32_splat(context, SCALARS + 4);
@@ -105,21 +137,22 @@ ${head}
 ${selecting}
   const add = <usize>load<u32>(context, ADD);
   const least = v128.load32_splat(context, SCALARS + 8), one = f32x4.splat(1);
+  const sign = i32x4.splat(0x80000000), magnitude = magnitudeBits();
   ${indices(n)
     .map((i) => `const c${i} = v128.load32_splat(context + ROWS + ${i} * ROW_BYTES, COLUMNS);`)
     .join("\n  ")}
-  let finite = i32x4.splat(-1);
+  let largest = i32x4.splat(0);
   for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
     ${loads}
     const va = load8<T>(add + at);
     let out0 = zero, out1 = zero;
     ${halves(fuse, "O")}
-    finite = v128.and(finite, f32x4.lt(f32x4.abs(out0), overflow<O>()));
-    finite = v128.and(finite, f32x4.lt(f32x4.abs(out1), overflow<O>()));
+    // As integers magnitudes keep their order, and a NaN is the largest.
+    largest = i32x4.max_s(i32x4.max_s(largest, v128.and(out0, magnitude)), v128.and(out1, magnitude));
     store8<T, O>(out, out0, out1);
     out += 8 * sizeof<O>();
   }
-  return i32x4.all_true(finite) ? 1 : 0;
+  return i32x4.all_true(i32x4.lt_s(largest, overflow<O>())) ? 1 : 0;
 }
 // @ts-ignore: decorator
 @inline function sce_selected${n}<T>(context: usize): void {
@@ -131,6 +164,19 @@ ${selecting}
     ${halves(select, "f32")}
     out += 32;
   }
+}
+// @ts-ignore: decorator
+@inline function sce_squares${n}<T>(context: usize): void {
+${head}
+${selecting}
+  const stride = <usize>load<u32>(context, STRIDE);
+  const infinity = f32x4.splat(Infinity), magnitude = magnitudeBits();
+  ${sums((i, k) => `let s${i}_${k} = v128.load(out + ${i} * stride, ${16 * k});`)}
+  for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
+    ${loads}
+    ${halves(square, "f32")}
+  }
+  ${sums((i, k) => `v128.store(out + ${i} * stride, s${i}_${k}, ${16 * k});`)}
 }
 // @ts-ignore: decorator
 @inline function sce_variance${n}<T>(context: usize): void {
@@ -148,6 +194,7 @@ ${Object.entries(FORMATS)
       type,
     ]) => `export function sce${n}_${name}_${name}(context: usize): i32 { return sce${n}<${type}, ${type}>(context); }
 export function sce_selected${n}_${name}(context: usize): void { sce_selected${n}<${type}>(context); }
+export function sce_squares${n}_${name}(context: usize): void { sce_squares${n}<${type}>(context); }
 export function sce_variance${n}_${name}(context: usize): void { sce_variance${n}<${type}>(context); }`,
   )
   .join("\n")}
@@ -156,5 +203,5 @@ export function sce_variance${n}_${name}(context: usize): void { sce_variance${n
 
 export const source = `// Written by unrolled.mjs at build time.
 import { ADD, COLUMNS, COUNT, OUT, ROWS, ROW_BYTES, SCALARS, STRIDE, SUBTRACT } from "../context.as";
-import { first, load8, overflow, second, store8 } from "../lanes.as";
+import { first, load8, magnitudeBits, overflow, second, store8 } from "../lanes.as";
 ${MODELS.map(kernels).join("")}`;

@@ -92,5 +92,23 @@ export function checkScoreTwin({
       );
     }
   }
+  if (definition.squares !== undefined) checkSquares(definition.squares, from, models.length, scores);
   return scores;
+}
+
+/** With the context as it was for the scores themselves. */
+function checkSquares(kernel: string, from: KernelDtype, models: number, scores: readonly Float32Array[]): void {
+  const sums = scores.map((values) => {
+    const sum = new Float64Array(8).fill(0.5);
+    for (const [p, value] of values.entries()) if (Number.isFinite(value)) sum[p % 8]! += value * value;
+    return [...sum];
+  });
+  for (const run of new Set([kernels.get(kernel, `_${from}`), kernels.get(kernel, `_${from}`, models)])) {
+    const found = scores.map((_, row) => new Float64Array(memory.buffer, SCORES + row * STREAM_BYTES, 8).fill(0.5));
+    run(context.address);
+    assert.deepEqual(
+      found.map((sum) => [...sum]),
+      sums,
+    );
+  }
 }
