@@ -1,5 +1,5 @@
 import { MergewrightError } from "../errors.js";
-import type { Known } from "../methods/method.js";
+import type { Known, Settings } from "../methods/method.js";
 import { xxh64 } from "../numbers/checksum.js";
 import { inputStates } from "../plan/streams.js";
 import type { Plan } from "../plan/types.js";
@@ -28,14 +28,45 @@ interface BlockLine {
   readonly written: WrittenBlock;
 }
 
+/** A plan is not changed, and for a network of many experts the text of one has tens of megabytes. */
+const hashes = new WeakMap<Plan, string>();
+
 /** The plan without the inputs' state and place: equal for the same recipe over the same headers on any machine. */
 export function planHash(plan: Plan): string {
+  const known = hashes.get(plan) ?? hashOf(plan);
+  hashes.set(plan, known);
+  return known;
+}
+
+function hashOf(plan: Plan): string {
   const inputs = plan.inputs.map(({ role, name, label }) => ({ role, name, label }));
   const sources = plan.sources.map(({ input, file }) => ({ input, file }));
   const files = plan.files.map(({ name, size, header }) => ({ name, size, header: xxh64(header) }));
   const merges = plan.merges.map((merge) => planHash(merge.plan));
-  const text = JSON.stringify({ ...plan, inputs, sources, files, merges, estimate: null, warnings: null });
+  const { tensors, settings } = withoutRepetition(plan.tensors);
+  const own = { inputs, sources, files, merges, tensors, settings, estimate: null, warnings: null };
+  const text = JSON.stringify({ ...plan, ...own });
   return xxh64(new TextEncoder().encode(text));
+}
+
+/** Settings, which most tensors have in common, once, and with each tensor the number of its own. */
+function withoutRepetition(planned: Plan["tensors"]) {
+  const numbers = new Map<string, number>();
+  const objects = new Map<object, number>();
+  const numberOf = (settings: Settings) => {
+    let number = objects.get(settings);
+    if (number === undefined) {
+      const text = JSON.stringify(settings);
+      number = numbers.get(text) ?? numbers.size;
+      numbers.set(text, number);
+      objects.set(settings, number);
+    }
+    return number;
+  };
+  const tensors = planned.map((tensor) => {
+    return { ...tensor, settings: tensor.settings === null ? null : numberOf(tensor.settings) };
+  });
+  return { tensors, settings: [...numbers.keys()] };
 }
 
 /** The statistics of a merge that is an input; see settle.ts. */

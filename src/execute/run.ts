@@ -130,7 +130,8 @@ export function statisticsLayout(plan: Plan, method: Method): StatisticsLayout {
     };
   }
   // Some tensors may need nothing; those that need something look over the same entries.
-  const scopes = plan.tensors.map(({ settings }) =>
+  const distinct = new Set(plan.tensors.map(({ settings }) => settings));
+  const scopes = [...distinct].map((settings) =>
     settings === null ? null : (method.needs(settings, {})?.scope ?? method.majority?.(settings) ?? null),
   );
   const scope = scopes.find((one) => one !== null) ?? null;

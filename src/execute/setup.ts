@@ -146,18 +146,16 @@ function mostTableBytes({ args }: Settled): number {
 }
 
 function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, mostChunkEntries: number): WorkSetup {
-  const planned = plan.tensors.map((tensor) => workTensor(plan, tensor));
-  const ends = endsOf(planned, plan.inputs.filter(({ role }) => role === "model").length);
+  const models = plan.inputs.filter(({ role }) => role === "model");
+  const planned = plan.tensors.map((tensor) => workTensor(plan, models, tensor));
+  const ends = endsOf(planned, models.length);
   const masks = masksOf(plan);
   const own = planned.map((tensor, index): WorkTensor => {
-    return { ...tensor, ends: ends.get(index) ?? null, masks: masks.get(index) ?? [] };
+    const [end, over] = [ends.get(index) ?? null, masks.get(index) ?? []];
+    return end === null && over.length === 0 ? tensor : { ...tensor, ends: end, masks: over };
   });
   const tensors = [...own, ...ends.tensors];
-  const maxStreams = Math.max(1, ...tensors.map((tensor) => streamsOf(tensor).length));
-  const maxReads = Math.max(1, ...tensors.map((tensor) => new Set(streamsOf(tensor).map(streamName)).size));
-  const dtypes = tensors.flatMap((tensor) => [tensor.dtype, ...streamsOf(tensor).map(({ dtype }) => dtype)]);
-  const maxEntryBytes = Math.max(1, ...new Set(dtypes.map((dtype) => DTYPE_BYTES[dtype])));
-  const maxRow = Math.max(0, ...tensors.map((tensor) => (wantsRows(tensor) ? tensor.row : 0)));
+  const { maxStreams, maxReads, maxEntryBytes, maxRow } = mostOf(tensors);
   const tileEntries = tuning.tileEntries ?? TILE_ENTRIES;
   let chunkEntries = mostChunkEntries;
   while (chunkEntries > tileEntries && chunkEntries * maxEntryBytes * maxReads > READ_BUDGET) chunkEntries /= 2;
@@ -182,6 +180,23 @@ function workOf(plan: Plan, path: (file: string) => string, tuning: Tuning, most
   };
 }
 
+/** What buffers must hold. A network of many experts has tens of thousands of tensors, and a plan asks, too. */
+function mostOf(tensors: readonly WorkTensor[]) {
+  const most = { maxStreams: 1, maxReads: 1, maxEntryBytes: 1, maxRow: 0 };
+  for (const tensor of tensors) {
+    const streams = streamsOf(tensor);
+    most.maxStreams = Math.max(most.maxStreams, streams.length);
+    // Streams of the same bytes are read once.
+    if (streams.length > most.maxReads) {
+      most.maxReads = Math.max(most.maxReads, new Set(streams.map(streamName)).size);
+    }
+    most.maxEntryBytes = Math.max(most.maxEntryBytes, DTYPE_BYTES[tensor.dtype]);
+    for (const { dtype } of streams) most.maxEntryBytes = Math.max(most.maxEntryBytes, DTYPE_BYTES[dtype]);
+    if (tensor.row > most.maxRow && wantsRows(tensor)) most.maxRow = tensor.row;
+  }
+  return most;
+}
+
 /** Whether a tensor's entries can only be pruned a whole row at a time. */
 export function wantsRows({ prune, shape }: Pick<WorkTensor, "prune" | "shape">): boolean {
   return prune?.some((one) => one !== null && (one.cut.kind === "rank" || ranksRows(one.cut, shape))) ?? false;
@@ -197,23 +212,19 @@ export function streamName({ source, offset, dtype }: Stream): string {
   return `${source} ${offset} ${dtype}`;
 }
 
-function workTensor(plan: Plan, tensor: PlannedTensor): WorkTensor {
-  const { name, tiedTo, shape, entries, dtype, base, inputs, extra, prune, file, offset } = tensor;
-  const models = plan.inputs.filter(({ role }) => role === "model");
+function workTensor(plan: Plan, models: Plan["inputs"], tensor: PlannedTensor): WorkTensor {
+  const { name, tiedTo, shape, entries, dtype, base, inputs, extra, prune, file, offset, statistics = null } = tensor;
   const cuts = prune?.map((cut, index) => {
     // Tied tensors are one tensor, so they share their random numbers, too.
     return cut && { cut, key: streamKey(plan.seed, models[inputs[index]!.model]!.name, tiedTo ?? name) };
   });
-  const isPruned = cuts?.some((cut) => cut !== null) ?? false;
-  return {
-    ...{ name, shape, entries, dtype, base, inputs, extra, file, offset },
-    statistics: tensor.statistics ?? null,
-    prune: isPruned ? cuts! : null,
-    row: rowLength(shape),
-    ends: null,
-    masks: [],
-  };
+  const pruned = cuts?.some((cut) => cut !== null) ? cuts : null;
+  const row = rowLength(shape);
+  const none = { prune: pruned, row, ends: null, masks: NO_MASKS };
+  return { name, shape, entries, dtype, base, inputs, extra, statistics, file, offset, ...none };
 }
+
+const NO_MASKS: WorkTensor["masks"] = [];
 
 /**
  * Tensors with the same bytes over which the ends of bands are found as thresholds: not pruned, with each model once for

@@ -7,9 +7,9 @@
 import { MergewrightError } from "../errors.js";
 import type { Settings, Values } from "../methods/method.js";
 import { Layers } from "../models/layers.js";
-import { flatPlace, settingsFor, whereOf } from "../recipe/pattern.js";
+import { flatPlace, isUniform, settingsFor, whereOf } from "../recipe/pattern.js";
 import { makesArtifact } from "./artifact.js";
-import { isGradient, type ModelSetting, type Recipe } from "../recipe/recipe.js";
+import type { Recipe } from "../recipe/recipe.js";
 
 /** The factor of a tensor's merged change, by name. */
 export type LayerScale = (name: string) => number;
@@ -66,13 +66,8 @@ export function noteOnAlpha(recipe: Recipe): string[] {
  * The paper's alpha, known without looking at the weights where the merged change is a multiple of the sum; else `null`.
  */
 function derivedAlpha(recipe: Recipe): number | null {
-  const { method, models, parameters } = recipe;
-  const blocks = [parameters, ...models.map((model) => model.parameters)];
-  const isUniform = ([name, { value, patterns }]: readonly [string, ModelSetting]) =>
-    name === "lambda" || (patterns.length === 0 && !isGradient(value));
-  const uniform =
-    recipe.prune === null && recipe.layout === null && blocks.every((block) => Object.entries(block).every(isUniform));
-  // Every tensor then has the same values.
+  const { method, models } = recipe;
+  const uniform = recipe.prune === null && isUniform(recipe, "lambda");
   const settings = uniform ? settingsFor(recipe, flatPlace("", 0, [...models.keys()])) : null;
   const multiple = (settings && method.grain === "tile" && method.sumMultiple?.(settings)) || null;
   return multiple === null ? null : 1 / Math.abs(multiple) / models.length;

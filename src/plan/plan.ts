@@ -180,6 +180,8 @@ function roundsTo({ input: { dtype } }: Recipe, stored: Dtype): boolean {
  * warning.
  */
 function checkPatterns(recipe: Recipe, { base, models }: OpenInputs, wanted: readonly Wanted[]): string[] {
+  // Where nothing matches, patterns that there are do not.
+  if (unmatchedPatterns(recipe, new Set()).length === 0) return [];
   const stored = [base, ...models].flatMap((checkpoint) => [...(checkpoint?.tensors.keys() ?? [])]);
   const names = new Set([...stored, ...wanted.map(({ name }) => name)]);
   const unmatched = unmatchedPatterns(recipe, names);
@@ -288,7 +290,11 @@ function methodPasses(recipe: Recipe, method: TileMethod, own: readonly Unplaced
   if (first === null) return 1;
   if (first.scope === "model") {
     const keys = new Map<number, string>();
+    const seen = new Set<Unplaced["settings"]>();
     for (const { name, inputs, settings } of own) {
+      // One object for all tensors of the same models with equal values.
+      if (seen.has(settings)) continue;
+      seen.add(settings);
       for (const [model, key] of needKeys(method, settings!).entries()) {
         const known = keys.get(inputs[model]!.model);
         if (known === undefined) keys.set(inputs[model]!.model, key);

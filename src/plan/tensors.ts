@@ -6,7 +6,7 @@ import type { Checkpoint, StoredTensor } from "../models/model.js";
 import { strangerError } from "../models/related.js";
 import { DTYPE_BYTES, entriesOf, isFloat } from "../numbers/dtypes.js";
 import type { Dtype, FloatDtype } from "../numbers/dtypes.js";
-import { isExcluded, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
+import { isExcluded, isUniform, type Place, type PlaceMember, settingsFor, whereOf } from "../recipe/pattern.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { type CoefficientTable, withCoefficients } from "./coefficients.js";
 import { layerScale, scaleLambda } from "./lines.js";
@@ -80,6 +80,10 @@ class Accounting {
   readonly partitions = new Map<string, readonly PartitionChange[]>();
   readonly #ties: Ties;
   readonly #scaleOf: LayerScale;
+  /** Whether values depend on nothing but which models have a tensor, and its layer's scale. */
+  readonly #isUniform: boolean;
+  /** By that. */
+  readonly #settings = new Map<string, Settings>();
   /** What reaches the result, per checkpoint. */
   readonly #used = new Map<Checkpoint, Set<string>>();
 
@@ -95,6 +99,7 @@ class Accounting {
       context.wanted.map(({ name }) => name),
       context.isWritten,
     );
+    this.#isUniform = isUniform(context.recipe) && (context.coefficients ?? null) === null;
     this.#ties = new Ties(context.recipe, context.base === null ? context.models : [context.base, ...context.models]);
   }
 
@@ -190,9 +195,7 @@ class Accounting {
     if (lacking.length > 0) this.warnings.push(`${name} is merged without ${lacking.join(", ")}, which lack it`);
     const place = { ...wanted, members: places };
     const tiedTo = this.#ties.primaryOf.get(name) ?? null;
-    const given = scaleLambda(settingsFor(recipe, place), this.#scaleOf(tiedTo ?? name));
-    const settings = this.#withCoefficients(given, tiedTo ?? name, places);
-    this.#check(settings, name);
+    const settings = this.#settingsOf(place, tiedTo ?? name);
     const reasons = [
       ...(lacking.length > 0 ? [`not in ${lacking.join(", ")} (missing: skip)`] : []),
       ...(tiedTo === null ? [] : [`tied to ${tiedTo}; counted once`]),
@@ -224,6 +227,19 @@ class Accounting {
       prune: cutsOf(recipe, place, reference.tensor.shape, settings),
       tiedTo,
     };
+  }
+
+  /** Checked. Tensors with equal values share one object, so that what follows from them is found out once. */
+  #settingsOf(place: Place, primary: string): Settings {
+    const factor = this.#scaleOf(primary);
+    const key = this.#isUniform ? `${factor} ${place.members.map(({ model }) => model).join()}` : null;
+    const known = key === null ? undefined : this.#settings.get(key);
+    if (known !== undefined) return known;
+    const given = scaleLambda(settingsFor(this.#context.recipe, place), factor);
+    const settings = this.#withCoefficients(given, primary, place.members);
+    this.#check(settings, place.name);
+    if (key !== null) this.#settings.set(key, settings);
+    return settings;
   }
 
   #withCoefficients(settings: Settings, name: string, places: readonly PlaceMember[]): Settings {
@@ -460,8 +476,14 @@ function warnOfNarrowing({ recipe, models }: Context, tensors: readonly Unplaced
   // What is computed on the way is wider than what it is computed from.
   const asStored = (name: string, { model, stream }: PlannedTensor["inputs"][number]) =>
     models[model]!.tensors.get(name)?.finalDtype ?? stream.dtype;
+  const isStored = models.map((model) => !isComputed(model));
   const narrowed = merged.filter(({ name, dtype, inputs }) =>
-    inputs.some((input) => bytes(asStored(name, input)) > bytes(dtype) && !isComputed(models[input.model]!)),
+    inputs.some(
+      (input) =>
+        isStored[input.model]! &&
+        bytes(input.stream.dtype) > bytes(dtype) &&
+        bytes(asStored(name, input)) > bytes(dtype),
+    ),
   );
   return [
     ...(wide > 0 ? [`${wide} tensors are F64; their entries are rounded to f32 before merging`] : []),

@@ -102,6 +102,17 @@ export function settingsFor(recipe: Recipe, place: Place): Settings {
   return { global, models: place.members.map(read) };
 }
 
+/**
+ * Whether every tensor of the same models has the same values.
+ * @param but the name of a parameter that may differ.
+ */
+export function isUniform({ layout, parameters, models }: Recipe, but?: string): boolean {
+  const isOne = ([name, { value, patterns }]: readonly [string, ModelSetting]) =>
+    name === but || (patterns.length === 0 && !isGradient(value));
+  const blocks = [parameters, ...models.map((model) => model.parameters)];
+  return layout === null && blocks.every((block) => Object.entries(block).every(isOne));
+}
+
 function settingFor({ models }: Recipe, member: PlaceMember | null, parameter: string): SettingValue | undefined {
   if (member === null) return undefined;
   return firstOf([member.own, models[member.model]!.parameters], parameter, member.name);
