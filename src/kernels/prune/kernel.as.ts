@@ -8,15 +8,26 @@ const INFINITY_BITS: i32 = 0x7f800000;
  * i32: entries equal to `low` yet to be kept, entries equal to `high` yet to be dropped; both are counted down.
  */
 export function band(changes: usize, count: i32, low: i32, high: i32, scale: f32, left: usize): void {
-  const lowLeft = load<i32>(left), highLeft = load<i32>(left, 4);
-  // In nearly all tiles either all entries equal to an end belong to those above it, or none.
-  if ((lowLeft <= 0 || lowLeft >= count) && (highLeft <= 0 || highLeft >= count)) {
-    bandWhole(changes, count, low, high, scale, left);
-    return;
+  while (count > 0) {
+    // All of nearly all tiles, where either all entries equal to an end belong to those above it or none.
+    const sure = lasting(lasting(count, load<i32>(left)), load<i32>(left, 4));
+    const isWhole = sure == count || sure > SINGLES;
+    const run = isWhole ? (sure == count ? count : sure & ~3) : min(count, SINGLES);
+    if (isWhole) bandWhole(changes, run, low, high, scale, left);
+    else for (let p = changes, end = changes + (<usize>run << 2); p < end; p += 4) bandOne(p, low, high, scale, left);
+    changes += <usize>run << 2;
+    count -= run;
   }
-  const end = changes + (<usize>count << 2);
-  for (; changes < end; changes += 4) bandOne(changes, low, high, scale, left);
 }
+
+/** Of so many entries how many cannot need more than is left of an end. */
+// @ts-ignore: decorator
+@inline function lasting(count: i32, left: i32): i32 {
+  return left > 0 ? min(count, left) : count;
+}
+
+/** Fewer are looked at one by one. */
+const SINGLES: i32 = 32;
 
 function bandOne(change: usize, low: i32, high: i32, scale: f32, left: usize): void {
   const value = load<f32>(change);
