@@ -1,5 +1,5 @@
 /**
- * Times what statistics cost: collecting the exact Fisher and K-FAC of one of the zoo's networks, steps of AdaMerging over its
+ * Times what statistics cost: collecting the exact Fisher, K-FAC and importances of one of the zoo's networks, steps of AdaMerging over its
  * eight tasks, and the solves of RegMean and MaTS for layers of a model of 1.1 B parameters.
  *
  *   npm run bench:collect                        256 examples; 20 steps; layers of 2,048 inputs
@@ -53,7 +53,16 @@ async function timed(work: () => Promise<number>): Promise<Timed> {
   return { seconds: (performance.now() - started) / 1000, sum };
 }
 
-async function collecting(kind: "fisher" | "kfac"): Promise<number> {
+/** What is collected, and how many gradients that takes; `null`: none, but a loss for each part of the network. */
+const COLLECTED = {
+  fisher: { kind: "fisher", dialect: null, gradients: examples * CLASSES },
+  kfac: { kind: "kfac", dialect: null, gradients: examples },
+  "importance gradient": { kind: "importance", dialect: "gradient", gradients: examples },
+  "importance restore": { kind: "importance", dialect: "restore", gradients: null },
+} as const;
+
+async function collecting(what: keyof typeof COLLECTED): Promise<{ readonly sum: number; readonly parts: number }> {
+  const { kind, dialect } = COLLECTED[what];
   const data = path.join(root, "zoo/vision/mnist/data.safetensors");
   const [task] = parseTasks(
     JSON.stringify({ tasks: [{ name: "mnist", type: "image-classification", data }] }),
@@ -62,17 +71,23 @@ async function collecting(kind: "fisher" | "kfac"): Promise<number> {
   const request = {
     kind,
     model: path.join(root, "zoo/vision/mnist"),
+    ...(kind === "importance" && { base: path.join(root, "zoo/vision/base") }),
     task: task!,
     split: "train",
     first: 0,
     examples,
   } as const;
-  const { sums } = await collectStatistics({ ...request, dialect: null, seed: 0, batch: 4 }, collectPlatform, {
+  const { sums } = await collectStatistics({ ...request, dialect, seed: 0, batch: 4 }, collectPlatform, {
     threads,
   });
-  if (kind === "fisher") return sums.all.get(`${LAYER}.weight`)!.data.reduce((a, b) => a + b, 0);
+  const parts = sums.all.size;
+  if (kind !== "kfac") {
+    const found = sums.all.get(`${LAYER}.weight`) ?? sums.all.get(LAYER.split(".").slice(0, 4).join("."));
+    return { sum: found!.data.reduce((a, b) => a + b, 0), parts };
+  }
   const { data: gram, shape } = sums.all.get(sumName(LAYER, "output"))!;
-  return Array.from({ length: shape[0]! }, (_, index) => gram[index * (shape[0]! + 1)]!).reduce((a, b) => a + b, 0);
+  const diagonal = Array.from({ length: shape[0]! }, (_, index) => gram[index * (shape[0]! + 1)]!);
+  return { sum: diagonal.reduce((a, b) => a + b, 0), parts };
 }
 
 /** As many of one kind at once as there are threads, as a merge solves tensors. @returns seconds for all of them. */
@@ -126,11 +141,19 @@ process.stdout.write(
 );
 const theirs = options.torch === undefined ? undefined : torch(options.torch);
 const results: Record<string, unknown> = { processor, node: process.versions.node, threads, examples };
-for (const kind of ["fisher", "kfac"] as const) {
-  const ours = await timed(() => collecting(kind));
-  const gradients = kind === "fisher" ? examples * CLASSES : examples;
+for (const [kind, { gradients }] of Object.entries(COLLECTED) as [
+  keyof typeof COLLECTED,
+  { gradients: number | null },
+][]) {
+  let parts = 0;
+  const ours = await timed(async () => {
+    const found = await collecting(kind);
+    parts = found.parts;
+    return found.sum;
+  });
   const peer = theirs?.[kind];
-  line(`collect ${kind}`, ours.seconds, `${((1000 * ours.seconds) / gradients).toFixed(2)} ms a gradient`, peer);
+  const each = (1000 * ours.seconds) / (gradients ?? (parts + 1) * examples);
+  line(`collect ${kind}`, ours.seconds, `${each.toFixed(2)} ms a ${gradients === null ? "loss" : "gradient"}`, peer);
   if (peer !== undefined && Math.abs(peer.sum / ours.sum - 1) > 1e-3) {
     throw new Error(`${kind}: the sum of ${LAYER} is ${ours.sum}, PyTorch's ${peer.sum}`);
   }

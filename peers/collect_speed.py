@@ -1,7 +1,7 @@
 """PyTorch's side of npm run bench:collect. Arguments: the zoo, threads, examples, the solves as JSON. Prints JSON.
 
 The exact Fisher is made by vmap over gradients of single examples and classes, K-FAC by hooks on the linear layers over
-batches of 32; solves are torch.linalg's, in the dtypes of the methods. `sum` is the sum of one layer's result, so that both
+batches of 32. Importances are of the base's gradient times the change, and of losses with one layer of the change put in. Solves are torch.linalg's, in the dtypes of the methods. `sum` is the sum of one layer's result, so that both
 sides can be seen to have made the same.
 """
 import json
@@ -61,6 +61,51 @@ def kfac():
     return sums[f"{LAYER}.out"].trace().item()
 
 
+base = tf.ViTForImageClassification.from_pretrained(
+    f"{zoo}/vision/base", dtype=torch.float32, attn_implementation="eager", num_labels=model.config.num_labels,
+    ignore_mismatched_sizes=True).eval()
+# The task's own head is put over the base, so it is no change.
+base.classifier = model.classifier
+started_from = {name: value.detach().clone() for name, value in base.named_parameters()}
+backbone = [name for name in started_from if not name.startswith("classifier.")]
+
+
+def loss():
+    sums = [torch.nn.functional.cross_entropy(base(images).logits, targets, reduction="sum")
+            for images, targets in zip(pixels.split(32), labels.split(32))]
+    return torch.stack(sums).double()
+
+
+def importance_gradient():
+    base.zero_grad()
+    for images, targets in zip(pixels.split(32), labels.split(32)):
+        torch.nn.functional.cross_entropy(base(images).logits, targets, reduction="sum").backward()
+    own = dict(base.named_parameters())
+    rows = {name: (own[name].grad * (state[name] - started_from[name])).flatten(1 if own[name].dim() > 1 else 0)
+            for name in backbone}
+    return rows[f"{LAYER}.weight"].double().sum().item()
+
+
+def importance_restore():
+    def partition(name):
+        parts = name.split(".")
+        number = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+        return ".".join(parts[:2] if number is None else parts[:number + 1])
+
+    own = dict(base.named_parameters())
+    found = {}
+    with torch.no_grad():
+        plain = loss().sum()
+        for key in dict.fromkeys(partition(name) for name in backbone):
+            inside = [name for name in backbone if partition(name) == key]
+            for name in inside:
+                own[name].copy_(state[name])
+            found[key] = (loss().sum() - plain).item()
+            for name in inside:
+                own[name].copy_(started_from[name])
+    return found[partition(f"{LAYER}.weight")]
+
+
 def seconds(work):
     started = time.perf_counter()
     found = work()
@@ -107,7 +152,8 @@ def mats(inputs, outputs, models, steps):
 
 
 model(pixels[:1])
-found = {"fisher": seconds(fisher), "kfac": seconds(kfac)}
+found = {"fisher": seconds(fisher), "kfac": seconds(kfac), "importance gradient": seconds(importance_gradient),
+         "importance restore": seconds(importance_restore)}
 for name, of in solves.items():
     work = regmean(*of[1:]) if of[0] == "regmean" else mats(*of[1:])
     work()
