@@ -115,7 +115,7 @@ const NATIVE_ENTRIES = 65_536;
 /** Entries that a merge among the inputs reads at once: threads have buffers for each such merge. */
 const MERGED_CHUNK_ENTRIES = 65_536;
 /** A thread's input buffers stay below this; more models are read in shorter chunks. */
-const READ_BUDGET = 8 * 1024 * 1024;
+const READ_BUDGET = 2 * 1024 * 1024;
 
 /**
  * What the threads need of a plan.
