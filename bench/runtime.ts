@@ -3,6 +3,8 @@
  *
  *   npm run bench:runtime                          one thread, and as many as there are processors
  *   npm run bench:runtime -- --rounds 9 --threads 2
+ *   npm run bench:runtime -- --turns 5             back ends and PyTorch take so many turns, medians over them: what else
+ *                                                  the machine does falls on all of them
  *   npm run bench:runtime -- --torch PYTHON        adds PyTorch with as many threads: a Python that has torch and
  *                                                  transformers (peers/setup.sh installs one)
  *   npm run bench:runtime -- --onnx                adds the back end onnx: onnxruntime-node must be installed
@@ -28,6 +30,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
+    turns: { type: "string", default: "3" },
     threads: { type: "string" },
     torch: { type: "string" },
     onnx: { type: "boolean", default: false },
@@ -35,6 +38,7 @@ const { values: options } = parseArgs({
   },
 });
 const rounds = Number(options.rounds);
+const turns = Number(options.turns);
 const counts = options.threads === undefined ? [1, os.availableParallelism()] : [Number(options.threads)];
 
 const median = (times: readonly number[]) => [...times].sort((a, b) => a - b)[times.length >> 1]!;
@@ -140,6 +144,13 @@ interface Times {
   readonly both: number;
 }
 
+/** Each workload's medians over the turns. */
+function overTurns(found: readonly Record<string, Times>[]): Record<string, Times> {
+  const over = (name: string, goal: keyof Times) => median(found.map((turn) => turn[name]![goal]));
+  const names = Object.keys(found[0]!);
+  return Object.fromEntries(names.map((name) => [name, { forward: over(name, "forward"), both: over(name, "both") }]));
+}
+
 /** Milliseconds, and how many times PyTorch's they are. */
 function beside({ forward, both }: Times, peer: Times | undefined): string {
   const times = `${forward.toFixed(1).padStart(7)} ${both.toFixed(1).padStart(8)}`;
@@ -148,20 +159,29 @@ function beside({ forward, both }: Times, peer: Times | undefined): string {
 }
 
 const processor = os.cpus()[0]?.model ?? "unknown";
-process.stdout.write(`${processor}, Node ${process.versions.node}, medians of ${rounds}\n\nGFLOP/s, one thread\n`);
+process.stdout.write(
+  `${processor}, Node ${process.versions.node}, medians of ${rounds}, over ${turns} turns\n\nGFLOP/s, one thread\n`,
+);
 const rates = await products();
 for (const [name, rate] of Object.entries(rates)) process.stdout.write(`  ${rate.toFixed(1).padStart(6)}  ${name}\n`);
-const results: Record<string, unknown> = { processor, node: process.versions.node, rounds, gflops: rates };
+const results: Record<string, unknown> = { processor, node: process.versions.node, rounds, turns, gflops: rates };
 for (const threads of counts) {
-  const ours = await passes(threads, "own");
-  const onnx = options.onnx ? await passes(threads, "onnx") : undefined;
-  const theirs = options.torch === undefined ? undefined : torch(options.torch, threads);
+  const own: Record<string, Times>[] = [];
+  const peers: { onnx: Record<string, Times>[]; torch: Record<string, Times>[] } = { onnx: [], torch: [] };
+  for (let turn = 0; turn < turns; turn++) {
+    own.push(await passes(threads, "own"));
+    if (options.onnx) peers.onnx.push(await passes(threads, "onnx"));
+    if (options.torch !== undefined) peers.torch.push(torch(options.torch, threads));
+  }
+  const ours = overTurns(own);
+  const onnx = options.onnx ? overTurns(peers.onnx) : undefined;
+  const theirs = options.torch === undefined ? undefined : overTurns(peers.torch);
   process.stdout.write(
     `\nmilliseconds, ${threads} thread${threads === 1 ? "" : "s"} (forward, forward and backward)\n`,
   );
-  for (const [name, own] of Object.entries(ours)) {
+  for (const [name, times] of Object.entries(ours)) {
     const peer = theirs?.[name];
-    process.stdout.write(`  ${name}\n    own      ${beside(own, peer)}\n`);
+    process.stdout.write(`  ${name}\n    own      ${beside(times, peer)}\n`);
     if (onnx !== undefined) process.stdout.write(`    onnx     ${beside(onnx[name]!, peer)}\n`);
     if (peer !== undefined) process.stdout.write(`    PyTorch  ${beside(peer, undefined)}\n`);
   }

@@ -132,8 +132,9 @@ export class Gatherer {
   }
 
   /**
-   * Asks `next` what is needed until it needs nothing more. Quotas that no later statistic depends on are predicted, to
-   * be proved and mended while blocks are combined: that is cheaper than a pass that counts them.
+   * Asks `next` what is needed until it needs nothing more. Quotas that no survey counted or logged, and that no later
+   * statistic depends on, are predicted, to be proved and mended while blocks are combined: that is cheaper than a pass
+   * that counts them.
    * @param known what an earlier run gathered; `told` is told of what a restart need not gather again.
    */
   async gather(
