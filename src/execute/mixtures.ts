@@ -1,4 +1,5 @@
 /** How methods that mix are executed: inner products and sums tensor by tensor, row by row or column by column. */
+import { decodeBase64 } from "../kernels/base64.js";
 import type { Gram, MixtureMethod } from "../methods/method.js";
 import { argumentsOf, baseOf, mixtureOf, vectorsOf } from "../methods/mixture.js";
 import { pairCount } from "../kernels/gram/definition.js";
@@ -151,7 +152,7 @@ export async function settleMixtures(run: SettleRun): Promise<(CombineArgs | Mix
       // Tied tensors have one table, which threads hold once.
       const held = tables.get(keyOf(index)) ?? {
         settings: settings!,
-        table: bytesOf(String(journal.notes.get(tableNote(keyOf(index))))),
+        table: decodeBase64(String(journal.notes.get(tableNote(keyOf(index))))),
       };
       tables.set(keyOf(index), held);
       return held;
@@ -196,8 +197,4 @@ function textOf(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text);
-}
-
-function bytesOf(text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

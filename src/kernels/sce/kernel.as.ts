@@ -102,9 +102,28 @@ import { first, load8, overflow, second, store8 } from "../lanes.as";
   }
 }
 
-/** One row of scores per model, `stride` bytes apart: its changes, zero in columns that are not selected. */
+/** Adds the squares of eight finite numbers to eight f64; what is not finite counts as 0. */
 // @ts-ignore: decorator
-@inline function selected<T>(context: usize): void {
+@inline function addSquares(sums: usize, a: v128, b: v128): void {
+  const infinity = f32x4.splat(Infinity);
+  const x = v128.and(a, f32x4.lt(f32x4.abs(a), infinity)), y = v128.and(b, f32x4.lt(f32x4.abs(b), infinity));
+  addSquare(sums, f64x2.promote_low_f32x4(x));
+  addSquare(sums + 16, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
+  addSquare(sums + 32, f64x2.promote_low_f32x4(y));
+  addSquare(sums + 48, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
+}
+
+// @ts-ignore: decorator
+@inline function addSquare(sum: usize, x: v128): void {
+  v128.store(sum, f64x2.add(v128.load(sum), f64x2.mul(x, x)));
+}
+
+/**
+ * Per model its changes, zero in columns that are not selected: as a row of scores where SUMS is f32; where it is f64 their
+ * squares are added to eight f64, by place modulo eight. Rows and sums lie `stride` bytes apart.
+ */
+// @ts-ignore: decorator
+@inline function selected<T, SUMS>(context: usize): void {
   const models = load<i32>(context);
   const many = f32x4.splat(<f32>models);
   const stride = <usize>load<u32>(context, STRIDE);
@@ -126,64 +145,22 @@ import { first, load8, overflow, second, store8 } from "../lanes.as";
     }
     let target = out;
     for (let row = context + ROWS; row < rowsEnd; row += ROW_BYTES) {
-      v128.store(target, v128.andnot(changeOf<T, f32>(row, at, s0, 0), dropped0));
-      v128.store(target, v128.andnot(changeOf<T, f32>(row, at, s1, 1), dropped1), 16);
+      const a = v128.andnot(changeOf<T, f32>(row, at, s0, 0), dropped0);
+      const b = v128.andnot(changeOf<T, f32>(row, at, s1, 1), dropped1);
+      if (sizeof<SUMS>() == 8) addSquares(target, a, b);
+      else {
+        v128.store(target, a);
+        v128.store(target, b, 16);
+      }
       target += stride;
     }
-    out += 32;
+    if (sizeof<SUMS>() == 4) out += 32;
   }
 }
 
-/** Adds the squares of eight finite numbers to eight f64; what is not finite counts as 0. */
-// @ts-ignore: decorator
-@inline function addSquares(sums: usize, a: v128, b: v128): void {
-  const infinity = f32x4.splat(Infinity);
-  const x = v128.and(a, f32x4.lt(f32x4.abs(a), infinity)), y = v128.and(b, f32x4.lt(f32x4.abs(b), infinity));
-  addSquare(sums, f64x2.promote_low_f32x4(x));
-  addSquare(sums + 16, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
-  addSquare(sums + 32, f64x2.promote_low_f32x4(y));
-  addSquare(sums + 48, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
-}
-
-// @ts-ignore: decorator
-@inline function addSquare(sum: usize, x: v128): void {
-  v128.store(sum, f64x2.add(v128.load(sum), f64x2.mul(x, x)));
-}
-
-/** Adds the squares of what `selected` gives to eight f64 per model, by place modulo eight, `stride` bytes apart. */
-// @ts-ignore: decorator
-@inline function squares<T>(context: usize): void {
-  const models = load<i32>(context);
-  const many = f32x4.splat(<f32>models);
-  const stride = <usize>load<u32>(context, STRIDE);
-  const out = <usize>load<u32>(context, OUT);
-  const subtract = <usize>load<u32>(context, SUBTRACT);
-  const rowsEnd = context + ROWS + <usize>models * ROW_BYTES;
-  const threshold = v128.load32_splat(context, SCALARS + 4);
-  const select = load<f32>(context, SCALARS) != 0;
-  const bytes = <usize>load<i32>(context, COUNT) * sizeof<T>();
-  for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
-    const p = subtract + at;
-    const s = load8<T>(p);
-    const s0 = first<T, f32>(s);
-    const s1 = second<T, f32>(s, p);
-    let dropped0 = i32x4.splat(0), dropped1 = i32x4.splat(0);
-    if (select) {
-      dropped0 = f32x4.lt(variance<T, f32>(context, rowsEnd, at, s0, many, 0), threshold);
-      dropped1 = f32x4.lt(variance<T, f32>(context, rowsEnd, at, s1, many, 1), threshold);
-    }
-    let sums = out;
-    for (let row = context + ROWS; row < rowsEnd; row += ROW_BYTES) {
-      const a = v128.andnot(changeOf<T, f32>(row, at, s0, 0), dropped0);
-      addSquares(sums, a, v128.andnot(changeOf<T, f32>(row, at, s1, 1), dropped1));
-      sums += stride;
-    }
-  }
-}
-
-export function sce_squares_BF16(context: usize): void { squares<u16>(context); }
-export function sce_squares_F16(context: usize): void { squares<i16>(context); }
-export function sce_squares_F32(context: usize): void { squares<f32>(context); }
+export function sce_squares_BF16(context: usize): void { selected<u16, f64>(context); }
+export function sce_squares_F16(context: usize): void { selected<i16, f64>(context); }
+export function sce_squares_F32(context: usize): void { selected<f32, f64>(context); }
 export function sce_BF16_BF16(context: usize): i32 { return sce<u16, u16>(context); }
 export function sce_BF16_F16(context: usize): i32 { return sce<u16, i16>(context); }
 export function sce_BF16_F32(context: usize): i32 { return sce<u16, f32>(context); }
@@ -196,6 +173,6 @@ export function sce_F32_F32(context: usize): i32 { return sce<f32, f32>(context)
 export function sce_variance_BF16(context: usize): void { variances<u16>(context); }
 export function sce_variance_F16(context: usize): void { variances<i16>(context); }
 export function sce_variance_F32(context: usize): void { variances<f32>(context); }
-export function sce_selected_BF16(context: usize): void { selected<u16>(context); }
-export function sce_selected_F16(context: usize): void { selected<i16>(context); }
-export function sce_selected_F32(context: usize): void { selected<f32>(context); }
+export function sce_selected_BF16(context: usize): void { selected<u16, f32>(context); }
+export function sce_selected_F16(context: usize): void { selected<i16, f32>(context); }
+export function sce_selected_F32(context: usize): void { selected<f32, f32>(context); }

@@ -20,6 +20,23 @@ function sizesOf(operands: readonly Operand[]): AttentionShape {
   return { batch, heads, keyHeads, queries, keys, size };
 }
 
+/** The operands of a product after its sizes: two factors, the result, what it is multiplied by, whether it is causal. */
+function productOf(
+  operands: readonly Operand[],
+): [a: Tensor, b: Tensor, result: Tensor, alpha: number, causal: number] {
+  const [a, , b, , result, , alpha, causal] = operands.slice(6) as [
+    Tensor,
+    number,
+    Tensor,
+    number,
+    Tensor,
+    number,
+    number,
+    number,
+  ];
+  return [a, b, result, alpha, causal];
+}
+
 /** Most queries of a span. */
 const SPAN = 128;
 
@@ -78,16 +95,7 @@ function writeScores(lowered: Lowered, tensor: Tensor, spans: readonly Value[]):
 const heads_scores: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
   const { batch, heads } = shape;
-  const [q, , k, , scores, , alpha, causal] = operands.slice(6) as [
-    Tensor,
-    number,
-    Tensor,
-    number,
-    Tensor,
-    number,
-    number,
-    number,
-  ];
+  const [q, k, scores, alpha, causal] = productOf(operands);
   const [queries, keys] = [lowered.read(q), lowered.read(k)];
   const spans = spansOf(shape, causal).map((span) => {
     const inputs = [queriesOf(lowered, queries, shape, span), keysOf(lowered, keys, shape, span)];
@@ -112,16 +120,7 @@ function product(
 const heads_mix: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
   const { batch, heads, size } = shape;
-  const [scores, , v, , y, , alpha, causal] = operands.slice(6) as [
-    Tensor,
-    number,
-    Tensor,
-    number,
-    Tensor,
-    number,
-    number,
-    number,
-  ];
+  const [scores, v, y, alpha, causal] = productOf(operands);
   const [kept, values] = [lowered.kept(scores), lowered.read(v)];
   const spans = spansOf(shape, causal).map((span, index) => {
     const inputs = [byGroups(lowered, kept[index]!, shape, span), keysOf(lowered, values, shape, span)];
@@ -134,16 +133,7 @@ const heads_mix: Lowering = (lowered, operands) => {
 const heads_mix_t: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
   const { batch, keyHeads, keys, size } = shape;
-  const [scores, , y, , v, , alpha, causal] = operands.slice(6) as [
-    Tensor,
-    number,
-    Tensor,
-    number,
-    Tensor,
-    number,
-    number,
-    number,
-  ];
+  const [scores, y, v, alpha, causal] = productOf(operands);
   const [kept, mixed] = [lowered.kept(scores), lowered.read(y)];
   // The product sums over a group's heads, too.
   const spans = spansOf(shape, causal).map((span, index) => {
