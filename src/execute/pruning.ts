@@ -3,8 +3,8 @@ import type { Kernels } from "../kernels/load.js";
 import { pruneKernels, rankScratchBytes } from "../kernels/prune/binding.js";
 import type { PruneKernels } from "../kernels/prune/binding.js";
 import { keepLargest, rankLine } from "../kernels/prune/definition.js";
-import { dropKernel, wordsKernel } from "../kernels/random/binding.js";
-import type { DropKernel, WordsKernel } from "../kernels/random/binding.js";
+import { chanceBytesKernel, chanceKeptKernel, dropKernel } from "../kernels/random/binding.js";
+import type { ChanceBytesKernel, ChanceKeptKernel, DropKernel } from "../kernels/random/binding.js";
 import { dropThreshold } from "../numbers/random.js";
 import type { StreamKey } from "../numbers/random.js";
 import type { ChanceCut, RankCut, RowsCut } from "../methods/method.js";
@@ -47,9 +47,11 @@ export class Pruning {
   readonly #memory: WebAssembly.Memory;
   readonly #kernels: PruneKernels;
   readonly #drop: DropKernel;
-  readonly #writeWords: WordsKernel;
+  readonly #writeBytes: ChanceBytesKernel;
+  readonly #writeKept: ChanceKeptKernel;
   readonly #left: number;
-  readonly #words: number;
+  /** A byte for each entry of a run: of its chance word, or whether it is kept. */
+  readonly #bytes: number;
   /** A u32 for each entry of a row: ranks, or the thresholds of ranks. */
   readonly #ranks: number;
   /** What the thresholds are of. */
@@ -61,9 +63,10 @@ export class Pruning {
     this.#memory = kernels.memory;
     this.#kernels = pruneKernels(kernels);
     this.#drop = dropKernel(kernels);
-    this.#writeWords = wordsKernel(kernels);
+    this.#writeBytes = chanceBytesKernel(kernels);
+    this.#writeKept = chanceKeptKernel(kernels);
     this.#left = take(LEFT_BYTES);
-    this.#words = take(4 * Math.max(tileEntries, maxRow));
+    this.#bytes = take(Math.max(tileEntries, maxRow));
     this.#ranks = maxRow === 0 ? 0 : take(4 * maxRow);
     this.#scratch = maxRow === 0 ? 0 : take(rankScratchBytes(maxRow));
   }
@@ -94,16 +97,17 @@ export class Pruning {
     const work = tensor.prune?.[input] ?? null;
     if (work === null || work.cut.rescale !== "norm") return;
     const { cut, key } = work;
-    const offset = 4 * (own.start - run.start);
-    const note = (threshold: number) =>
-      this.#kernels.noteWords(run.address + offset, this.#words + offset, own.count, threshold, own.first, mask, sums);
+    const before = own.start - run.start;
+    const offset = 4 * before;
+    const note = (chosen: number) =>
+      this.#kernels.noteChosen(run.address + offset, chosen, own.count, own.first, mask, sums);
     if (cut.kind === "chance") {
-      this.#writeWords(this.#words, run.count, run.start, key);
-      return note(dropThreshold(1 - cut.density));
+      this.#writeKept(this.#bytes, own.count, own.start, key, dropThreshold(1 - cut.density));
+      return note(this.#bytes);
     }
     if (cut.kind === "rank") {
       this.#keepRanked(run, tensor.row, cut, key);
-      return note(1);
+      return note(this.#bytes + before);
     }
     this.#kernels.l1(run.address + offset, own.count, own.first, sums);
     this.cut(tensor, input, run, gathered, left);
@@ -111,15 +115,14 @@ export class Pruning {
     if (mask !== 0) this.#kernels.noteKept(run.address + offset, own.count, own.first, mask);
   }
 
-  /** Puts ones in the place of the words of what is kept, 0 in that of the others'. @param row of which `run` is a number. */
+  /** Writes which entries are kept, a byte each. @param row of which `run` is a number. */
   #keepRanked({ address, start, count }: Run, row: number, cut: RankCut, key: StreamKey): void {
     const isKnown = this.#line !== null && this.#line.row === row && sameLine(this.#line.cut, cut);
     if (!isKnown) this.#kernels.rankThresholds(this.#ranks, row, rankLine(cut.lowest, cut.highest, row));
     this.#line = { cut, row };
-    this.#writeWords(this.#words, count, start, key);
-    for (let at = 0; at < count; at += row) {
-      this.#kernels.keepRanked(address + 4 * at, this.#words + 4 * at, row, this.#ranks, this.#scratch);
-    }
+    this.#writeBytes(this.#bytes, count, start, key);
+    const drawn = { bytes: this.#bytes, key, firstEntry: start };
+    this.#kernels.keepRanked(address, drawn, { row, rows: count / row }, this.#ranks, this.#scratch);
   }
 
   /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
@@ -185,12 +188,13 @@ export class Pruning {
   #rank({ address, start, count }: Run, row: number, cut: RankCut, key: StreamKey, gathered: BlockCut | null): void {
     const inverse = cut.rescale === "inverse";
     const line = rankLine(cut.lowest, cut.highest, row);
-    this.#writeWords(this.#words, count, start, key);
+    this.#writeBytes(this.#bytes, count, start, key);
     this.#line = null;
     for (let at = 0; at < count; at += row) {
       const changes = address + 4 * at;
       this.#kernels.rowRanks(changes, row, this.#ranks, this.#scratch);
-      this.#kernels.dropRanked(changes, this.#words + 4 * at, this.#ranks, row, line, inverse, gathered?.scale ?? 1);
+      const drawn = { bytes: this.#bytes + at, key, firstEntry: start + at };
+      this.#kernels.dropRanked(changes, drawn, this.#ranks, row, line, inverse, gathered?.scale ?? 1);
     }
   }
 }
@@ -219,6 +223,6 @@ export function bandCounts({ cuts }: Block, inputs: number): BandCounts[] {
 }
 
 export function pruningBytes({ maxRow, tileEntries }: WorkSetup): number {
-  const words = 4 * Math.max(tileEntries, maxRow);
-  return LEFT_BYTES + words + (maxRow === 0 ? 0 : 4 * maxRow + rankScratchBytes(maxRow));
+  const bytes = Math.max(tileEntries, maxRow);
+  return LEFT_BYTES + bytes + (maxRow === 0 ? 0 : 4 * maxRow + rankScratchBytes(maxRow));
 }

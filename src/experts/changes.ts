@@ -5,7 +5,7 @@ import type { ExpertForm } from "../methods/method.js";
 import { narrow, widen } from "../numbers/convert.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { FloatDtype } from "../numbers/dtypes.js";
-import { dropThreshold, randomWords, streamKey } from "../numbers/random.js";
+import { chanceKept, dropThreshold, streamKey } from "../numbers/random.js";
 import type { ExpertPart, ExpertSize } from "../plan/artifact.js";
 import { EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS } from "../plan/upscaling.js";
 
@@ -192,10 +192,9 @@ function largest(change: Float32Array, count: number): Uint8Array {
 }
 
 function drawn({ seed, model, tensor, change }: ExpertChange, density: number): Uint8Array {
-  const words = new Uint32Array(change.length);
-  randomWords(streamKey(seed, model, tensor), 0, words);
-  const threshold = dropThreshold(1 - density);
-  return Uint8Array.from(words, (word) => (word < threshold ? 0 : 1));
+  const keep = new Uint8Array(change.length);
+  chanceKept(streamKey(seed, model, tensor), 0, dropThreshold(1 - density), keep);
+  return keep.map((one) => one & 1);
 }
 
 /** A bit per entry, what is under them, and where each block's begin. */

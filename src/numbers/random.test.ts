@@ -2,7 +2,19 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { StreamKey, Words } from "./random.js";
-import { dropChanges, dropThreshold, philox4x32, randomWord, randomWords, streamKey } from "./random.js";
+import {
+  chanceBytes,
+  chanceKept,
+  chanceWord,
+  chanceWords,
+  dropChanges,
+  dropThreshold,
+  isBelow,
+  philox4x32,
+  randomWord,
+  randomWords,
+  streamKey,
+} from "./random.js";
 
 function philox(counter: Words, key0: number, key1: number): string {
   const out = new Uint32Array(4);
@@ -116,17 +128,97 @@ describe("randomWords", () => {
   });
 });
 
+describe("chance words", () => {
+  it("begin with byte e mod 16 of block 2^63 + e / 16 and end with the entry's own word, beyond 2^32 blocks too", () => {
+    const { key0, key1, stream0, stream1 } = key;
+    for (const entry of [0, 1, 3, 4, 7, 15, 16, 31, 2 ** 32 - 1, 2 ** 36 - 1, 2 ** 36, 2 ** 36 + 6, 2 ** 53 - 1]) {
+      const block = Math.floor(entry / 16);
+      const counter = [block % 2 ** 32, 2 ** 31 + Math.floor(block / 2 ** 32), stream0, stream1];
+      const bytes = new Uint8Array(Uint32Array.from(reference(counter, [key0, key1])).buffer);
+      assert.equal(chanceWord(key, entry), bytes[entry % 16]! * 2 ** 24 + Math.floor(randomWord(key, entry) / 256));
+    }
+  });
+
+  it("stay what they are: a recorded mask can be made again", () => {
+    assert.deepEqual(
+      [0, 1, 2, 3, 4, 17].map((entry) => chanceWord(streamKey(1, "model", "tensor"), entry)),
+      [2704424515, 422736691, 2619331552, 3984921547, 1199702889, 2138522153],
+    );
+  });
+
+  it("come in runs as they come one by one", () => {
+    for (const firstEntry of [0, 3, 15, 2 ** 36 - 50, 2 ** 53 - 100]) {
+      const words = new Uint32Array(100);
+      const bytes = new Uint8Array(100);
+      chanceWords(key, firstEntry, words);
+      chanceBytes(key, firstEntry, bytes);
+      const expected = Array.from(words, (_, i) => chanceWord(key, firstEntry + i));
+      assert.deepEqual(Array.from(words), expected);
+      assert.deepEqual(
+        Array.from(bytes),
+        expected.map((word) => word >>> 24),
+      );
+    }
+  });
+
+  it("are below a threshold or not by their bytes, and by the rest where those are equal", () => {
+    const entries = 4000;
+    const words = new Uint32Array(entries);
+    chanceWords(key, 5, words);
+    const kept = new Uint8Array(entries);
+    const at = words[7]!;
+    for (const threshold of [0, 1, at - 1, at, at + 1, at - (at % 2 ** 24), 2 ** 31 + 12345, 2 ** 32 - 1, 2 ** 32]) {
+      chanceKept(key, 5, threshold, kept);
+      assert.deepEqual(
+        Array.from(kept),
+        Array.from(words, (word) => (word < threshold ? 0 : 255)),
+      );
+      words.forEach((word, i) => assert.equal(isBelow(word >>> 24, threshold, key, 5 + i), word < threshold));
+    }
+  });
+
+  it("are uniform: in every bit, in every byte of a block, and in the lower bits under any upper ones", () => {
+    const entries = 1 << 18;
+    const words = new Uint32Array(entries);
+    chanceWords(key, 0, words);
+    const within = (found: number, of: number, share: number) => {
+      const sigma = Math.sqrt(of * share * (1 - share));
+      assert.ok(Math.abs(found - of * share) < 5 * sigma, `${found} of ${of}, expected ${of * share}`);
+    };
+    for (let bit = 0; bit < 32; bit++) {
+      within(
+        words.reduce((sum, word) => sum + ((word >>> bit) & 1), 0),
+        entries,
+        1 / 2,
+      );
+    }
+    const counts = new Uint32Array(256);
+    const low = new Uint32Array(256);
+    const high = new Uint32Array(16);
+    words.forEach((word, entry) => {
+      counts[word >>> 24]!++;
+      low[word >>> 24]! += (word >>> 23) & 1;
+      high[entry % 16]! += word >>> 31;
+    });
+    counts.forEach((count, byte) => {
+      within(count, entries, 1 / 256);
+      within(low[byte]!, count, 1 / 2);
+    });
+    for (const count of high) within(count, entries / 16, 1 / 2);
+  });
+});
+
 describe("dropChanges", () => {
   it("keeps an entry if its word is not below the threshold", () => {
     const ones = new Float32Array(100).fill(1);
     for (const firstEntry of [0, 3, 2 ** 34 - 50]) {
-      const expected = Array.from(ones, (_, i) => (randomWord(key, firstEntry + i) >= dropThreshold(0.3) ? 1 : 0));
+      const expected = Array.from(ones, (_, i) => (chanceWord(key, firstEntry + i) >= dropThreshold(0.3) ? 1 : 0));
       assert.deepEqual(run(ones, firstEntry, key, 0.3), expected);
     }
   });
 
   it("keeps an entry whose word equals the threshold", () => {
-    const words = Array.from({ length: 8 }, (_, entry) => randomWord(key, entry));
+    const words = Array.from({ length: 8 }, (_, entry) => chanceWord(key, entry));
     words.forEach((word, entry) => {
       assert.deepEqual(run(Float32Array.of(1), entry, key, word / 2 ** 32), [1]);
       assert.deepEqual(run(Float32Array.of(1), entry, key, (word + 1) / 2 ** 32), [0]);

@@ -7,7 +7,16 @@
  * counter is (⌊e / 4⌋, stream): two 64-bit numbers, low half first. The stream is XXH64 of the model's name, U+0000 and
  * the tensor's name, in UTF-8.
  *
- * These functions are the definition; `kernels/random` holds the twin of `dropChanges`.
+ * What is drawn for every entry of a model, whether it is dropped, is drawn from the entry's chance word, 32 random bits
+ * too, of which the upper eight nearly always decide:
+ *
+ *     upper 8 bits    byte e mod 16, counted from the lowest byte of the first word, of the block (2^63 + ⌊e / 16⌋, stream)
+ *     lower 24 bits   the upper 24 of the entry's own word
+ *
+ * So a block decides about sixteen entries, and only one entry of 256, whose byte is that of the threshold, needs another.
+ * No block serves for both: e is below 2^53.
+ *
+ * These functions are the definition; `kernels/random` holds the twins of `dropChanges`, `chanceBytes` and `chanceKept`.
  */
 
 import { xxh64 } from "./checksum.js";
@@ -30,6 +39,10 @@ const MULTIPLIER_1 = 0xcd9e8d57;
 const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
+/** The highest bit of a block's number, in its upper word. */
+const CHANCE_BLOCKS = 2 ** 31;
+/** How many words begin with the same eight bits. */
+const LOW_WORDS = 2 ** 24;
 
 /** @throws RangeError unless the seed is a whole number between −2^53 and 2^53, both excluded. */
 export function streamKey(seed: number, model: string, tensor: string): StreamKey {
@@ -51,7 +64,7 @@ export function randomWord(key: StreamKey, entry: number): number {
 }
 
 /**
- * A word below this drops its entry: drop × 2^32 rounded to the nearest whole number, halves up. So 0 drops nothing
+ * A chance word below this drops its entry: drop × 2^32 rounded to the nearest whole number, halves up. So 0 drops nothing
  * (no word is below 0), 1 drops everything (every word is below 2^32).
  */
 export function dropThreshold(drop: number): number {
@@ -68,8 +81,46 @@ export function randomWords(key: StreamKey, firstEntry: number, out: Uint32Array
   }
 }
 
+/** The 32 random bits that decide whether an entry is dropped, as an unsigned number. */
+export function chanceWord(key: StreamKey, entry: number): number {
+  const byte = new Uint8Array(1);
+  chanceBytes(key, entry, byte);
+  return byte[0]! * LOW_WORDS + lowBits(key, entry);
+}
+
+/** The chance words of `out.length` entries from `firstEntry` on. */
+export function chanceWords(key: StreamKey, firstEntry: number, out: Uint32Array): void {
+  const bytes = new Uint8Array(out.length);
+  const low = new Uint32Array(out.length);
+  chanceBytes(key, firstEntry, bytes);
+  randomWords(key, firstEntry, low);
+  for (let i = 0; i < out.length; i++) out[i] = bytes[i]! * LOW_WORDS + (low[i]! >>> 8);
+}
+
+/** The upper eight bits of the chance words of `out.length` entries from `firstEntry` on. */
+export function chanceBytes(key: StreamKey, firstEntry: number, out: Uint8Array): void {
+  const block = new Uint32Array(4);
+  for (let i = 0; i < out.length; i++) {
+    const entry = firstEntry + i;
+    if (i === 0 || entry % 16 === 0) chanceBlock(key, Math.floor(entry / 16), block);
+    out[i] = block[(entry % 16) >> 2]! >>> (8 * (entry % 4));
+  }
+}
+
+/** Whether an entry's chance word, of which `byte` is the upper eight bits, is below a threshold between 0 and 2^32. */
+export function isBelow(byte: number, threshold: number, key: StreamKey, entry: number): boolean {
+  const top = Math.floor(threshold / LOW_WORDS);
+  return byte === top ? lowBits(key, entry) < threshold % LOW_WORDS : byte < top;
+}
+
+/** Of `out.length` entries from `firstEntry` on: 255 for those whose chance word is at least `threshold`, else 0. */
+export function chanceKept(key: StreamKey, firstEntry: number, threshold: number, out: Uint8Array): void {
+  chanceBytes(key, firstEntry, out);
+  for (let i = 0; i < out.length; i++) out[i] = isBelow(out[i]!, threshold, key, firstEntry + i) ? 0 : 255;
+}
+
 /**
- * DARE's first step on a run of a tensor's changes, in place: an entry is dropped, that is becomes +0, if its random
+ * DARE's first step on a run of a tensor's changes, in place: an entry is dropped, that is becomes +0, if its chance
  * word is below `dropThreshold(drop)`; the others are multiplied by `scale`, an f32, and rounded. NaN and infinite entries
  * are neither dropped nor scaled, so that no mask hides a damaged input.
  *
@@ -82,19 +133,26 @@ export function dropChanges(
   drop: number,
   scale: number,
 ): void {
-  const threshold = dropThreshold(drop);
-  const block = new Uint32Array(4);
+  const kept = new Uint8Array(changes.length);
+  chanceKept(key, firstEntry, dropThreshold(drop), kept);
   for (let i = 0; i < changes.length; i++) {
-    const entry = firstEntry + i;
-    if (i === 0 || entry % 4 === 0) entryBlock(key, Math.floor(entry / 4), block);
     const value = changes[i]!;
-    if (!Number.isFinite(value)) continue;
-    changes[i] = block[entry % 4]! >= threshold ? value * scale : 0;
+    if (Number.isFinite(value)) changes[i] = kept[i] === 0 ? 0 : value * scale;
   }
+}
+
+/** The lower 24 bits of an entry's chance word. */
+function lowBits(key: StreamKey, entry: number): number {
+  return randomWord(key, entry) >>> 8;
 }
 
 function entryBlock({ key0, key1, stream0, stream1 }: StreamKey, block: number, out: Uint32Array): void {
   philox4x32([block >>> 0, Math.floor(block / 2 ** 32), stream0, stream1], key0, key1, out);
+}
+
+function chanceBlock(key: StreamKey, block: number, out: Uint32Array): void {
+  const { key0, key1, stream0, stream1 } = key;
+  philox4x32([block >>> 0, CHANCE_BLOCKS + Math.floor(block / 2 ** 32), stream0, stream1], key0, key1, out);
 }
 
 /** One block of Philox4x32-10, written to the four words of `out`. */

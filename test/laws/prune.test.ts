@@ -8,7 +8,7 @@ import { BLOCK_ENTRIES } from "../../src/execute/blocks.js";
 import type { Tuning } from "../../src/execute/setup.js";
 import { addMagnitudes, dropRanked, L1_LANES, rankLine, rowRanks } from "../../src/kernels/prune/definition.js";
 import type { FloatDtype } from "../../src/numbers/dtypes.js";
-import { dropChanges, randomWords, streamKey } from "../../src/numbers/random.js";
+import { chanceBytes, dropChanges, streamKey } from "../../src/numbers/random.js";
 import { pruners } from "../../src/pruners/catalogue.js";
 import { bandRanks } from "../../src/pruners/pruner.js";
 import { layerPartitionOf } from "../../src/models/families.js";
@@ -102,15 +102,15 @@ function applyCut(
   else if (cut.kind === "band") for (let p = 0; p < out.length; p++) out[p] = mask![p]! ? out[p]! * scale : 0;
   else if (cut.kind === "rank") {
     const row = shape.length < 2 ? out.length : out.length / shape[0]!;
-    const words = new Uint32Array(out.length);
-    randomWords(key, 0, words);
+    const bytes = new Uint8Array(out.length);
+    chanceBytes(key, 0, bytes);
     for (let start = 0; start < out.length; start += row) {
       const part = out.subarray(start, start + row);
       const ranks = rowRanks(part.slice());
       const inverse = cut.rescale === "inverse";
       dropRanked(
         part,
-        words.subarray(start, start + row),
+        { bytes: bytes.subarray(start, start + row), key, firstEntry: start },
         ranks,
         rankLine(cut.lowest, cut.highest, row),
         inverse,

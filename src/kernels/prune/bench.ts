@@ -2,7 +2,7 @@ import { narrow, widen } from "../../numbers/convert.js";
 import { streamKey } from "../../numbers/random.js";
 import { bench } from "../bench.js";
 import { createMemory, loadKernels } from "../load.js";
-import { wordsKernel } from "../random/binding.js";
+import { chanceBytesKernel } from "../random/binding.js";
 import { pruneKernels, rankScratchBytes } from "./binding.js";
 import { rankLine, rowRanks } from "./definition.js";
 
@@ -11,15 +11,15 @@ const ROWS = 21;
 const COUNT = ROW * ROWS;
 const CHANGES = 65_536;
 const RANKS = 2 * CHANGES + 960;
-const WORDS = 3 * CHANGES + 1920;
+const BYTES = 3 * CHANGES + 1920;
 const SCRATCH = 5 * CHANGES;
 
 const memory = createMemory(SCRATCH + rankScratchBytes(COUNT), true);
 const kernels = loadKernels(memory);
 const prune = pruneKernels(kernels);
-const { rowRanks: rank, rankThresholds, keepRanked, dropRanked, l1, band, noteKept, noteWords, applyKept } = prune;
+const { rowRanks: rank, rankThresholds, keepRanked, dropRanked, l1, band, noteKept, noteChosen, applyKept } = prune;
 const keptChange = prune.keptChange("BF16");
-const words = wordsKernel(kernels);
+const chanceBytes = chanceBytesKernel(kernels);
 const key = streamKey(42, "model", "tensor");
 const line = rankLine(0.35, 0.65, ROW);
 
@@ -48,16 +48,26 @@ for (const [name, values] of Object.entries({ BF16: coarse, F32: exact })) {
 }
 changes.set(coarse);
 rankThresholds(RANKS, ROW, line);
-const keep = each((offset) => keepRanked(CHANGES + offset, WORDS + offset, ROW, RANKS, SCRATCH));
-bench("entries", COUNT, { keep_ranked: keep });
+bench("entries", COUNT, {
+  keep_ranked: () => {
+    const drawn = { bytes: BYTES, key, firstEntry: 0 };
+    chanceBytes(BYTES, COUNT, 0, key);
+    keepRanked(CHANGES, drawn, { row: ROW, rows: ROWS }, RANKS, SCRATCH);
+  },
+});
+const drop = (inverse: boolean) =>
+  each((offset) => {
+    const drawn = { bytes: BYTES + offset / 4, key, firstEntry: offset / 4 };
+    dropRanked(CHANGES + offset, drawn, RANKS + offset, ROW, line, inverse, 1);
+  });
 const bits = new Uint32Array(changes.buffer, CHANGES, 2);
 bench("entries", COUNT, {
-  words: () => words(WORDS, COUNT, 0, key),
-  drop_ranked: each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, false, 1)),
-  "drop_ranked, inverse": each((o) => dropRanked(CHANGES + o, WORDS + o, RANKS + o, ROW, line, true, 1)),
+  chance_bytes: () => chanceBytes(BYTES, COUNT, 0, key),
+  drop_ranked: drop(false),
+  "drop_ranked, inverse": drop(true),
   note_kept: () => noteKept(CHANGES, COUNT, 0, SCRATCH),
-  note_words: () => noteWords(CHANGES, WORDS, COUNT, 2 ** 31, 0, SCRATCH, SCRATCH + 4096),
-  kept_change: () => keptChange(WORDS, CHANGES, RANKS, COUNT, 0, SCRATCH, 2),
+  note_chosen: () => noteChosen(CHANGES, BYTES, COUNT, 0, SCRATCH, SCRATCH + 4096),
+  kept_change: () => keptChange(BYTES, CHANGES, RANKS, COUNT, 0, SCRATCH, 2),
   apply_kept: () => applyKept(CHANGES, COUNT, 0, SCRATCH, 2),
   l1: () => l1(CHANGES, COUNT, 0, SCRATCH),
   band: () => band(CHANGES, COUNT, { low: bits[0]!, high: bits[1]! }, 1, SCRATCH),

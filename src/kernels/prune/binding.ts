@@ -1,3 +1,4 @@
+import type { StreamKey } from "../../numbers/random.js";
 import type { KernelDtype } from "../convert/binding.js";
 import type { Kernels } from "../load.js";
 import type { Band, RankLine } from "./definition.js";
@@ -8,10 +9,17 @@ export type BandKernel = (changes: number, count: number, band: Band, scale: num
 /** `rowRanks` of `count` changes, written to `ranks`; see `rankScratchBytes`. */
 export type RowRanksKernel = (changes: number, count: number, ranks: number, scratch: number) => void;
 
-/** `dropRanked` on a row; all but the line are addresses and counts. */
+/** `Drawn`, with its bytes at an address in kernel memory. */
+export interface DrawnAt {
+  readonly bytes: number;
+  readonly key: StreamKey;
+  readonly firstEntry: number;
+}
+
+/** `dropRanked` on a row of `count`; changes and ranks are addresses. */
 export type DropRankedKernel = (
   changes: number,
-  words: number,
+  drawn: DrawnAt,
   ranks: number,
   count: number,
   line: RankLine,
@@ -42,21 +50,20 @@ export type KeptChangeKernel = (
 /** `rankThresholds` of ranks below `count`, as u32. */
 export type RankThresholdsKernel = (target: number, count: number, line: RankLine) => void;
 
-/** `keepRanked` of a row, with the thresholds at an address; see `rankScratchBytes`. */
+/** `keepRanked` of rows, with the thresholds at an address; see `rankScratchBytes`. */
 export type KeepRankedKernel = (
   changes: number,
-  words: number,
-  count: number,
+  drawn: DrawnAt,
+  size: { readonly row: number; readonly rows: number },
   thresholds: number,
   scratch: number,
 ) => void;
 
-/** `noteWords`; without a mask (0) sums alone. At `sums` lie eight f64 for all changes, then eight for those kept. */
-export type NoteWordsKernel = (
+/** `noteChosen`; without a mask (0) sums alone. At `sums` lie eight f64 for all changes, then eight for those kept. */
+export type NoteChosenKernel = (
   changes: number,
-  words: number,
+  chosen: number,
   count: number,
-  threshold: number,
   first: number,
   mask: number,
   sums: number,
@@ -72,34 +79,36 @@ export interface PruneKernels {
   keptChange(dtype: KernelDtype): KeptChangeKernel;
   readonly rankThresholds: RankThresholdsKernel;
   readonly keepRanked: KeepRankedKernel;
-  readonly noteWords: NoteWordsKernel;
+  readonly noteChosen: NoteChosenKernel;
 }
 
 /** Bytes that ranking a row of so many entries takes. */
 export function rankScratchBytes(entries: number): number {
-  return 32_768 + 16 * entries;
+  return 32_768 + 24 * entries;
 }
 
 export function pruneKernels(kernels: Kernels): PruneKernels {
   const band: (...args: number[]) => void = kernels.get("band");
   const dropRanked: (...args: number[]) => void = kernels.get("drop_ranked");
   const rankThresholds: (...args: number[]) => void = kernels.get("rank_thresholds");
-  const noteWords: (...args: number[]) => void = kernels.get("note_words");
+  const keepRanked: (...args: number[]) => void = kernels.get("keep_ranked");
   return {
     band: (changes, count, { low, high }, scale, left) => band(changes, count, low, high, scale, left),
     rowRanks: kernels.get("row_ranks"),
-    dropRanked: (changes, words, ranks, count, { first, step }, inverse, scale) =>
-      dropRanked(changes, words, ranks, count, first, step, inverse ? 1 : 0, scale),
+    dropRanked: (changes, { bytes, key, firstEntry }, ranks, count, { first, step }, inverse, scale) => {
+      const { key0, key1, stream0, stream1 } = key;
+      const by = inverse ? 1 : 0;
+      dropRanked(changes, bytes, ranks, count, first, step, by, scale, firstEntry, key0, key1, stream0, stream1);
+    },
     l1: kernels.get("l1"),
     noteKept: kernels.get("note_kept"),
     applyKept: kernels.get("apply_kept"),
     keptChange: (dtype) => kernels.get(`kept_change_${dtype}`),
     rankThresholds: (target, count, { first, step }) => rankThresholds(target, count, first, step),
-    keepRanked: kernels.get("keep_ranked"),
-    noteWords: (changes, words, count, threshold, first, mask, sums) => {
-      // 2^32 does not fit into the kernel's u32.
-      const none = threshold === 2 ** 32;
-      noteWords(changes, words, count, none ? 0 : threshold, none ? 1 : 0, first, mask, sums);
+    keepRanked: (changes, { bytes, key, firstEntry }, { row, rows }, thresholds, scratch) => {
+      const { key0, key1, stream0, stream1 } = key;
+      keepRanked(changes, bytes, row, rows, thresholds, scratch, firstEntry, key0, key1, stream0, stream1);
     },
+    noteChosen: kernels.get("note_chosen"),
   };
 }

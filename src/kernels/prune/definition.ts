@@ -1,5 +1,8 @@
 /** What the kernels of this folder compute, as functions; NaN and infinite entries are never dropped nor scaled. */
 
+import { isBelow } from "../../numbers/random.js";
+import type { StreamKey } from "../../numbers/random.js";
+
 const INFINITY_BITS = 0x7f80_0000;
 const WORDS = 2 ** 32;
 /** f64 numbers from here to twice it are whole: adding it rounds to nearest, ties to even. */
@@ -76,13 +79,21 @@ export function rankLine(lowest: number, highest: number, length: number): RankL
   return { first: (1 - lowest) * WORDS, step: ((highest - lowest) * WORDS) / (length - 1) };
 }
 
+/** Of a run of entries the upper bytes of their chance words, and what the lower bits follow from. */
+export interface Drawn {
+  readonly bytes: Uint8Array;
+  readonly key: StreamKey;
+  /** Index in the tensor of the first. */
+  readonly firstEntry: number;
+}
+
 /**
- * Drops a row's entries whose random word is below their rank's place on the line, in place; the others are divided by
+ * Drops a row's entries whose chance word is below their rank's place on the line, in place; the others are divided by
  * their probability where `inverse`, else multiplied by `scale`.
  */
 export function dropRanked(
   changes: Float32Array,
-  words: Uint32Array,
+  { bytes, key, firstEntry }: Drawn,
   ranks: Uint32Array,
   { first, step }: RankLine,
   inverse: boolean,
@@ -93,22 +104,32 @@ export function dropRanked(
     if (!Number.isFinite(value)) continue;
     const dropped = first - step * ranks[p]!;
     const threshold = Math.min(dropped, WORDS - 1) + WHOLE - WHOLE;
-    if (words[p]! < threshold) changes[p] = 0;
+    if (isBelow(bytes[p]!, threshold, key, firstEntry + p)) changes[p] = 0;
     else changes[p] = inverse ? value / Math.fround(1 - dropped / WORDS) : value * scale;
   }
 }
 
-/** Words below these drop the entries of these ranks: `dropped` of `dropRanked`, rounded. */
+/** Chance words below these drop the entries of these ranks: `dropped` of `dropRanked`, rounded. */
 export function rankThresholds({ first, step }: RankLine, length: number): Uint32Array {
   return Uint32Array.from({ length }, (_, rank) => {
     return Math.max(0, Math.min(first - step * rank, WORDS - 1) + WHOLE - WHOLE);
   });
 }
 
-/** What `dropRanked` would keep of a row, in the place of its words: 2^32 - 1, or 0 for what it drops. */
-export function keepRanked(changes: Float32Array, words: Uint32Array, line: RankLine): void {
-  const thresholds = rankThresholds(line, changes.length);
-  for (const [p, rank] of rowRanks(changes).entries()) words[p] = words[p]! < thresholds[rank]! ? 0 : WORDS - 1;
+/** What `dropRanked` would keep of rows of `row` entries, in the place of the bytes: 255, or 0 for what it drops. */
+export function keepRanked(
+  changes: Float32Array,
+  row: number,
+  { bytes, key, firstEntry }: Drawn,
+  line: RankLine,
+): void {
+  const thresholds = rankThresholds(line, row);
+  for (let start = 0; start < changes.length; start += row) {
+    for (const [index, rank] of rowRanks(changes.subarray(start, start + row)).entries()) {
+      const p = start + index;
+      bytes[p] = isBelow(bytes[p]!, thresholds[rank]!, key, firstEntry + p) ? 0 : 255;
+    }
+  }
 }
 
 /** Running sums of magnitudes per index modulo eight, so that no cut of a run into tiles changes a bit. */
@@ -130,13 +151,12 @@ export function noteKept(values: Float32Array, first: number, mask: Uint8Array):
 }
 
 /**
- * Keeps the changes whose word is at least `threshold`, and those that are not finite: sets a bit per change, from bit
- * `first` on, and adds the magnitudes of all and of those that are kept, per place modulo eight.
+ * Keeps the changes whose byte in `chosen` is 255 (else it is 0), and those that are not finite: sets a bit per change, from
+ * bit `first` on, and adds the magnitudes of all and of those that are kept, per place modulo eight.
  */
-export function noteWords(
+export function noteChosen(
   changes: Float32Array,
-  words: Uint32Array,
-  threshold: number,
+  chosen: Uint8Array,
   first: number,
   mask: Uint8Array,
   sums: { readonly before: Float64Array; readonly after: Float64Array },
@@ -144,7 +164,7 @@ export function noteWords(
   for (const [p, change] of changes.entries()) {
     const at = first + p;
     const bit = 1 << (at & 7);
-    const kept = words[p]! >= threshold || !Number.isFinite(change);
+    const kept = chosen[p] !== 0 || !Number.isFinite(change);
     mask[at >>> 3] = kept ? mask[at >>> 3]! | bit : mask[at >>> 3]! & ~bit;
     sums.before[at % L1_LANES]! += Math.abs(change);
     if (kept) sums.after[at % L1_LANES]! += Math.abs(change);

@@ -1,4 +1,5 @@
 import { first, load8, magnitudeBits, second, sumLanes } from "../lanes.as";
+import { dropTied, isAtLeast, largestWords, tiesOf } from "../random/chance.as";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const INFINITY_BITS: i32 = 0x7f800000;
@@ -179,40 +180,39 @@ export function kept_change_F32(m: usize, base: usize, target: usize, count: i32
 }
 
 /**
- * Twin of `noteWords`: at `sums` lie eight f64 for all magnitudes and eight for those that are kept. Where `none` is 1
- * nothing is kept; without a mask (0) only sums are made.
+ * Twin of `noteChosen`: at `sums` lie eight f64 for all magnitudes and eight for those that are kept. Without a mask (0)
+ * only sums are made.
  */
-export function note_words(
-  changes: usize, words: usize, count: i32, threshold: u32, none: i32, first: i32, mask: usize, sums: usize,
-): void {
+export function note_chosen(changes: usize, chosen: usize, count: i32, first: i32, mask: usize, sums: usize): void {
   const end = changes + (<usize>count << 2);
-  for (; changes < end && (first & 7) != 0; changes += 4, words += 4) {
-    noteWord(changes, words, threshold, none, first++, mask, sums);
-  }
+  for (; changes < end && (first & 7) != 0; changes += 4, chosen++) noteOneChosen(changes, chosen, first++, mask, sums);
   const magnitude = magnitudeBits(), largest = i32x4.splat(INFINITY_BITS - 1);
-  const limits = i32x4.splat(threshold), some = i32x4.splat(none ? 0 : -1);
   let p = mask + (<usize>first >>> 3);
   let b0 = v128.load(sums), b1 = v128.load(sums, 16), b2 = v128.load(sums, 32), b3 = v128.load(sums, 48);
   let a0 = v128.load(sums, 64), a1 = v128.load(sums, 80), a2 = v128.load(sums, 96), a3 = v128.load(sums, 112);
-  for (; changes + 32 <= end; changes += 32, words += 32, first += 8, p++) {
-    let x = v128.and(v128.load(changes), magnitude), y = v128.and(v128.load(changes, 16), magnitude);
-    const keepX = v128.or(
-      v128.and(i32x4.ge_u(v128.load(words), limits), some), i32x4.gt_s(x, largest),
-    );
-    const keepY = v128.or(
-      v128.and(i32x4.ge_u(v128.load(words, 16), limits), some), i32x4.gt_s(y, largest),
-    );
-    b0 = f64x2.add(b0, f64x2.promote_low_f32x4(x));
-    b1 = f64x2.add(b1, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
-    b2 = f64x2.add(b2, f64x2.promote_low_f32x4(y));
-    b3 = f64x2.add(b3, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
-    x = v128.and(x, keepX);
-    y = v128.and(y, keepY);
-    a0 = f64x2.add(a0, f64x2.promote_low_f32x4(x));
-    a1 = f64x2.add(a1, f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3)));
-    a2 = f64x2.add(a2, f64x2.promote_low_f32x4(y));
-    a3 = f64x2.add(a3, f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3)));
-    if (mask != 0) store<u8>(p, i32x4.bitmask(keepX) | (i32x4.bitmask(keepY) << 4));
+  for (; changes + 32 <= end; changes += 32, chosen += 8, first += 8, p++) {
+    const x = v128.and(v128.load(changes), magnitude), y = v128.and(v128.load(changes, 16), magnitude);
+    let kept = v128.load64_zero(chosen);
+    const endless = i32x4.gt_s(i32x4.max_s(x, y), largest);
+    if (v128.any_true(endless)) {
+      const wide = i16x8.narrow_i32x4_s(i32x4.gt_s(x, largest), i32x4.gt_s(y, largest));
+      kept = v128.or(kept, i8x16.narrow_i16x8_s(wide, wide));
+    }
+    if (mask != 0) store<u8>(p, i8x16.bitmask(kept));
+    // Each byte eight times, from two at a time to all that an f64 takes.
+    const pairs = v128.shuffle<i8>(kept, kept, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const k0 = v128.shuffle<i16>(pairs, pairs, 0, 0, 1, 1, 2, 2, 3, 3);
+    const k1 = v128.shuffle<i16>(pairs, pairs, 4, 4, 5, 5, 6, 6, 7, 7);
+    const x0 = f64x2.promote_low_f32x4(x), x1 = f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3));
+    const y0 = f64x2.promote_low_f32x4(y), y1 = f64x2.promote_low_f32x4(v128.shuffle<i32>(y, y, 2, 3, 2, 3));
+    b0 = f64x2.add(b0, x0);
+    b1 = f64x2.add(b1, x1);
+    b2 = f64x2.add(b2, y0);
+    b3 = f64x2.add(b3, y1);
+    a0 = f64x2.add(a0, v128.and(x0, v128.shuffle<i32>(k0, k0, 0, 0, 1, 1)));
+    a1 = f64x2.add(a1, v128.and(x1, v128.shuffle<i32>(k0, k0, 2, 2, 3, 3)));
+    a2 = f64x2.add(a2, v128.and(y0, v128.shuffle<i32>(k1, k1, 0, 0, 1, 1)));
+    a3 = f64x2.add(a3, v128.and(y1, v128.shuffle<i32>(k1, k1, 2, 2, 3, 3)));
   }
   v128.store(sums, b0);
   v128.store(sums, b1, 16);
@@ -222,16 +222,14 @@ export function note_words(
   v128.store(sums, a1, 80);
   v128.store(sums, a2, 96);
   v128.store(sums, a3, 112);
-  for (; changes < end; changes += 4, words += 4) noteWord(changes, words, threshold, none, first++, mask, sums);
+  for (; changes < end; changes += 4, chosen++) noteOneChosen(changes, chosen, first++, mask, sums);
 }
 
-function noteWord(
-  change: usize, word: usize, threshold: u32, none: i32, index: i32, mask: usize, sums: usize,
-): void {
+function noteOneChosen(change: usize, chosen: usize, index: i32, mask: usize, sums: usize): void {
   const size = abs<f32>(load<f32>(change));
   const sum = sums + ((<usize>index & 7) << 3);
   store<f64>(sum, load<f64>(sum) + <f64>size);
-  const kept = (!none && load<u32>(word) >= threshold) || !(size < Infinity);
+  const kept = load<u8>(chosen) != 0 || !(size < Infinity);
   store<f64>(sum, load<f64>(sum, 64) + (kept ? <f64>size : 0), 64);
   if (mask == 0) return;
   const at = mask + (<usize>index >>> 3);
@@ -247,13 +245,15 @@ const WHOLE: f64 = 4503599627370496.0;
 
 /** Twin of `dropRanked`. */
 export function drop_ranked(
-  changes: usize, words: usize, ranks: usize, count: i32, first: f64, step: f64, inverse: i32, scale: f32,
+  changes: usize, bytes: usize, ranks: usize, count: i32, first: f64, step: f64, inverse: i32, scale: f32,
+  firstEntry: f64, key0: u32, key1: u32, stream0: u32, stream1: u32,
 ): void {
   const end = changes + (<usize>count << 2);
   const firsts = f64x2.splat(first), steps = f64x2.splat(step), scales = f32x4.splat(scale);
   const largest = f64x2.splat(LARGEST_WORD), whole = f64x2.splat(WHOLE);
   const one = f64x2.splat(1), unit = f64x2.splat(1.0 / WORDS), infinity = f32x4.splat(Infinity);
-  for (; changes + 16 <= end; changes += 16, words += 16, ranks += 16) {
+  let entry = <u64>firstEntry;
+  for (; changes + 16 <= end; changes += 16, bytes += 4, ranks += 16, entry += 4) {
     const rank = v128.load(ranks);
     const v = v128.load(changes);
     const d0 = f64x2.sub(firsts, f64x2.mul(steps, f64x2.convert_low_i32x4_s(rank)));
@@ -261,21 +261,26 @@ export function drop_ranked(
       firsts, f64x2.mul(steps, f64x2.convert_low_i32x4_s(v128.shuffle<i32>(rank, rank, 2, 3, 2, 3))),
     );
     const t0 = f64x2.add(f64x2.pmin(d0, largest), whole), t1 = f64x2.add(f64x2.pmin(d1, largest), whole);
-    const kept = i32x4.ge_u(v128.load(words), v128.shuffle<i32>(t0, t1, 0, 2, 4, 6));
+    const words = largestWords(bytes), limits = v128.shuffle<i32>(t0, t1, 0, 2, 4, 6);
+    const kept = i32x4.ge_u(words, limits);
     let scaled = v;
     if (inverse) {
       const p0 = f32x4.demote_f64x2_zero(f64x2.sub(one, f64x2.mul(d0, unit)));
       const p1 = f32x4.demote_f64x2_zero(f64x2.sub(one, f64x2.mul(d1, unit)));
       scaled = f32x4.div(v, v128.shuffle<i64>(p0, p1, 0, 2));
     } else scaled = f32x4.mul(v, scales);
-    v128.store(changes, v128.bitselect(v128.and(scaled, kept), v, f32x4.lt(f32x4.abs(v), infinity)));
+    const finite = f32x4.lt(f32x4.abs(v), infinity);
+    v128.store(changes, v128.bitselect(v128.and(scaled, kept), v, finite));
+    const ties = v128.and(tiesOf(words, limits), finite);
+    if (v128.any_true(ties)) dropTied(changes, ties, limits, entry, key0, key1, stream0, stream1);
   }
-  for (; changes < end; changes += 4, words += 4, ranks += 4) {
+  for (; changes < end; changes += 4, bytes++, ranks += 4, entry++) {
     const value = load<f32>(changes);
     if (!(abs<f32>(value) < Infinity)) continue;
     const dropped = first - step * <f64>load<u32>(ranks);
-    const threshold = min<f64>(dropped, LARGEST_WORD) + WHOLE - WHOLE;
-    if (<f64>load<u32>(words) < threshold) store<f32>(changes, 0);
+    const threshold = <u32>max<f64>(min<f64>(dropped, LARGEST_WORD) + WHOLE - WHOLE, 0);
+    const kept = isAtLeast(load<u8>(bytes), threshold, entry, key0, key1, stream0, stream1);
+    if (!kept) store<f32>(changes, 0);
     else store<f32>(changes, inverse ? value / <f32>(1.0 - dropped / WORDS) : value * scale);
   }
 }

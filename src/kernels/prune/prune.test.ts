@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { dice, normals, patterns } from "../../../test/laws/support/random.js";
 import { change, narrow, widen } from "../../numbers/convert.js";
 import { DTYPE_BYTES } from "../../numbers/dtypes.js";
+import { isBelow, randomWord, streamKey } from "../../numbers/random.js";
 import { createMemory, loadKernels } from "../load.js";
 import { pruneKernels, rankScratchBytes } from "./binding.js";
 import {
@@ -13,8 +14,8 @@ import {
   keepBand,
   keepRanked,
   L1_LANES,
+  noteChosen,
   noteKept,
-  noteWords,
   rankLine,
   rankThresholds,
   rowRanks,
@@ -23,8 +24,8 @@ import {
 const CHANGES = 65_536;
 const ROOM = 65_536;
 const RANKS = CHANGES + ROOM;
-const WORDS = RANKS + ROOM;
-const SMALL = WORDS + ROOM;
+const OTHER = RANKS + ROOM;
+const SMALL = OTHER + ROOM;
 const SCRATCH = SMALL + 4096;
 const GUARD = 64;
 const MOST = 5000;
@@ -66,6 +67,40 @@ const anyRow = fc
 const bitsOf = (values: Float32Array) =>
   [...patterns(values)].map((bits) => ((bits & 0x7fff_ffff) > 0x7f80_0000 ? NaN : bits));
 /** Entries equal to an end of a band: some, none, more than there are. */
+const key = streamKey(42, "model", "tensor");
+/** Of an entry's chance word the lower 24 bits. */
+const lowBits = (entry: number) => randomWord(key, entry) >>> 8;
+
+/**
+ * A line over the ranks of a row: its ends are 0, 1 or in between, or it is flat and lies at, just below or just above a word
+ * that ends as an entry's does.
+ */
+const anyLine = fc
+  .tuple(
+    fc.constantFrom(0, 0.1, 0.35, 0.5, 0.85, 1),
+    fc.constantFrom(0, 0.1, 0.35, 0.5, 0.85, 1),
+    fc.boolean(),
+    fc.nat(),
+  )
+  .map(([one, other, isFlat, seed]) => (length: number, firstEntry: number) => {
+    if (!isFlat) return rankLine(Math.min(one, other), Math.max(one, other), length);
+    const roll = dice(seed);
+    const word = roll(256) * 2 ** 24 + lowBits(firstEntry + roll(length)) + roll(3) - 1;
+    return { first: Math.max(0, word), step: 0 };
+  });
+
+/** Bytes of chance words that share their thresholds' bytes, or those beside them, a third of the time. */
+function bytesAt(thresholds: readonly number[], roll: (sides: number) => number): Uint8Array {
+  return Uint8Array.from(thresholds, (threshold) => {
+    const near = Math.floor(threshold / 2 ** 24) + (roll(4) === 0 ? roll(3) - 1 : 0);
+    return roll(3) === 0 ? Math.max(0, Math.min(255, near)) : roll(256);
+  });
+}
+
+const anyEntry = fc.oneof(
+  fc.nat(100),
+  fc.maxSafeNat().map((entry) => Math.max(0, entry - MOST)),
+);
 const anyLeft = fc.oneof(fc.nat(50), fc.constantFrom(0, MOST, 0x7fff_ffff));
 const scale = fc.constantFrom(1, 2, Math.fround(1 / 0.3), Math.fround(1e30));
 
@@ -123,29 +158,28 @@ for (const shared of [false, true]) {
     });
 
     it("drop by rank what the definition drops", () => {
-      const probability = fc.constantFrom(0, 0.1, 0.35, 0.5, 0.85, 1);
       const property = fc.property(
         anyRow,
         fc.nat(),
-        probability,
-        probability,
+        anyLine,
+        anyEntry,
         fc.boolean(),
         scale,
-        (row, seed, one, other, inverse, by) => {
-          const roll = dice(seed);
-          const line = rankLine(Math.min(one, other), Math.max(one, other), row.length);
+        (row, seed, lineOf, firstEntry, inverse, by) => {
+          const line = lineOf(row.length, firstEntry);
           const ranks = rowRanks(row);
-          // Words at, just above and just below the rank's threshold are where mistakes would show.
-          const words = Uint32Array.from(ranks, (rank) => {
-            const near = Math.round(line.first - line.step * rank) + roll(3) - 1;
-            return roll(3) === 0 ? Math.max(0, Math.min(2 ** 32 - 1, near)) : roll(2 ** 32);
-          });
+          const thresholds = rankThresholds(line, row.length);
+          const drawn = bytesAt(
+            Array.from(ranks, (rank) => thresholds[rank]!),
+            dice(seed),
+          );
           const expected = row.slice();
-          dropRanked(expected, words, ranks, line, inverse, by);
+          dropRanked(expected, { bytes: drawn, key, firstEntry }, ranks, line, inverse, by);
           put(CHANGES, row);
-          put(WORDS, words);
+          new Uint8Array(memory.buffer, OTHER, row.length).set(drawn);
           put(RANKS, ranks);
-          kernels.dropRanked(CHANGES, WORDS, RANKS, row.length, line, inverse, by);
+          const at = { bytes: OTHER, key, firstEntry };
+          kernels.dropRanked(CHANGES, at, RANKS, row.length, line, inverse, by);
           assert.deepEqual(bitsOf(take(CHANGES, row.length)), bitsOf(expected));
         },
       );
@@ -177,72 +211,70 @@ for (const shared of [false, true]) {
       fc.assert(property, { numRuns: 300 });
     });
 
-    it("keep by rank what the definition keeps, and note it with the sums", () => {
-      const probability = fc.constantFrom(0, 0.1, 0.35, 0.5, 0.85, 1);
+    it("keep by rank what the definition keeps, of one row and of many, and note it with the sums", () => {
       const property = fc.property(
         anyRow,
         fc.nat(),
         fc.nat(20),
-        probability,
-        probability,
-        (row, seed, first, one, other) => {
+        anyLine,
+        anyEntry,
+        fc.integer({ min: 1, max: 5 }),
+        (all, seed, first, lineOf, firstEntry, rows) => {
           const roll = dice(seed);
-          const line = rankLine(Math.min(one, other), Math.max(one, other), row.length);
-          const thresholds = rankThresholds(line, row.length);
-          kernels.rankThresholds(RANKS, row.length, line);
-          assert.deepEqual(new Uint32Array(memory.buffer, RANKS, row.length).slice(), thresholds);
-          const ranks = rowRanks(row);
-          // Words at, just above and just below the rank's threshold are where mistakes would show.
-          const words = Uint32Array.from(ranks, (rank) => {
-            const near = Math.max(0, Math.min(2 ** 32 - 1, thresholds[rank]! + roll(3) - 1));
-            return roll(3) === 0 ? near : roll(2 ** 32);
-          });
-          const dropped = row.slice();
-          dropRanked(dropped, words, ranks, line, false, 1);
+          const length = Math.max(1, Math.floor(all.length / rows));
+          const count = length * Math.min(rows, all.length);
+          const row = all.slice(0, count);
+          const line = lineOf(length, firstEntry);
+          const thresholds = rankThresholds(line, length);
+          kernels.rankThresholds(RANKS, length, line);
+          assert.deepEqual(new Uint32Array(memory.buffer, RANKS, length).slice(), thresholds);
+          const ofEntries: number[] = [];
+          for (let start = 0; start < count; start += length) {
+            ofEntries.push(...Array.from(rowRanks(row.slice(start, start + length)), (rank) => thresholds[rank]!));
+          }
+          const bytes = bytesAt(ofEntries, roll);
+          const kept = bytes.map((byte, p) => (isBelow(byte, ofEntries[p]!, key, firstEntry + p) ? 0 : 255));
           put(CHANGES, row);
-          put(WORDS, words);
-          kernels.keepRanked(CHANGES, WORDS, row.length, RANKS, SCRATCH);
-          keepRanked(row, words, line);
-          assert.deepEqual(new Uint32Array(take(WORDS, row.length).buffer), words);
-          checkNoted(row, words, 1, first, roll);
-          assert.deepEqual(bitsOf(dropped), bitsOf(row.map((x, p) => (words[p] === 0 && Number.isFinite(x) ? 0 : x))));
+          const inMemory = new Uint8Array(memory.buffer, OTHER, count + GUARD).fill(0x5a);
+          inMemory.set(bytes);
+          const size = { row: length, rows: count / length };
+          kernels.keepRanked(CHANGES, { bytes: OTHER, key, firstEntry }, size, RANKS, SCRATCH);
+          keepRanked(row, length, { bytes, key, firstEntry }, line);
+          assert.deepEqual(bytes, kept);
+          assert.deepEqual(inMemory.slice(0, count), bytes);
+          assert.ok(
+            inMemory.subarray(count).every((byte) => byte === 0x5a),
+            "wrote beyond the end",
+          );
+          checkNoted(row, bytes, first, roll);
         },
       );
       fc.assert(property, { numRuns: 300 });
     });
 
-    it("note what words keep, whatever the threshold", () => {
-      const threshold = fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32);
-      const property = fc.property(anyRow, fc.nat(), fc.nat(20), threshold, (row, seed, first, limit) => {
+    it("note what was chosen, of any row", () => {
+      const property = fc.property(anyRow, fc.nat(), fc.nat(20), fc.constantFrom(0, 1, 2), (row, seed, first, few) => {
         const roll = dice(seed);
-        const words = Uint32Array.from(row, () => {
-          return roll(3) === 0 ? Math.max(0, Math.min(2 ** 32 - 1, limit + roll(3) - 1)) : roll(2 ** 32);
-        });
+        const chosen = Uint8Array.from(row, () => (roll(2) < few ? 255 : 0));
         put(CHANGES, row);
-        put(WORDS, words);
-        checkNoted(row, words, limit, first, roll);
+        new Uint8Array(memory.buffer, OTHER, row.length).set(chosen);
+        checkNoted(row, chosen, first, roll);
       });
       fc.assert(property, { numRuns: 200 });
     });
 
-    /** The row and its words lie in memory. */
-    const checkNoted = (
-      row: Float32Array,
-      words: Uint32Array,
-      threshold: number,
-      first: number,
-      roll: (sides: number) => number,
-    ) => {
+    /** The row and what is chosen of it lie in memory. */
+    const checkNoted = (row: Float32Array, chosen: Uint8Array, first: number, roll: (sides: number) => number) => {
       const mask = Uint8Array.from({ length: MOST / 8 + 16 }, () => roll(256));
       const noted = new Uint8Array(memory.buffer, SMALL + 2 * 8 * L1_LANES, mask.length);
       noted.set(mask);
       const found = new Float64Array(memory.buffer, SMALL, 2 * L1_LANES).fill(0.5);
       const sums = { before: new Float64Array(L1_LANES).fill(0.5), after: new Float64Array(L1_LANES).fill(0.5) };
-      noteWords(row, words, threshold, first, mask, sums);
-      kernels.noteWords(CHANGES, WORDS, row.length, threshold, first, noted.byteOffset, SMALL);
+      noteChosen(row, chosen, first, mask, sums);
+      kernels.noteChosen(CHANGES, OTHER, row.length, first, noted.byteOffset, SMALL);
       assert.deepEqual(noted.slice(), mask);
       assert.deepEqual([...found], [...sums.before, ...sums.after]);
-      kernels.noteWords(CHANGES, WORDS, row.length, threshold, first, 0, SMALL);
+      kernels.noteChosen(CHANGES, OTHER, row.length, first, 0, SMALL);
       assert.deepEqual(noted.slice(), mask, "without a mask nothing is noted");
     };
 
@@ -263,11 +295,11 @@ for (const shared of [false, true]) {
           widen(dtype, stored, expected);
           change(expected, base, expected);
           applyKept(expected, 8 * eighths, mask, by);
-          put(WORDS, base);
+          put(OTHER, base);
           new Uint8Array(memory.buffer, RANKS, stored.length).set(stored);
           new Uint8Array(memory.buffer, SMALL, mask.length).set(mask);
           put(CHANGES, new Float32Array(count));
-          kernels.keptChange(dtype)(RANKS, WORDS, CHANGES, count, 8 * eighths, SMALL, by);
+          kernels.keptChange(dtype)(RANKS, OTHER, CHANGES, count, 8 * eighths, SMALL, by);
           assert.deepEqual(bitsOf(take(CHANGES, count)), bitsOf(expected));
         });
         fc.assert(property, { numRuns: 150 });
@@ -314,8 +346,8 @@ describe("the definitions of pruning", () => {
 
   it("by rank, survivors are divided by their probability", () => {
     const changes = Float32Array.of(1, 2, 3);
-    const words = Uint32Array.of(2 ** 32 - 1, 2 ** 31 - 1, 2 ** 30);
-    dropRanked(changes, words, Uint32Array.of(0, 1, 2), rankLine(0.25, 0.75, 3), true, 1);
+    const drawn = { bytes: Uint8Array.of(255, 127, 64), key, firstEntry: 0 };
+    dropRanked(changes, drawn, Uint32Array.of(0, 1, 2), rankLine(0.25, 0.75, 3), true, 1);
     assert.deepEqual([...changes], [4, 0, 4]);
   });
 });

@@ -1,4 +1,5 @@
 import { magnitudeBits } from "../lanes.as";
+import { largestWords, lowBits, lowOf, tiesOf } from "../random/chance.as";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const BINS: i32 = 1024;
@@ -12,7 +13,7 @@ const DIGITS_BYTES: usize = 3 * 2048 * 4;
  * smallest of their bin and equal to each other, so their ranks follow from a running count; the others are sorted and
  * come after them.
  *
- * At `scratch` 32,768 bytes and 16 more per entry.
+ * At `scratch` 32,768 bytes and 24 more per entry.
  */
 export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usize): void {
   const base = lowestBin(changes, count);
@@ -49,46 +50,120 @@ export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usi
 }
 
 /**
- * Twin of `keepRanked`: puts in the place of each word 0 where it is below the threshold of its change's rank, else ones.
- * As `row_ranks`, but bins count in addresses of `thresholds`, a u32 for each rank, so that no rank is written down.
+ * Twin of `keepRanked`, of `rows` rows: puts in the place of each byte 0 where the chance word that it begins is below the
+ * threshold of its change's rank, else 255. As `row_ranks`, but bins count in addresses of `thresholds`, a u32 for each rank,
+ * so that no rank is written down.
  */
-export function keep_ranked(changes: usize, words: usize, count: i32, thresholds: usize, scratch: usize): void {
+export function keep_ranked(
+  changes: usize, bytes: usize, row: i32, rows: i32, thresholds: usize, scratch: usize,
+  firstEntry: f64, key0: u32, key1: u32, stream0: u32, stream1: u32,
+): void {
+  let entry = <u64>firstEntry;
+  for (; rows > 0; rows--) {
+    keepRow(changes, bytes, row, thresholds, scratch, entry, key0, key1, stream0, stream1);
+    changes += <usize>row << 2;
+    bytes += <usize>row;
+    entry += <u64>row;
+  }
+}
+
+function keepRow(
+  changes: usize, bytes: usize, count: i32, thresholds: usize, scratch: usize,
+  entry: u64, key0: u32, key1: u32, stream0: u32, stream1: u32,
+): void {
   const base = lowestBin(changes, count);
-  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
-  let longEnd = long;
   countBins(changes, count, scratch, base);
   startBins(scratch, <i32>thresholds, 2);
-  const end = changes + (<usize>count << 2);
-  const last = changes + (<usize>(count & ~3) << 2);
+  const ties = scratch + COUNTERS_BYTES + DIGITS_BYTES + (<usize>count << 4);
+  let tiesEnd = keepShort(changes, bytes, count, scratch, base, ties);
+  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
+  const longEnd = <usize>load<u32>(scratch + COUNTERS_BYTES);
+  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
+  const sortedEnd = sorted + (longEnd - long);
+  for (let pair = sorted; pair < sortedEnd; pair += 8) {
+    const counter = scratch + binAt(<i32>(load<u64>(pair) >>> 32), base);
+    tiesEnd = keepOne(bytes, load<u32>(pair), counter, tiesEnd);
+  }
+  for (let pair = ties; pair < tiesEnd; pair += 8) {
+    const place = load<u32>(pair);
+    const low = lowBits(entry + place, key0, key1, stream0, stream1);
+    if (low < lowOf(load<u32>(pair, 4))) store<u8>(bytes + place, 0);
+  }
+}
+
+/**
+ * Decides about the entries of a row whose lower 16 bits are zero; those that share their threshold's byte are kept and put
+ * on the list `ties`, with their thresholds. Lists the others behind the digits, and says at the digits where that ends. Calls
+ * nothing: a loop that does, however rarely, holds fewer values in registers.
+ * @returns where the ties end.
+ */
+function keepShort(changes: usize, bytes: usize, count: i32, scratch: usize, base: i32, ties: usize): usize {
+  let long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
   const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
-  const toWords = words - changes;
-  let p = changes;
-  for (; p < last; p += 16) {
-    const m = v128.and(v128.load(p), magnitude);
+  const last = <usize>(count & ~3);
+  let p: usize = 0;
+  for (; p < last; p += 4) {
+    const m = v128.and(v128.load(changes + (p << 2)), magnitude);
     const at = binsAt(m, counters, bases);
     const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
     if (v128.any_true(other)) {
-      for (let q = p; q < p + 16; q += 4) longEnd = keepOne(q, q + toWords, words, scratch, base, longEnd);
+      for (let q = p; q < p + 4; q++) {
+        const one = load<i32>(changes + (q << 2)) & MAGNITUDE;
+        if (isShort(one, base)) ties = keepOne(bytes, <u32>q, scratch + binAt(one, base), ties);
+        else {
+          store<u64>(long, (<u64>one << 32) | <u64>q);
+          long += 8;
+        }
+      }
       continue;
     }
     let limits = v128.load32_zero(nextAddress(i32x4.extract_lane(at, 0)));
     limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 1)), limits, 1);
     limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 2)), limits, 2);
     limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 3)), limits, 3);
-    v128.store(p + toWords, i32x4.ge_u(v128.load(p + toWords), limits));
+    const words = largestWords(bytes + p);
+    const kept = i32x4.ge_u(words, limits), tied = tiesOf(words, limits);
+    const half = i16x8.narrow_i32x4_s(kept, kept);
+    v128.store32_lane(bytes + p, i8x16.narrow_i16x8_s(half, half), 0);
+    if (!v128.any_true(tied)) continue;
+    const bits = i32x4.bitmask(tied);
+    ties = putTie(ties, <u32>p, i32x4.extract_lane(limits, 0), bits & 1);
+    ties = putTie(ties, <u32>p + 1, i32x4.extract_lane(limits, 1), (bits >>> 1) & 1);
+    ties = putTie(ties, <u32>p + 2, i32x4.extract_lane(limits, 2), (bits >>> 2) & 1);
+    ties = putTie(ties, <u32>p + 3, i32x4.extract_lane(limits, 3), bits >>> 3);
   }
-  for (; p < end; p += 4) longEnd = keepOne(p, p + toWords, words, scratch, base, longEnd);
-  if (longEnd == long) return;
-  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
-  const sortedEnd = sorted + (longEnd - long);
-  for (p = sorted; p < sortedEnd; p += 8) {
-    keepWord(words + <usize>load<u32>(p), nextAddress(scratch + binAt(<i32>(load<u64>(p) >>> 32), base)));
+  for (; p < <usize>count; p++) {
+    const one = load<i32>(changes + (p << 2)) & MAGNITUDE;
+    if (isShort(one, base)) ties = keepOne(bytes, <u32>p, scratch + binAt(one, base), ties);
+    else {
+      store<u64>(long, (<u64>one << 32) | <u64>p);
+      long += 8;
+    }
   }
+  store<u32>(scratch + COUNTERS_BYTES, <u32>long);
+  return ties;
 }
 
+/** Whether a magnitude is the smallest of its bin. */
 // @ts-ignore: decorator
-@inline function keepWord(word: usize, threshold: usize): void {
-  store<i32>(word, load<u32>(word) < load<u32>(threshold) ? 0 : -1);
+@inline function isShort(m: i32, base: i32): bool {
+  return (m & 0xffff) == 0 && (m >>> 16 > base || m == 0);
+}
+
+/** Puts an entry on the list of ties if `is` is 1, not if it is 0. @returns where the list ends. */
+// @ts-ignore: decorator
+@inline function putTie(ties: usize, place: u32, threshold: u32, is: i32): usize {
+  store<u64>(ties, (<u64>threshold << 32) | <u64>place);
+  return ties + (<usize>is << 3);
+}
+
+/** Decides about an entry by the threshold that a counter says, and lists it if that is a tie. @returns where ties end. */
+// @ts-ignore: decorator
+@inline function keepOne(bytes: usize, place: u32, counter: usize, ties: usize): usize {
+  const threshold = load<u32>(nextAddress(counter));
+  const byte = <u32>load<u8>(bytes + place);
+  store<u8>(bytes + place, byte >= threshold >>> 24 ? 255 : 0);
+  return putTie(ties, place, threshold, byte == threshold >>> 24 ? 1 : 0);
 }
 
 /** The address that a counter holds, which then holds the next. */
@@ -99,21 +174,10 @@ export function keep_ranked(changes: usize, words: usize, count: i32, thresholds
   return <usize>value;
 }
 
-/** Decides about an entry, or puts it on the list of those to be sorted. @returns where that list ends. */
-function keepOne(change: usize, word: usize, words: usize, scratch: usize, base: i32, longEnd: usize): usize {
-  const m = load<i32>(change) & MAGNITUDE;
-  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
-    keepWord(word, nextAddress(scratch + binAt(m, base)));
-    return longEnd;
-  }
-  store<u64>(longEnd, (<u64>m << 32) | <u64>(word - words));
-  return longEnd + 8;
-}
-
 /** Gives an entry its rank, or puts it on the list of those to be sorted. @returns where that list ends. */
 function rankOne(change: usize, rank: usize, ranks: usize, scratch: usize, base: i32, longEnd: usize): usize {
   const m = load<i32>(change) & MAGNITUDE;
-  if ((m & 0xffff) == 0 && (m >>> 16 > base || m == 0)) {
+  if (isShort(m, base)) {
     store<i32>(rank, next1(scratch + binAt(m, base)));
     return longEnd;
   }
