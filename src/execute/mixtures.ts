@@ -34,12 +34,15 @@ export interface MixtureRun {
  * Kernel memory for each lane: the coefficients of the widest tensor that is mixed by columns, four bytes for each of its
  * columns and each model and the base. Nothing else grows with a tensor.
  */
-export function mixtureLaneBytes({ tensors }: Plan, method: MixtureMethod): number {
-  const tables = tensors.map((tensor) => {
-    if (tensor.action !== "merge" || formOf(method, tensor) !== "column") return 0;
-    return tableBytes(tensor.inputs.length, columnsOf(tensor));
-  });
-  return tables.reduce((most, bytes) => Math.max(most, bytes), 0);
+export function mixtureLaneBytes(plan: Plan, method: MixtureMethod): number {
+  return tablesOf(plan, method).reduce((most, bytes) => Math.max(most, bytes), 0);
+}
+
+/** Bytes of the coefficients of each tensor that is mixed by columns. */
+export function tablesOf({ tensors }: Plan, method: MixtureMethod): number[] {
+  return tensors
+    .filter((tensor) => tensor.action === "merge" && formOf(method, tensor) === "column")
+    .map((tensor) => tableBytes(tensor.inputs.length, columnsOf(tensor)));
 }
 
 function formOf(method: MixtureMethod, { settings, shape }: Pick<PlannedTensor, "settings" | "shape">) {

@@ -31,6 +31,12 @@ export interface SolveRun {
   readonly startCrew: (setup: WorkSetup) => Promise<Crew>;
 }
 
+/** Bytes of the matrices that lie in a file while a merge is an input of another. */
+export function heldBytes({ tensors }: Plan, method: MatrixMethod): number {
+  const held = tensors.filter((tensor) => tensor.action === "merge" && isSolved(method, tensor));
+  return held.reduce((sum, { length }) => sum + length, 0);
+}
+
 export async function settleSolved(run: SolveRun): Promise<Settled> {
   const { key, plan, method, workspace } = run;
   const rest = { quotas: new Map(), cuts: new Map() };

@@ -5,6 +5,7 @@ import { compareModels } from "../analyse/compare.js";
 import { randomValues, temporaryFolder, writeModel } from "../analyse/fixtures.test.js";
 import type { FixtureTensor } from "../analyse/fixtures.test.js";
 import type { Dtype } from "../numbers/dtypes.js";
+import { tableBytes } from "../execute/mixture_jobs.js";
 import { nodePlatform } from "../platform/node/platform.js";
 import { readRecipe } from "../recipes.js";
 import type { RecipeObject } from "../recipes.js";
@@ -85,6 +86,39 @@ describe("a check", () => {
     found(small, "problem", "cost", /the result takes .* and 100 B are free/);
     const tight = await look({ method: "ties", base, models: [x, y] }, {}, { ...machine, memoryBytes: () => 1000 });
     found(tight, "problem", "cost", /of memory with 1 thread/);
+  });
+
+  it("counts what lies beside the result while matrices of an inner merge wait for it", async () => {
+    const matrix = (seed: number): FixtureTensor => ({ ...weights(seed), shape: [15, 20] });
+    const from = model("from", { a: matrix(1), b: weights(2) });
+    const inner = { method: "tsv_m", base: from, models: [model("m", { a: matrix(3), b: weights(4) })] };
+    const recipe = { method: "average", models: [{ merge: inner }, from] };
+    const { cost } = await look(recipe);
+    assert.equal(cost!.workingBytes, 4 * 300, "of the matrix, not of the vector");
+    const free = cost!.outputBytes + cost!.workingBytes;
+    found(
+      await look(recipe, {}, { ...machine, freeBytes: () => free }),
+      "note",
+      "cost",
+      /and 1.2 kB more until it is done/,
+    );
+    found(await look(recipe, {}, { ...machine, freeBytes: () => free - 1 }), "problem", "cost", /1.2 kB more/);
+    assert.equal((await look({ method: "tsv_m", base: from, models: [from] })).cost!.workingBytes, 0);
+  });
+
+  it("counts the coefficients of columns that an inner merge is settled with", async () => {
+    const wide = (seed: number): FixtureTensor => ({ ...weights(seed, 30_720), shape: [3, 10_240] });
+    const models = [model("v", { a: wide(3) }), model("w", { a: wide(4) })];
+    // Its own samples and histograms take more than settling the inner merge does.
+    const memory = async (parameters: object) => {
+      const inner = { method: "nuslerp", models, parameters };
+      const outer = { method: "ties", base: models[0]!, models: [{ merge: inner }, models[1]!] };
+      return (await look(outer)).cost!.peakMemoryBytes;
+    };
+    const runs = { nuslerp_flatten: false };
+    // Two models' and the base's for each column, held by the thread and by the one that leads it, and a place for them.
+    const difference = (await memory({ ...runs, nuslerp_row_wise: true })) - (await memory(runs));
+    assert.equal(difference, 3 * tableBytes(2, 10_240));
   });
 
   it("reads no weights where it is told so", async () => {

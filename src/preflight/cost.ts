@@ -2,7 +2,7 @@
 import type { Plan } from "../plan/types.js";
 import { methodsOf } from "../recipe/methods.js";
 import type { Recipe } from "../recipe/recipe.js";
-import { peakMemory } from "../report/estimate.js";
+import { peakMemory, workingBytes } from "../report/estimate.js";
 import { countOf, durationText, sizeText } from "../report/units.js";
 import type { Finding } from "./findings.js";
 
@@ -20,6 +20,8 @@ export interface Cost {
   readonly readBytes: number;
   readonly passes: number;
   readonly outputBytes: number;
+  /** Beside the result, until it is done. */
+  readonly workingBytes: number;
   readonly freeBytes: number | null;
   readonly peakMemoryBytes: number;
   readonly memoryBytes: number | null;
@@ -37,6 +39,7 @@ export async function costOf(
   const speed = await machine.readSpeed(plan);
   return {
     ...{ readBytes, passes, outputBytes, freeBytes: machine.freeBytes(out) },
+    workingBytes: workingBytes(plan, methodsOf(recipe)),
     peakMemoryBytes: peakMemory(plan, recipe.method, threads, methodsOf(recipe)),
     memoryBytes: machine.memoryBytes(),
     seconds: speed === null ? null : (readBytes + outputBytes) / speed.bytesPerSecond,
@@ -47,12 +50,13 @@ export function costFindings(
   cost: Cost,
   { out, threads }: { readonly out: string; readonly threads: number },
 ): Finding[] {
-  const { readBytes, passes, outputBytes, freeBytes, peakMemoryBytes, memoryBytes, seconds } = cost;
+  const { readBytes, passes, outputBytes, workingBytes, freeBytes, peakMemoryBytes, memoryBytes, seconds } = cost;
   const findings: Omit<Finding, "topic">[] = [];
-  const isFull = freeBytes !== null && freeBytes < outputBytes;
+  const isFull = freeBytes !== null && freeBytes < outputBytes + workingBytes;
+  const beside = workingBytes === 0 ? "" : ` and ${sizeText(workingBytes)} more until it is done`;
   findings.push({
     level: isFull ? "problem" : "note",
-    what: `the result takes ${sizeText(outputBytes)}${freeBytes === null ? "" : `, and ${sizeText(freeBytes)} are free at ${out}`}`,
+    what: `the result takes ${sizeText(outputBytes)}${beside}${freeBytes === null ? "" : `, and ${sizeText(freeBytes)} are free at ${out}`}`,
     advice: isFull ? "free some room, or write to another disk with -o" : "nothing needs to be done",
   });
   const isLarge = memoryBytes !== null && peakMemoryBytes > memoryBytes;

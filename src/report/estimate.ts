@@ -1,5 +1,7 @@
+import { tablesOf } from "../execute/mixtures.js";
 import { statisticsLayout } from "../execute/run.js";
 import { setupOf } from "../execute/setup.js";
+import { heldBytes } from "../execute/solved.js";
 import { workbenchBytes } from "../execute/workbench.js";
 import type { Method } from "../methods/method.js";
 import type { Plan, PlannedExpert } from "../plan/types.js";
@@ -20,7 +22,25 @@ const STATISTICS_COPIES = 2;
 export function peakMemory(plan: Plan, method: Method, threads: number, findMethod: FindMethod): number {
   // Merges among the inputs are settled one after another, each with a crew of its own.
   const inner = plan.merges.map((merge) => crewMemory(merge.plan, findMethod(merge.plan.method), threads));
-  return RUNTIME_BYTES + Math.max(...inner, crewMemory(plan, method, threads));
+  return RUNTIME_BYTES + Math.max(...inner, crewMemory(plan, method, threads) + tableMemory(plan, threads, findMethod));
+}
+
+/** Every thread and the one that leads them hold the coefficients of inner merges, and threads a place for the largest. */
+function tableMemory({ merges }: Plan, threads: number, findMethod: FindMethod): number {
+  return merges.reduce((sum, { plan }) => {
+    const method = findMethod(plan.method);
+    const tables = method.grain === "mixture" ? tablesOf(plan, method) : [];
+    const all = tables.reduce((bytes, table) => bytes + table, 0);
+    return sum + (threads + 1) * all + threads * Math.max(0, ...tables);
+  }, 0);
+}
+
+/** Bytes beside the result while it grows: the solved matrices of merges among the inputs. */
+export function workingBytes({ merges }: Plan, findMethod: FindMethod): number {
+  return merges.reduce((sum, { plan }) => {
+    const method = findMethod(plan.method);
+    return method.grain === "matrix" ? sum + heldBytes(plan, method) : sum;
+  }, 0);
 }
 
 type FindMethod = (name: string) => Method;
