@@ -1,5 +1,7 @@
 /** Runs ONNX files in plain loops and f64: reads the bytes anew, so that the writer is tested, too. */
 
+import assert from "node:assert/strict";
+
 interface Field {
   readonly field: number;
   readonly value: number | Uint8Array;
@@ -181,6 +183,37 @@ function rmsNorm(x: Grid, gain: Grid, eps: number): Grid[] {
   return [y, { dims: [...x.dims.slice(0, -1), 1], data: Float64Array.from(inverses) }];
 }
 
+/** The sizes of rows of heads one beside the other, `[batch, rows, heads × size]`, as heads `[batch, heads, rows, size]`. */
+function byHeads({ dims, data }: Grid, heads: number): Grid {
+  const [batch, rows, width] = dims as [number, number, number];
+  const size = width / heads;
+  return grid([batch, heads, rows, size], ([b, h, row, at]) => data[(b! * rows + row!) * width + h! * size + at!]!);
+}
+
+/** softmax(scale Q K^T + mask) V over groups of heads that share keys, and the weights. */
+function attention(q: Grid, k: Grid, v: Grid, mask: Grid | undefined, attributes: Attributes): Grid[] {
+  const number = (name: string) => attributes.get(name) as number;
+  const [heads, keyHeads] = [number("q_num_heads"), number("kv_num_heads")];
+  assert.equal(number("qk_matmul_output_mode"), 3);
+  const [queries, keys, values] = [byHeads(q, heads), byHeads(k, keyHeads), byHeads(v, keyHeads)];
+  const group = heads / keyHeads;
+  const shared = ({ dims, data }: Grid): Grid => {
+    const [batch, , rows, size] = dims as [number, number, number, number];
+    const each = rows * size;
+    return grid([batch, heads, rows, size], ([b, h, row, at]) => {
+      return data[(b! * keyHeads + Math.floor(h! / group)) * each + row! * size + at!]!;
+    });
+  };
+  const products = matmul(queries, shared(keys), false, true, number("scale"));
+  const weights = lastAxis(mask === undefined ? products : broadcast([products, mask], (x, y) => x + y), softmax);
+  const mixed = matmul(weights, shared(values), false, false, 1);
+  const [batch, , rows, size] = mixed.dims as [number, number, number, number];
+  const y = grid([batch, rows, heads * size], ([b, row, at]) => {
+    return mixed.data[((b! * heads + Math.floor(at! / size)) * rows + row!) * size + (at! % size)]!;
+  });
+  return [y, keys, values, weights];
+}
+
 /** Pairs (i, i + half) of every head of `[batch, length, heads × 2 half]`, from the first position on. */
 function rotate({ dims, data }: Grid, first: Grid, cosine: Grid, sine: Grid, heads: number): Grid {
   const [, length, width] = dims as [number, number, number];
@@ -262,8 +295,8 @@ function compute(operator: string, inputs: readonly (Grid | undefined)[], attrib
       return [rotate(a, b, c, d, number("num_heads", 0))];
     case "LayerNormalization":
       return layerNorm(a, b, c, number("epsilon", 0));
-    case "Softmax":
-      return [lastAxis(a, softmax)];
+    case "Attention":
+      return attention(a, b, c, d, attributes);
     case "Gelu":
       return [broadcast([a], (x) => gelu(x, attributes.get("approximate") as string))];
     case "Gather": {
@@ -339,7 +372,8 @@ export function runOnnx(file: Uint8Array, feeds: Readonly<Record<string, Grid>>)
       return value;
     });
     const outputs = compute(text(all(fields, 4)[0]!), inputs, attributesOf(all(fields, 5)));
-    for (const [index, name] of all(fields, 2).entries()) values.set(text(name), outputs[index]!);
+    // An output without a name is not wanted.
+    for (const [index, name] of all(fields, 2).entries()) if (name.length > 0) values.set(text(name), outputs[index]!);
   }
   const names = all(graph, 12).map((port) => text(all(fieldsOf(port), 1)[0]!));
   return new Map(names.map((name) => [name, values.get(name)!]));

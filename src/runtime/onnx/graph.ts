@@ -1,5 +1,5 @@
 /**
- * An ONNX graph under construction (the ONNX specification, IR version 10, operators of opset 20 and of ONNX Runtime's own
+ * An ONNX graph under construction (the ONNX specification, IR version 10, operators of opset 23 and of ONNX Runtime's own
  * domain). Values have one writer and known sizes; a node that is asked for twice is there once.
  */
 
@@ -95,14 +95,16 @@ export class Graph {
     return names;
   }
 
-  /** The nodes with the names of what is handed out, without further outputs that nobody reads. */
+  /** The nodes with the names of what is handed out, without further outputs that nobody reads (in between: no name). */
   #named(): Node[] {
     const read = new Set(this.nodes.flatMap(({ inputs }) => inputs));
     const nameOf = (value: string) => this.#handed.get(value) ?? value;
     return this.nodes.map((node) => {
-      const last = node.outputs.findLastIndex((value) => read.has(value) || this.#handed.has(value));
+      const isWanted = (value: string) => read.has(value) || this.#handed.has(value);
+      const last = node.outputs.findLastIndex(isWanted);
       const outputs = node.outputs.slice(0, Math.max(0, last) + 1);
-      return { ...node, inputs: node.inputs.map(nameOf), outputs: outputs.map(nameOf) };
+      const named = outputs.map((value, index) => (index === 0 || isWanted(value) ? nameOf(value) : ""));
+      return { ...node, inputs: node.inputs.map(nameOf), outputs: named };
     });
   }
 
@@ -117,7 +119,7 @@ export class Graph {
     return new Message()
       .integer(1, 10)
       .message(7, graph)
-      .message(8, new Message().text(1, "").integer(2, 20))
+      .message(8, new Message().text(1, "").integer(2, 23))
       .message(8, new Message().text(1, "com.microsoft").integer(2, 1))
       .finish();
   }

@@ -9,6 +9,7 @@ import type { Shape } from "../shapes.js";
 import type { Operand, ParameterTable, Tape, Tensor } from "../tape.js";
 import { Graph, type Value } from "./graph.js";
 import { ATTENTION } from "./lower_attention.js";
+import type { Unmixed } from "./lower_attention.js";
 import { ENTRIES } from "./lower_entries.js";
 import { LOSSES } from "./lower_losses.js";
 import { NORMS } from "./lower_norms.js";
@@ -34,6 +35,7 @@ export class Lowered {
   readonly #values = new Map<string, Value | "zeros">();
   /** Values that kernels leave for their derivatives, by storage: mean and inverse deviation. */
   readonly #kept = new Map<string, readonly Value[]>();
+  readonly #deferred = new Map<string, Unmixed>();
 
   constructor(readonly graph: Graph) {
     this.shaping = new Shaping(graph);
@@ -75,11 +77,21 @@ export class Lowered {
   }
 
   keep(tensor: Tensor, ...values: readonly Value[]): void {
+    this.#deferred.delete(keyOf(tensor));
     this.#kept.set(keyOf(tensor), values);
   }
 
   kept(tensor: Tensor): readonly Value[] {
-    return this.#kept.get(keyOf(tensor))!;
+    return this.#deferred.get(keyOf(tensor))?.scores() ?? this.#kept.get(keyOf(tensor))!;
+  }
+
+  /** Notes what a storage is to hold, until it is asked for or mixed. */
+  defer(tensor: Tensor, unmixed: Unmixed): void {
+    this.#deferred.set(keyOf(tensor), unmixed);
+  }
+
+  deferred(tensor: Tensor): Unmixed | undefined {
+    return this.#deferred.get(keyOf(tensor));
   }
 }
 

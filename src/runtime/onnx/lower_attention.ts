@@ -1,6 +1,8 @@
 /**
- * Attention over values `[batch, heads, rows, size]`. Scores are `[batch, heads, queries, keys]`, without padding and in
- * spans of queries; heads of a group are rows of one product with the keys that they share.
+ * Attention. Forward its three calls are one operator, which keeps a head's scores in the processor's cache: what the first
+ * two would compute is noted until the third. Backward they are products over values `[batch, heads, rows, size]`: scores
+ * are `[batch, heads, queries, keys]`, without padding and in spans of queries; heads of a group are rows of one product
+ * with the keys that they share.
  */
 
 import type { AttentionShape } from "../operations/attention.js";
@@ -37,8 +39,8 @@ function productOf(
   return [a, b, result, alpha, causal];
 }
 
-/** Most queries of a span. */
-const SPAN = 128;
+/** Most queries of a span: with fewer the runtime takes longer to begin than to compute, with more it computes more in vain. */
+const SPAN = 64;
 
 /** Queries that go through attention together, and how many keys, from the first, are seen by any of them. */
 interface Span {
@@ -55,6 +57,17 @@ function spansOf({ queries, keys }: AttentionShape, causal: number): Span[] {
     const to = Math.min(queries, (index + 1) * size);
     return { from: index * size, to, keys: Math.min(keys, to) };
   });
+}
+
+/** Scores, and then attention's weights, that are not computed yet. */
+export interface Unmixed {
+  readonly queries: Value;
+  readonly keys: Value;
+  readonly alpha: number;
+  /** Of weights: what is added to a span's scores before the softmax; `null` where nothing is. */
+  readonly mask?: (span: Span) => Value | null;
+  /** The scores, span by span; weights come out of the mixing only. */
+  readonly scores: () => readonly Value[];
 }
 
 /** `[batch × rows, heads × size]` by heads. */
@@ -95,15 +108,16 @@ function writeScores(lowered: Lowered, tensor: Tensor, spans: readonly Value[]):
 const heads_scores: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
   const { batch, heads } = shape;
-  const [q, k, scores, alpha, causal] = productOf(operands);
+  const [q, k, result, alpha, causal] = productOf(operands);
   const [queries, keys] = [lowered.read(q), lowered.read(k)];
-  const spans = spansOf(shape, causal).map((span) => {
-    const inputs = [queriesOf(lowered, queries, shape, span), keysOf(lowered, keys, shape, span)];
-    const dims = [...inputs[0]!.dims.slice(0, 3), span.keys];
-    const products = product(lowered, inputs, dims, alpha, { transB: 1 });
-    return lowered.shaping.reshape(products, batch, heads, span.to - span.from, span.keys);
-  });
-  writeScores(lowered, scores, spans);
+  const scores = () =>
+    spansOf(shape, causal).map((span) => {
+      const inputs = [queriesOf(lowered, queries, shape, span), keysOf(lowered, keys, shape, span)];
+      const dims = [...inputs[0]!.dims.slice(0, 3), span.keys];
+      const products = product(lowered, inputs, dims, alpha, { transB: 1 });
+      return lowered.shaping.reshape(products, batch, heads, span.to - span.from, span.keys);
+    });
+  lowered.defer(result, { queries, keys, alpha, scores });
 };
 
 /** Products of the last two axes. */
@@ -121,7 +135,16 @@ const heads_mix: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
   const { batch, heads, size } = shape;
   const [scores, v, y, alpha, causal] = productOf(operands);
-  const [kept, values] = [lowered.kept(scores), lowered.read(v)];
+  const values = lowered.read(v);
+  const unmixed = lowered.deferred(scores);
+  if (unmixed?.mask !== undefined) {
+    const spans = spansOf(shape, causal).map((span) => attended(lowered, shape, span, unmixed, values));
+    lowered.keep(scores, ...spans.map(({ weights }) => weights));
+    const mixed = lowered.shaping.multiply(lowered.shaping.concat(1, ...spans.map((span) => span.mixed)), alpha);
+    lowered.write(y, lowered.shaping.reshape(mixed, batch * shape.queries, heads * size));
+    return;
+  }
+  const kept = lowered.kept(scores);
   const spans = spansOf(shape, causal).map((span, index) => {
     const inputs = [byGroups(lowered, kept[index]!, shape, span), keysOf(lowered, values, shape, span)];
     const mixed = product(lowered, inputs, [...inputs[0]!.dims.slice(0, 3), size], alpha, {});
@@ -129,6 +152,36 @@ const heads_mix: Lowering = (lowered, operands) => {
   });
   lowered.write(y, asRows(lowered, lowered.shaping.concat(2, ...spans)));
 };
+
+/** A span's values, mixed, `[batch, rows, heads × size]`, and the weights that they are mixed with. */
+function attended(
+  { shaping, graph }: Lowered,
+  { batch, heads, keyHeads, queries, keys, size }: AttentionShape,
+  span: Span,
+  unmixed: Unmixed,
+  values: Value,
+): { mixed: Value; weights: Value } {
+  const narrow = [batch, keys, keyHeads * size] as const;
+  const inputs = [
+    shaping.slice(shaping.reshape(unmixed.queries, batch, queries, heads * size), 1, span.from, span.to),
+    shaping.slice(shaping.reshape(unmixed.keys, ...narrow), 1, 0, span.keys),
+    shaping.slice(shaping.reshape(values, ...narrow), 1, 0, span.keys),
+  ];
+  const mask = unmixed.mask?.(span) ?? null;
+  if (mask !== null) inputs.push(mask);
+  const attributes = {
+    scale: { float: unmixed.alpha },
+    q_num_heads: heads,
+    kv_num_heads: keyHeads,
+    // The fourth output is the weights.
+    qk_matmul_output_mode: 3,
+  };
+  const rows = span.to - span.from;
+  const past = [batch, keyHeads, span.keys, size];
+  const dims = [[batch, rows, heads * size], past, past, [batch, heads, rows, span.keys]];
+  const [mixed, , , weights] = graph.nodeOf("Attention", inputs, attributes, ...dims);
+  return { mixed: mixed!, weights: weights! };
+}
 
 const heads_mix_t: Lowering = (lowered, operands) => {
   const shape = sizesOf(operands);
@@ -162,21 +215,22 @@ const softmax: Lowering = (lowered, operands) => {
     number,
   ];
   const { shaping, graph } = lowered;
-  const shape = { batch, heads, keyHeads: heads, queries, keys, size: 0 };
-  const kept = lowered.kept(scores);
-  const spans = spansOf(shape, bias === null ? causal : 0).map((span, index) => {
-    let value = kept[index]!;
-    if (bias !== null) value = shaping.add(value, shaping.reshape(lowered.read(bias), 1, heads, queries, keys));
-    if (causal === 1) value = shaping.add(value, unseenBehind(lowered, span, window));
-    if (lengths !== null) {
-      const places = graph.constant([...Array(span.keys).keys()], [1, 1, 1, span.keys], "int32");
-      const ends = shaping.reshape(lowered.read(lengths), batch, 1, 1, 1);
-      const seen = graph.node("Less", [places, ends], [batch, 1, 1, span.keys]);
-      value = graph.node("Where", [seen, value, shaping.scalar(UNSEEN)], value.dims);
-    }
-    return graph.node("Softmax", [value], value.dims, { axis: -1 });
-  });
-  writeScores(lowered, y, spans);
+  const added = bias === null ? null : shaping.reshape(lowered.read(bias), 1, heads, queries, keys);
+  const ends = lengths === null ? null : shaping.reshape(lowered.read(lengths), batch, 1, 1, 1);
+  const mask = (span: Span): Value | null => {
+    const behind = causal === 1 ? unseenBehind(lowered, span, window) : null;
+    const value = added === null || behind === null ? (added ?? behind) : shaping.add(added, behind);
+    if (ends === null) return value;
+    const places = graph.constant([...Array(span.keys).keys()], [1, 1, 1, span.keys], "int32");
+    const seen = graph.node("Less", [places, ends], [batch, 1, 1, span.keys]);
+    const whole = value ?? shaping.filled(0, 1, 1, span.to - span.from, span.keys);
+    const dims = [batch, added === null ? 1 : heads, span.to - span.from, span.keys];
+    return graph.node("Where", [seen, whole, shaping.scalar(UNSEEN)], dims);
+  };
+  const unread = () => {
+    throw new RangeError("attention's weights are read before they are mixed");
+  };
+  lowered.defer(y, { ...lowered.deferred(scores)!, mask, scores: unread });
 };
 
 /** What is added where a query looks ahead, or too far back. */
