@@ -26,14 +26,18 @@ import { SUMS_BYTES } from "./pruning.js";
 import type { Wanted, Workbench } from "./workbench.js";
 
 export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
-  const tensor = work.setup.tensors[block.tensor]!;
-  await work.forEachTile(block, { changes: true, floats: true }, (tile) => {
-    for (const [index, address] of tile.inputs.entries()) {
-      const target = buffers[tensor.inputs[index]!.model]! + (block.slots[index]! + tile.start - block.start) * 4;
-      const from = new Uint32Array(work.kernels.memory.buffer, address, tile.count);
-      const to = new Uint32Array(work.kernels.memory.buffer, target, tile.count);
-      for (let p = 0; p < tile.count; p++) to[p] = from[p]! & 0x7fff_ffff;
+  const { inputs } = work.setup.tensors[block.tensor]!;
+  const { context } = work;
+  context.setRows(inputs.length);
+  await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
+    for (const [row, address] of tile.inputs.entries()) {
+      const place = block.slots[row]! + tile.start - block.start;
+      context.setPointer(row, address);
+      context.setColumnBits(row, 0, buffers[inputs[row]!.model]! + place * 4);
     }
+    context.setTile(tile.padded, 0, tile.subtract, 0);
+    context.setEntries(tile.count);
+    work.kernels.get(`magnitudes_${tile.format}`)(context.address);
   });
   return null;
 }

@@ -5,6 +5,7 @@ export * from "./ties/kernel.as";
 export * from "./ties/unrolled.as";
 export * from "./survey/kernel.as";
 export * from "./count/kernel.as";
+export * from "./magnitudes/kernel.as";
 export * from "./convert/kernel.as";
 export * from "./checksum/kernel.as";
 export * from "./random/kernel.as";
