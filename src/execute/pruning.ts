@@ -50,8 +50,9 @@ export class Pruning {
   readonly #writeBytes: ChanceBytesKernel;
   readonly #writeKept: ChanceKeptKernel;
   readonly #left: number;
-  /** A byte for each entry of a run: of its chance word, or whether it is kept. */
+  /** A byte for each entry of a run: of its chance word, and whether it is kept. */
   readonly #bytes: number;
+  readonly #chosen: number;
   /** A u32 for each entry of a row: ranks, or the thresholds of ranks. */
   readonly #ranks: number;
   /** What the thresholds are of. */
@@ -67,6 +68,7 @@ export class Pruning {
     this.#writeKept = chanceKeptKernel(kernels);
     this.#left = take(LEFT_BYTES);
     this.#bytes = take(Math.max(tileEntries, maxRow));
+    this.#chosen = take(Math.max(tileEntries, maxRow));
     this.#ranks = maxRow === 0 ? 0 : take(4 * maxRow);
     this.#scratch = maxRow === 0 ? 0 : take(rankScratchBytes(maxRow));
   }
@@ -102,12 +104,12 @@ export class Pruning {
     const note = (chosen: number) =>
       this.#kernels.noteChosen(run.address + offset, chosen, own.count, own.first, mask, sums);
     if (cut.kind === "chance") {
-      this.#writeKept(this.#bytes, own.count, own.start, key, dropThreshold(1 - cut.density));
-      return note(this.#bytes);
+      this.#writeKept(this.#chosen, own.count, own.start, key, dropThreshold(1 - cut.density));
+      return note(this.#chosen);
     }
     if (cut.kind === "rank") {
       this.#keepRanked(run, tensor.row, cut, key);
-      return note(this.#bytes + before);
+      return note(this.#chosen + before);
     }
     this.#kernels.l1(run.address + offset, own.count, own.first, sums);
     this.cut(tensor, input, run, gathered, left);
@@ -122,7 +124,7 @@ export class Pruning {
     this.#line = { cut, row };
     this.#writeBytes(this.#bytes, count, start, key);
     const drawn = { bytes: this.#bytes, key, firstEntry: start };
-    this.#kernels.keepRanked(address, drawn, { row, rows: count / row }, this.#ranks, this.#scratch);
+    this.#kernels.keepRanked(address, drawn, this.#chosen, { row, rows: count / row }, this.#ranks, this.#scratch);
   }
 
   /** @param left of this input, as at the run's first entry; becomes what it is behind the last. */
@@ -223,6 +225,6 @@ export function bandCounts({ cuts }: Block, inputs: number): BandCounts[] {
 }
 
 export function pruningBytes({ maxRow, tileEntries }: WorkSetup): number {
-  const bytes = Math.max(tileEntries, maxRow);
+  const bytes = 2 * Math.max(tileEntries, maxRow);
   return LEFT_BYTES + bytes + (maxRow === 0 ? 0 : 4 * maxRow + rankScratchBytes(maxRow));
 }

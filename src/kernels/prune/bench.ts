@@ -52,7 +52,7 @@ bench("entries", COUNT, {
   keep_ranked: () => {
     const drawn = { bytes: BYTES, key, firstEntry: 0 };
     chanceBytes(BYTES, COUNT, 0, key);
-    keepRanked(CHANGES, drawn, { row: ROW, rows: ROWS }, RANKS, SCRATCH);
+    keepRanked(CHANGES, drawn, BYTES + COUNT, { row: ROW, rows: ROWS }, RANKS, SCRATCH);
   },
 });
 const drop = (inverse: boolean) =>

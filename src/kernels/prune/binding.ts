@@ -54,6 +54,7 @@ export type RankThresholdsKernel = (target: number, count: number, line: RankLin
 export type KeepRankedKernel = (
   changes: number,
   drawn: DrawnAt,
+  chosen: number,
   size: { readonly row: number; readonly rows: number },
   thresholds: number,
   scratch: number,
@@ -105,9 +106,9 @@ export function pruneKernels(kernels: Kernels): PruneKernels {
     applyKept: kernels.get("apply_kept"),
     keptChange: (dtype) => kernels.get(`kept_change_${dtype}`),
     rankThresholds: (target, count, { first, step }) => rankThresholds(target, count, first, step),
-    keepRanked: (changes, { bytes, key, firstEntry }, { row, rows }, thresholds, scratch) => {
+    keepRanked: (changes, { bytes, key, firstEntry }, chosen, { row, rows }, thresholds, scratch) => {
       const { key0, key1, stream0, stream1 } = key;
-      keepRanked(changes, bytes, row, rows, thresholds, scratch, firstEntry, key0, key1, stream0, stream1);
+      keepRanked(changes, bytes, chosen, row, rows, thresholds, scratch, firstEntry, key0, key1, stream0, stream1);
     },
     noteChosen: kernels.get("note_chosen"),
   };

@@ -116,18 +116,19 @@ export function rankThresholds({ first, step }: RankLine, length: number): Uint3
   });
 }
 
-/** What `dropRanked` would keep of rows of `row` entries, in the place of the bytes: 255, or 0 for what it drops. */
+/** What `dropRanked` would keep of rows of `row` entries: a byte in `chosen` for each, 255, or 0 for what it drops. */
 export function keepRanked(
   changes: Float32Array,
   row: number,
   { bytes, key, firstEntry }: Drawn,
   line: RankLine,
+  chosen: Uint8Array,
 ): void {
   const thresholds = rankThresholds(line, row);
   for (let start = 0; start < changes.length; start += row) {
     for (const [index, rank] of rowRanks(changes.subarray(start, start + row)).entries()) {
       const p = start + index;
-      bytes[p] = isBelow(bytes[p]!, thresholds[rank]!, key, firstEntry + p) ? 0 : 255;
+      chosen[p] = isBelow(bytes[p]!, thresholds[rank]!, key, firstEntry + p) ? 0 : 255;
     }
   }
 }

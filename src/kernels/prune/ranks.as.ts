@@ -1,5 +1,5 @@
 import { magnitudeBits } from "../lanes.as";
-import { largestWords, lowBits, lowOf, tiesOf } from "../random/chance.as";
+import { isAtLeast, largestWords, lowBits, lowOf, tiesOf } from "../random/chance.as";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const BINS: i32 = 1024;
@@ -8,123 +8,107 @@ const COUNTERS_BYTES: usize = 4 * <usize>BINS;
 const DIGITS_BYTES: usize = 3 * 2048 * 4;
 
 /**
- * Twin of `rowRanks`, without a sort of the row: magnitudes are counted by their upper 16 bits, from the largest down over
- * eight octaves. Those whose lower 16 bits are zero (nearly all differences of BF16 entries, and zero itself) are the
+ * Ranks of a row's entries, without a sort of the row: magnitudes are counted by their upper 16 bits, from the largest down
+ * over eight octaves. Those whose lower 16 bits are zero (nearly all differences of BF16 entries, and zero itself) are the
  * smallest of their bin and equal to each other, so their ranks follow from a running count; the others are sorted and
  * come after them.
  *
- * At `scratch` 32,768 bytes and 24 more per entry.
+ * At `scratch` 32,768 bytes and 24 more per entry: the counters, one for entries whose turn comes later, histograms of
+ * digits, and lists of long entries (then of ties), each of them 8 bytes.
  */
+// @ts-ignore: decorator
+@inline function longOf(scratch: usize): usize {
+  return scratch + COUNTERS_BYTES + DIGITS_BYTES;
+}
+
+/** Where per entry the address of its counter lies, until the list before is sorted. */
+// @ts-ignore: decorator
+@inline function turnsOf(scratch: usize, count: i32): usize {
+  return longOf(scratch) + (<usize>count << 3);
+}
+
+/** Twin of `rowRanks`. */
 export function row_ranks(changes: usize, count: i32, ranks: usize, scratch: usize): void {
   const base = lowestBin(changes, count);
-  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
-  let longEnd = long;
-  countBins(changes, count, scratch, base);
+  const longEnd = countBins(changes, count, scratch, base);
   startBins(scratch, 0, 0);
-  const end = changes + (<usize>count << 2);
-  const last = changes + (<usize>(count & ~3) << 2);
-  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
-  const toRanks = ranks - changes;
-  let p = changes;
-  for (; p < last; p += 16) {
-    const m = v128.and(v128.load(p), magnitude);
-    const at = binsAt(m, counters, bases);
-    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
-    if (v128.any_true(other)) {
-      for (let q = p; q < p + 16; q += 4) longEnd = rankOne(q, q + toRanks, ranks, scratch, base, longEnd);
-      continue;
-    }
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 0)));
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 1)), 4);
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 2)), 8);
-    store<i32>(p + toRanks, next1(i32x4.extract_lane(at, 3)), 12);
+  store<u32>(scratch + COUNTERS_BYTES, 0);
+  let rank = ranks, turn = turnsOf(scratch, count);
+  const end = ranks + (<usize>count << 2);
+  for (const last = ranks + (<usize>(count & ~3) << 2); rank < last; rank += 16, turn += 16) {
+    store<i32>(rank, next1(load<u32>(turn)));
+    store<i32>(rank, next1(load<u32>(turn, 4)), 4);
+    store<i32>(rank, next1(load<u32>(turn, 8)), 8);
+    store<i32>(rank, next1(load<u32>(turn, 12)), 12);
   }
-  for (; p < end; p += 4) longEnd = rankOne(p, p + toRanks, ranks, scratch, base, longEnd);
-  if (longEnd == long) return;
-  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
-  const sortedEnd = sorted + (longEnd - long);
-  for (p = sorted; p < sortedEnd; p += 8) {
-    const at = scratch + binAt(<i32>(load<u64>(p) >>> 32), base);
-    store<i32>(ranks + <usize>load<u32>(p), next1(at));
+  for (; rank < end; rank += 4, turn += 4) store<i32>(rank, next1(load<u32>(turn)));
+  const sorted = sortLong(longOf(scratch), longEnd, scratch + COUNTERS_BYTES, turnsOf(scratch, count), base);
+  const sortedEnd = sorted + (longEnd - longOf(scratch));
+  for (let p = sorted; p < sortedEnd; p += 8) {
+    store<i32>(ranks + (<usize>load<u32>(p) << 2), next1(scratch + binAt(load<i32>(p, 4), base)));
   }
 }
 
 /**
- * Twin of `keepRanked`, of `rows` rows: puts in the place of each byte 0 where the chance word that it begins is below the
- * threshold of its change's rank, else 255. As `row_ranks`, but bins count in addresses of `thresholds`, a u32 for each rank,
- * so that no rank is written down.
+ * Twin of `keepRanked`, of `rows` rows. As `row_ranks`, but bins count in addresses of `thresholds`, a u32 for each rank, so
+ * that no rank is written down.
  */
 export function keep_ranked(
-  changes: usize, bytes: usize, row: i32, rows: i32, thresholds: usize, scratch: usize,
+  changes: usize, bytes: usize, chosen: usize, row: i32, rows: i32, thresholds: usize, scratch: usize,
   firstEntry: f64, key0: u32, key1: u32, stream0: u32, stream1: u32,
 ): void {
   let entry = <u64>firstEntry;
   for (; rows > 0; rows--) {
-    keepRow(changes, bytes, row, thresholds, scratch, entry, key0, key1, stream0, stream1);
+    keepRow(changes, bytes, chosen, row, thresholds, scratch, entry, key0, key1, stream0, stream1);
     changes += <usize>row << 2;
     bytes += <usize>row;
+    chosen += <usize>row;
     entry += <u64>row;
   }
 }
 
 function keepRow(
-  changes: usize, bytes: usize, count: i32, thresholds: usize, scratch: usize,
+  changes: usize, bytes: usize, chosen: usize, count: i32, thresholds: usize, scratch: usize,
   entry: u64, key0: u32, key1: u32, stream0: u32, stream1: u32,
 ): void {
   const base = lowestBin(changes, count);
-  countBins(changes, count, scratch, base);
+  const longEnd = countBins(changes, count, scratch, base);
   startBins(scratch, <i32>thresholds, 2);
-  const ties = scratch + COUNTERS_BYTES + DIGITS_BYTES + (<usize>count << 4);
-  let tiesEnd = keepShort(changes, bytes, count, scratch, base, ties);
-  const long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
-  const longEnd = <usize>load<u32>(scratch + COUNTERS_BYTES);
-  const sorted = sortLong(long, longEnd, scratch + COUNTERS_BYTES, long + (<usize>count << 3), base);
-  const sortedEnd = sorted + (longEnd - long);
-  for (let pair = sorted; pair < sortedEnd; pair += 8) {
-    const counter = scratch + binAt(<i32>(load<u64>(pair) >>> 32), base);
-    tiesEnd = keepOne(bytes, load<u32>(pair), counter, tiesEnd);
+  store<u32>(scratch + COUNTERS_BYTES, <u32>thresholds);
+  const ties = turnsOf(scratch, count) + (<usize>count << 3);
+  const tiesEnd = keepInTurn(bytes, chosen, count, turnsOf(scratch, count), ties);
+  for (let tie = ties; tie < tiesEnd; tie += 8) {
+    const place = load<u32>(tie);
+    if (lowBits(entry + place, key0, key1, stream0, stream1) < lowOf(load<u32>(tie, 4))) store<u8>(chosen + place, 0);
   }
-  for (let pair = ties; pair < tiesEnd; pair += 8) {
-    const place = load<u32>(pair);
-    const low = lowBits(entry + place, key0, key1, stream0, stream1);
-    if (low < lowOf(load<u32>(pair, 4))) store<u8>(bytes + place, 0);
+  const sorted = sortLong(longOf(scratch), longEnd, scratch + COUNTERS_BYTES, turnsOf(scratch, count), base);
+  const sortedEnd = sorted + (longEnd - longOf(scratch));
+  for (let p = sorted; p < sortedEnd; p += 8) {
+    const place = load<u32>(p);
+    const threshold = load<u32>(nextAddress(scratch + binAt(load<i32>(p, 4), base)));
+    const kept = isAtLeast(load<u8>(bytes + place), threshold, entry + place, key0, key1, stream0, stream1);
+    store<u8>(chosen + place, kept ? 255 : 0);
   }
 }
 
 /**
- * Decides about the entries of a row whose lower 16 bits are zero; those that share their threshold's byte are kept and put
- * on the list `ties`, with their thresholds. Lists the others behind the digits, and says at the digits where that ends. Calls
- * nothing: a loop that does, however rarely, holds fewer values in registers.
+ * Decides about the entries of a row by the thresholds that their counters say; those that share their threshold's byte are
+ * kept and listed at `ties`, with their thresholds. Calls nothing: a loop that does, however rarely, keeps fewer values in
+ * registers.
  * @returns where the ties end.
  */
-function keepShort(changes: usize, bytes: usize, count: i32, scratch: usize, base: i32, ties: usize): usize {
-  let long = scratch + COUNTERS_BYTES + DIGITS_BYTES;
-  const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
+function keepInTurn(bytes: usize, chosen: usize, count: i32, turn: usize, ties: usize): usize {
   const last = <usize>(count & ~3);
   let p: usize = 0;
-  for (; p < last; p += 4) {
-    const m = v128.and(v128.load(changes + (p << 2)), magnitude);
-    const at = binsAt(m, counters, bases);
-    const other = v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters)));
-    if (v128.any_true(other)) {
-      for (let q = p; q < p + 4; q++) {
-        const one = load<i32>(changes + (q << 2)) & MAGNITUDE;
-        if (isShort(one, base)) ties = keepOne(bytes, <u32>q, scratch + binAt(one, base), ties);
-        else {
-          store<u64>(long, (<u64>one << 32) | <u64>q);
-          long += 8;
-        }
-      }
-      continue;
-    }
-    let limits = v128.load32_zero(nextAddress(i32x4.extract_lane(at, 0)));
-    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 1)), limits, 1);
-    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 2)), limits, 2);
-    limits = v128.load32_lane(nextAddress(i32x4.extract_lane(at, 3)), limits, 3);
+  for (; p < last; p += 4, turn += 16) {
+    let limits = v128.load32_zero(nextAddress(load<u32>(turn)));
+    limits = v128.load32_lane(nextAddress(load<u32>(turn, 4)), limits, 1);
+    limits = v128.load32_lane(nextAddress(load<u32>(turn, 8)), limits, 2);
+    limits = v128.load32_lane(nextAddress(load<u32>(turn, 12)), limits, 3);
     const words = largestWords(bytes + p);
     const kept = i32x4.ge_u(words, limits), tied = tiesOf(words, limits);
     const half = i16x8.narrow_i32x4_s(kept, kept);
-    v128.store32_lane(bytes + p, i8x16.narrow_i16x8_s(half, half), 0);
+    v128.store32_lane(chosen + p, i8x16.narrow_i16x8_s(half, half), 0);
     if (!v128.any_true(tied)) continue;
     const bits = i32x4.bitmask(tied);
     ties = putTie(ties, <u32>p, i32x4.extract_lane(limits, 0), bits & 1);
@@ -132,15 +116,12 @@ function keepShort(changes: usize, bytes: usize, count: i32, scratch: usize, bas
     ties = putTie(ties, <u32>p + 2, i32x4.extract_lane(limits, 2), (bits >>> 2) & 1);
     ties = putTie(ties, <u32>p + 3, i32x4.extract_lane(limits, 3), bits >>> 3);
   }
-  for (; p < <usize>count; p++) {
-    const one = load<i32>(changes + (p << 2)) & MAGNITUDE;
-    if (isShort(one, base)) ties = keepOne(bytes, <u32>p, scratch + binAt(one, base), ties);
-    else {
-      store<u64>(long, (<u64>one << 32) | <u64>p);
-      long += 8;
-    }
+  for (; p < <usize>count; p++, turn += 4) {
+    const threshold = load<u32>(nextAddress(load<u32>(turn)));
+    const byte = <u32>load<u8>(bytes + p);
+    store<u8>(chosen + p, byte >= threshold >>> 24 ? 255 : 0);
+    ties = putTie(ties, <u32>p, threshold, byte == threshold >>> 24 ? 1 : 0);
   }
-  store<u32>(scratch + COUNTERS_BYTES, <u32>long);
   return ties;
 }
 
@@ -157,32 +138,12 @@ function keepShort(changes: usize, bytes: usize, count: i32, scratch: usize, bas
   return ties + (<usize>is << 3);
 }
 
-/** Decides about an entry by the threshold that a counter says, and lists it if that is a tie. @returns where ties end. */
-// @ts-ignore: decorator
-@inline function keepOne(bytes: usize, place: u32, counter: usize, ties: usize): usize {
-  const threshold = load<u32>(nextAddress(counter));
-  const byte = <u32>load<u8>(bytes + place);
-  store<u8>(bytes + place, byte >= threshold >>> 24 ? 255 : 0);
-  return putTie(ties, place, threshold, byte == threshold >>> 24 ? 1 : 0);
-}
-
 /** The address that a counter holds, which then holds the next. */
 // @ts-ignore: decorator
 @inline function nextAddress(at: usize): usize {
   const value = load<u32>(at);
   store<u32>(at, value + 4);
   return <usize>value;
-}
-
-/** Gives an entry its rank, or puts it on the list of those to be sorted. @returns where that list ends. */
-function rankOne(change: usize, rank: usize, ranks: usize, scratch: usize, base: i32, longEnd: usize): usize {
-  const m = load<i32>(change) & MAGNITUDE;
-  if (isShort(m, base)) {
-    store<i32>(rank, next1(scratch + binAt(m, base)));
-    return longEnd;
-  }
-  store<u64>(longEnd, (<u64>m << 32) | <u64>(rank - ranks));
-  return longEnd + 8;
 }
 
 /** The upper 16 bits that the first bin ends with: everything up to them is in it. */
@@ -221,22 +182,47 @@ function lowestBin(changes: usize, count: i32): i32 {
   return value;
 }
 
-/** How many magnitudes there are in each bin. */
-function countBins(changes: usize, count: i32, scratch: usize, base: i32): void {
+/**
+ * Counts the magnitudes in each bin and writes per entry where its counter is. Long entries (see `row_ranks`) are listed, with
+ * their places, and wait: theirs is the counter behind the bins.
+ * @returns where their list ends.
+ */
+function countBins(changes: usize, count: i32, scratch: usize, base: i32): usize {
   memory.fill(scratch, 0, COUNTERS_BYTES);
-  const end = changes + (<usize>count << 2);
-  const last = changes + (<usize>(count & ~3) << 2);
+  const turns = turnsOf(scratch, count);
+  let long = longOf(scratch);
+  const last = <usize>(count & ~3) << 2;
   const counters = i32x4.splat(<i32>scratch), bases = i32x4.splat(base), magnitude = magnitudeBits();
-  let p = changes;
-  // Offsets of four bins at a time: a loop costs more than what is done for one entry.
+  let p: usize = 0;
+  // Addresses of four counters at a time: a loop costs more than what is done for one entry.
   for (; p < last; p += 16) {
-    const at = binsAt(v128.and(v128.load(p), magnitude), counters, bases);
+    const m = v128.and(v128.load(changes + p), magnitude);
+    const at = binsAt(m, counters, bases);
+    v128.store(turns + p, at);
     count1(i32x4.extract_lane(at, 0));
     count1(i32x4.extract_lane(at, 1));
     count1(i32x4.extract_lane(at, 2));
     count1(i32x4.extract_lane(at, 3));
+    if (!v128.any_true(v128.or(i32x4.shl(m, 16), v128.and(m, i32x4.eq(at, counters))))) continue;
+    for (let q = p; q < p + 16; q += 4) long = putLong(long, changes, q, turns, scratch, base);
   }
-  for (; p < end; p += 4) count1(scratch + binAt(load<i32>(p) & MAGNITUDE, base));
+  for (const end = <usize>count << 2; p < end; p += 4) {
+    const at = scratch + binAt(load<i32>(changes + p) & MAGNITUDE, base);
+    store<u32>(turns + p, <u32>at);
+    count1(at);
+    long = putLong(long, changes, p, turns, scratch, base);
+  }
+  return long;
+}
+
+/** Lists the entry at an offset if it is long, and lets it wait. @returns where the list ends. */
+// @ts-ignore: decorator
+@inline function putLong(long: usize, changes: usize, p: usize, turns: usize, scratch: usize, base: i32): usize {
+  const m = load<i32>(changes + p) & MAGNITUDE;
+  if (isShort(m, base)) return long;
+  store<u64>(long, (<u64>m << 32) | <u64>(p >>> 2));
+  store<u32>(turns + p, <u32>(scratch + COUNTERS_BYTES));
+  return long + 8;
 }
 
 /** From counts to the rank of each bin's first entry, shifted left and added to `first`. */
