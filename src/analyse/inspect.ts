@@ -2,7 +2,7 @@
 import { isStatistics, readStatistics } from "../collected/statistics.js";
 import type { StatisticsInfo } from "../collected/statistics.js";
 import { MergewrightError } from "../errors.js";
-import type { ScanPart } from "../execute/analysis_jobs.js";
+import type { ScanPart } from "../execute/job_types.js";
 import { layerOf, roleOf, tiedGroups } from "../models/families.js";
 import type { TensorRole, TiedGroup } from "../models/families.js";
 import type { Checkpoint, StoredTensor } from "../models/model.js";

@@ -1,6 +1,6 @@
 /** Whether an output folder still holds what a merge wrote, byte for byte, and nothing that would be loaded with it. */
 import { BLOCK_ENTRIES, MASK_BLOCK_BYTES } from "../execute/blocks.js";
-import type { StoredBlock } from "../execute/analysis_jobs.js";
+import type { StoredBlock } from "../execute/job_types.js";
 import type { StoredTensor } from "../models/model.js";
 import { blockTreeChecksum } from "../numbers/checksum.js";
 import { countOf, failure, passed } from "./checks.js";

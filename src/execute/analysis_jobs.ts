@@ -6,17 +6,7 @@ import type { Relations } from "../kernels/relations/definition.js";
 import { DTYPE_BYTES, isFloat } from "../numbers/dtypes.js";
 import type { Block } from "./blocks.js";
 import type { Bench } from "./bench.js";
-
-/** A block's entries in figures; sums and extremes are of the finite ones, infinite extremes where there are none. */
-export interface ScanPart {
-  readonly sum: number;
-  readonly squares: number;
-  readonly min: number;
-  readonly max: number;
-  readonly zeros: number;
-  readonly nan: number;
-  readonly infinite: number;
-}
+import type { RelationsArgs, ScanPart, StoredBlock } from "./job_types.js";
 
 const NOTHING_SCANNED: ScanPart = {
   sum: 0,
@@ -54,25 +44,12 @@ function scanMore(part: ScanPart, values: Float32Array): ScanPart {
   return { sum, squares, min, max, zeros, nan, infinite };
 }
 
-export interface RelationsArgs {
-  /** Per model: the magnitude from which on a change is kept; 0 keeps all. */
-  readonly thresholds: readonly number[];
-}
-
 /** How the changes of all models relate, for tensors that every model has. */
 export async function relations({ work }: Bench, block: Block, { thresholds }: RelationsArgs): Promise<Relations> {
   // Nothing is written, so the room for a block's output is free.
   const sum = new RelationsSum(work.kernels, work.context, work.blockOut, thresholds);
   await work.forEachTile(block, { changes: true, floats: false }, (tile) => sum.add(tile));
   return sum.result();
-}
-
-/** A block as it is stored. */
-export interface StoredBlock {
-  /** XXH64 of its bytes. */
-  readonly digest: string;
-  /** NaN or infinite entries; 0 for integers. */
-  readonly nonFinite: number;
 }
 
 /** Reads a block of the first input as it is stored. */

@@ -2,10 +2,7 @@ import type { Relations } from "../kernels/relations/definition.js";
 import type { ScoreBracket } from "../kernels/scores/binding.js";
 import type { Arguments, ScoresNeed, Settings } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
-import type { RelationsArgs, ScanPart, StoredBlock } from "./analysis_jobs.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
-import type { Bench } from "./bench.js";
-import type { ExceedBlock, PackBlock, PackedBlock, StoredPack } from "./packing_jobs.js";
 import type { Block } from "./blocks.js";
 
 export type Quota = readonly (number | null)[] | null;
@@ -243,6 +240,57 @@ export interface L1Norms {
   readonly after: number;
 }
 
+/** A block's entries in figures; sums and extremes are of the finite ones, infinite extremes where there are none. */
+export interface ScanPart {
+  readonly sum: number;
+  readonly squares: number;
+  readonly min: number;
+  readonly max: number;
+  readonly zeros: number;
+  readonly nan: number;
+  readonly infinite: number;
+}
+
+export interface RelationsArgs {
+  /** Per model: the magnitude from which on a change is kept; 0 keeps all. */
+  readonly thresholds: readonly number[];
+}
+
+/** A block as it is stored. */
+export interface StoredBlock {
+  /** XXH64 of its bytes. */
+  readonly digest: string;
+  /** NaN or infinite entries; 0 for integers. */
+  readonly nonFinite: number;
+}
+
+/** Limits of magnitudes; those of the tensor that a block is of. */
+export interface ExceedBlock extends Block {
+  readonly limits: readonly number[];
+}
+
+export interface PackBlock extends Block {
+  readonly args: Arguments;
+  /** How many of the tensor's stored entries come before the block's. */
+  readonly begin: number;
+}
+
+/** What is known of a packed block. */
+export interface PackedBlock {
+  /** XXH64 of the block's stored entries. */
+  readonly digest: string;
+  /** XXH64 of the mask's bits. */
+  readonly maskDigest: string;
+  readonly kept: number;
+  readonly nonFinite: number;
+}
+
+/** A block of which `kept` entries should have been stored. */
+export interface StoredPack extends Block {
+  readonly begin: number;
+  readonly kept: number;
+}
+
 /** Every kind of work on a block: what it is given, what it gives back. Each adds up over blocks in its own way. */
 export interface Jobs {
   combine: { block: CombineBlock; args: CombineArgs; part: WrittenBlock };
@@ -280,7 +328,3 @@ export interface Jobs {
 }
 
 export type JobName = keyof Jobs;
-
-export type JobTable = {
-  readonly [N in JobName]: (bench: Bench, block: Jobs[N]["block"], args: Jobs[N]["args"]) => Promise<Jobs[N]["part"]>;
-};

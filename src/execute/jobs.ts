@@ -4,7 +4,8 @@ import { mask } from "./mask_jobs.js";
 import { digestBase, exceed, magnitudes, pack, rereadPack, rereadPacked } from "./packing_jobs.js";
 import { solveMatrix } from "./matrix_jobs.js";
 import { combineColumns, gram, mixColumns, mixRows } from "./mixture_jobs.js";
-import type { Jobs, JobName, JobTable } from "./job_types.js";
+import type { Bench } from "./bench.js";
+import type { Jobs, JobName } from "./job_types.js";
 import { score, selectScores } from "./score_jobs.js";
 import { energyBins, lineNorms, moments, norms, overlap, patterns, sample, select, survey } from "./statistics_jobs.js";
 
@@ -29,6 +30,10 @@ function addArrays(into: Float64Array, more: Float64Array): Float64Array {
   for (let i = 0; i < into.length; i++) into[i]! += more[i]!;
   return into;
 }
+
+type JobTable = {
+  readonly [N in JobName]: (bench: Bench, block: Jobs[N]["block"], args: Jobs[N]["args"]) => Promise<Jobs[N]["part"]>;
+};
 
 /** The catalogue of jobs. */
 export const jobs: JobTable = {

@@ -12,7 +12,7 @@ import { meterStatistics } from "./meter.js";
 import { keptIn } from "./packing.js";
 import type { Packed, PackingOptions } from "./packing.js";
 import { digestsOfPack } from "./packing_jobs.js";
-import type { PackBlock, PackedBlock } from "./packing_jobs.js";
+import type { PackBlock, PackedBlock } from "./job_types.js";
 import type { RunResult, TensorResult } from "./run.js";
 import { setupOf } from "./setup.js";
 import type { Workspace } from "./workspace.js";

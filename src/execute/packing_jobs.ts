@@ -1,9 +1,9 @@
 /** Jobs for changes that are pruned one model at a time and stored without what was pruned. */
 import { checksumKernel } from "../kernels/checksum/binding.js";
-import type { Arguments } from "../methods/method.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Bench } from "./bench.js";
 import type { Block } from "./blocks.js";
+import type { ExceedBlock, PackBlock, PackedBlock, StoredPack } from "./job_types.js";
 import { baseDigest } from "./mask_jobs.js";
 import { maskPlace, write } from "./combine_jobs.js";
 
@@ -22,11 +22,6 @@ function sumMagnitudes(sum: number, values: Float32Array): number {
   return sum;
 }
 
-/** Limits of magnitudes; those of the tensor that a block is of. */
-export interface ExceedBlock extends Block {
-  readonly limits: readonly number[];
-}
-
 /** @returns per limit how many of the first input's changes have no magnitude up to it: NaN exceeds every limit. */
 export async function exceed({ work }: Bench, block: ExceedBlock): Promise<readonly number[]> {
   const counts = block.limits.map(() => 0);
@@ -41,22 +36,6 @@ function countAbove(values: Float32Array, limit: number): number {
   let above = 0;
   for (let p = 0; p < values.length; p++) if (!(Math.abs(values[p]!) <= limit)) above++;
   return above;
-}
-
-export interface PackBlock extends Block {
-  readonly args: Arguments;
-  /** How many of the tensor's stored entries come before the block's. */
-  readonly begin: number;
-}
-
-/** What is known of a packed block. */
-export interface PackedBlock {
-  /** XXH64 of the block's stored entries. */
-  readonly digest: string;
-  /** XXH64 of the mask's bits. */
-  readonly maskDigest: string;
-  readonly kept: number;
-  readonly nonFinite: number;
 }
 
 /** Writes a block's mask, and behind each other the entries under it. */
@@ -90,12 +69,6 @@ export async function pack(bench: Bench, block: PackBlock): Promise<PackedBlock>
   const { file, offset } = tensor.masks[0]!;
   const maskDigest = await write(bench, file, maskPlace(offset, block).position, work.blockOut, bits.length);
   return { digest, maskDigest, kept, nonFinite };
-}
-
-/** A block of which `kept` entries should have been stored. */
-export interface StoredPack extends Block {
-  readonly begin: number;
-  readonly kept: number;
 }
 
 /** @returns what `digestsOfPack` gives for a block that lies in the files as it was packed. */

@@ -8,7 +8,7 @@ import type { Block } from "../execute/blocks.js";
 import { setupOf } from "../execute/setup.js";
 import type { WorkSetup } from "../execute/setup.js";
 import type { AnalysisOptions, ReadingPlatform } from "../analyse/platform.js";
-import type { ScanPart } from "../execute/analysis_jobs.js";
+import type { ScanPart } from "../execute/job_types.js";
 import type { Relations } from "../kernels/relations/definition.js";
 import { taskArithmetic } from "../methods/task_arithmetic.js";
 import { tiedGroups } from "../models/families.js";
