@@ -6,8 +6,7 @@ import { layerPathOf } from "../models/families.js";
 import { entriesOf } from "../numbers/dtypes.js";
 import type { Dtype } from "../numbers/dtypes.js";
 import type { Recipe } from "../recipe/recipe.js";
-import type { Accounted, Unplaced } from "./tensors.js";
-import type { PlannedTensor, SkippedTensor } from "./types.js";
+import type { Accounted, PlannedTensor, SkippedTensor, Unplaced } from "./types.js";
 
 /** Whether the result of a method is an artifact, not a checkpoint. */
 export function makesArtifact({ masking, packing, experts }: Pick<Method, "masking" | "packing" | "experts">): boolean {

@@ -38,9 +38,9 @@ import { cutPasses, unevenCut } from "./prune.js";
 import { measuresAlpha, noteOnAlpha } from "./lines.js";
 import { planSideFiles } from "./side_files.js";
 import { accountTensors } from "./tensors.js";
-import type { Accounted, Unplaced } from "./tensors.js";
 import { type Wanted, wantedTensors } from "./wanted.js";
 import type {
+  Accounted,
   OpenInputs,
   OpenMerge,
   Plan,
@@ -50,6 +50,7 @@ import type {
   PlannedMerge,
   PlannedSource,
   PlannedTensor,
+  Unplaced,
 } from "./types.js";
 
 export interface PlanOptions {

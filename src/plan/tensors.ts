@@ -16,20 +16,8 @@ import { withImportances } from "./importances.js";
 import { StatisticsTable, withNorms } from "./statistics.js";
 import type { PartitionChange } from "./statistics.js";
 import { isComputed } from "./streams.js";
-import type { PlannedTensor, SkippedTensor, Stream } from "./types.js";
+import type { Accounted, PlannedTensor, SkippedTensor, Stream, Unplaced } from "./types.js";
 import { inFileOrder, type Wanted } from "./wanted.js";
-
-/** A planned tensor before it has a place in a file. */
-export type Unplaced = Omit<PlannedTensor, "file" | "offset" | "length">;
-
-export interface Accounted {
-  /** The merged backbone, in the order of the reference checkpoint's bytes. */
-  readonly backbone: readonly Unplaced[];
-  /** With `heads: separate`: per model, its own copies of the excluded tensors. */
-  readonly heads: readonly { readonly model: number; readonly tensors: readonly Unplaced[] }[];
-  readonly skipped: readonly SkippedTensor[];
-  readonly warnings: readonly string[];
-}
 
 /** Finds the stream of a stored tensor; index of its shard's source in the plan. */
 export type StreamOf = (checkpoint: Checkpoint, tensor: StoredTensor) => Stream;

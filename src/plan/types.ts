@@ -171,6 +171,18 @@ export interface SkippedTensor {
   readonly reason: string;
 }
 
+/** A planned tensor before it has a place in a file. */
+export type Unplaced = Omit<PlannedTensor, "file" | "offset" | "length">;
+
+export interface Accounted {
+  /** The merged backbone, in the order of the reference checkpoint's bytes. */
+  readonly backbone: readonly Unplaced[];
+  /** With `heads: separate`: per model, its own copies of the excluded tensors. */
+  readonly heads: readonly { readonly model: number; readonly tensors: readonly Unplaced[] }[];
+  readonly skipped: readonly SkippedTensor[];
+  readonly warnings: readonly string[];
+}
+
 export interface PlannedFile {
   /** Relative to the output folder, `/` between parts. */
   readonly name: string;

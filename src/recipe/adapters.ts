@@ -4,7 +4,8 @@
  */
 import type { Where } from "../errors.js";
 import type { Method } from "../methods/method.js";
-import { buildRecipe, type RecipeContext } from "./build.js";
+import { buildRecipe } from "./build.js";
+import type { RecipeContext } from "./context.js";
 import { Issues } from "./issues.js";
 import { readTree } from "./native.js";
 import { applyOptions } from "./options.js";

@@ -7,6 +7,7 @@ import { Issues, nearest, oneOf, quote, within } from "./issues.js";
 import { readCoefficients, withFixed } from "./coefficients.js";
 import { readLayout } from "./layout.js";
 import { readLines } from "./lines.js";
+import type { RecipeContext } from "./context.js";
 import { readMergekit } from "./mergekit/read.js";
 import { mergeLabel, readModels, samePath } from "./models.js";
 import { readParameters } from "./parameters.js";
@@ -41,19 +42,6 @@ import {
   wrongType,
 } from "./values.js";
 import { stringifyRecipe } from "./write.js";
-
-export interface RecipeContext {
-  /** For messages. */
-  readonly file?: string;
-  /** Every method a recipe may name. */
-  readonly methods: readonly Method[];
-  /** Seed of a recipe that names none; 0 if absent. */
-  readonly seedDefault?: number;
-  /** For what learns coefficients: a table that the recipe names need not be there, and is not looked at. */
-  readonly withoutCoefficients?: boolean;
-  /** How a recipe of mergekit that does not say is read; `mergekit` if absent. */
-  readonly compat?: "mergekit" | "strict";
-}
 
 const KEYS = [
   "method",

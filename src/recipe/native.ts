@@ -1,12 +1,13 @@
 /** Recipes in YAML: Mergewright's own and mergekit's; the grammar for users is docs/recipes.md. */
 
-import { buildRecipe, isMergekit, type RecipeContext } from "./build.js";
+import { buildRecipe, isMergekit } from "./build.js";
+import type { RecipeContext } from "./context.js";
 import { readMergekitDocuments } from "./mergekit/documents.js";
 import type { Recipe } from "./recipe.js";
 import type { Node } from "./tree.js";
 import { readYaml, readYamlDocuments } from "./yaml.js";
 
-export type { RecipeContext } from "./build.js";
+export type { RecipeContext } from "./context.js";
 
 /** @throws MergewrightError with line and column of everything wrong. */
 export function parseRecipe(text: string, context: RecipeContext): Recipe {

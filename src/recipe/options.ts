@@ -6,7 +6,8 @@
  */
 
 import type { Where } from "../errors.js";
-import { buildRecipe, isMergekit, type RecipeContext } from "./build.js";
+import { buildRecipe, isMergekit } from "./build.js";
+import type { RecipeContext } from "./context.js";
 import { issue, nearest, oneOf, quote } from "./issues.js";
 import { MODEL_KEYS, modelNames } from "./models.js";
 import type { Recipe } from "./recipe.js";

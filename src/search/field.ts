@@ -1,7 +1,8 @@
 /** A recipe with other numbers in some of its fields, through the same validator as any recipe. */
 
 import type { Where } from "../errors.js";
-import { buildRecipe, isMergekit, type RecipeContext } from "../recipe/build.js";
+import { buildRecipe, isMergekit } from "../recipe/build.js";
+import type { RecipeContext } from "../recipe/context.js";
 import { issue, nearest, oneOf, quote } from "../recipe/issues.js";
 import { readTree } from "../recipe/native.js";
 import type { Recipe } from "../recipe/recipe.js";

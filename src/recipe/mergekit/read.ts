@@ -6,7 +6,7 @@
 import type { Method } from "../../methods/method.js";
 import { DTYPE_OF_RECIPE_NAME, type FloatDtype } from "../../numbers/dtypes.js";
 import type { Where } from "../../errors.js";
-import type { RecipeContext } from "../build.js";
+import type { RecipeContext } from "../context.js";
 import { nearest, oneOf, quote } from "../issues.js";
 import { Members, mirror, readRange } from "../layout.js";
 import { samePath } from "../models.js";
