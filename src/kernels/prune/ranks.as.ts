@@ -13,8 +13,9 @@ const DIGITS_BYTES: usize = 3 * 2048 * 4;
  * smallest of their bin and equal to each other, so their ranks follow from a running count; the others are sorted and
  * come after them.
  *
- * At `scratch` 32,768 bytes and 24 more per entry: the counters, one for entries whose turn comes later, histograms of
- * digits, and lists of long entries (then of ties), each of them 8 bytes.
+ * At `scratch` 32,768 bytes and 24 more per entry: the counters, then one for entries that wait, in whose place the histograms
+ * of digits come; then, with 8 bytes an entry each, the list of long entries, where counters are (later room to sort in), and
+ * the list of ties.
  */
 // @ts-ignore: decorator
 @inline function longOf(scratch: usize): usize {
