@@ -8,6 +8,7 @@
  *   npm run bench:runtime -- --torch PYTHON        adds PyTorch with as many threads: a Python that has torch and
  *                                                  transformers (peers/setup.sh installs one)
  *   npm run bench:runtime -- --onnx                adds the back end onnx: onnxruntime-node must be installed
+ *   npm run bench:runtime -- --only "4 x 512"      the networks whose names have this in them, and no products
  *
  * Logits are written into one piece of memory again and again, as allocators of PyTorch's kind re-use what was freed.
  * Ratios to PyTorch depend on the processor, whose name is printed; figures hold on an idle machine only.
@@ -34,6 +35,7 @@ const { values: options } = parseArgs({
     threads: { type: "string" },
     torch: { type: "string" },
     onnx: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
     json: { type: "string", default: "out/bench-runtime.json" },
   },
 });
@@ -113,7 +115,9 @@ function texts(count: number, length: number): Workload {
   };
 }
 
-const WORKLOADS = [images(32), images(100), texts(1, 512), texts(4, 512)];
+const WORKLOADS = [images(32), images(100), texts(1, 512), texts(4, 512)].filter(({ name }) =>
+  name.includes(options.only),
+);
 
 async function passes(threads: number, backend: BackendName): Promise<Record<string, Times>> {
   const found: Record<string, Times> = {};
@@ -133,7 +137,7 @@ async function passes(threads: number, backend: BackendName): Promise<Record<str
 
 function torch(python: string, threads: number): Record<string, Times> {
   const script = path.join(root, "peers/runtime_speed.py");
-  const args = [script, path.join(root, "zoo"), String(threads), String(rounds)];
+  const args = [script, path.join(root, "zoo"), String(threads), String(rounds), options.only];
   const { status, stdout, stderr } = spawnSync(python, args, { encoding: "utf8" });
   if (status !== 0) throw new Error(stderr);
   return JSON.parse(stdout) as Record<string, Times>;
@@ -159,10 +163,9 @@ function beside({ forward, both }: Times, peer: Times | undefined): string {
 }
 
 const processor = os.cpus()[0]?.model ?? "unknown";
-process.stdout.write(
-  `${processor}, Node ${process.versions.node}, medians of ${rounds}, over ${turns} turns\n\nGFLOP/s, one thread\n`,
-);
-const rates = await products();
+process.stdout.write(`${processor}, Node ${process.versions.node}, medians of ${rounds}, over ${turns} turns\n`);
+const rates = options.only === "" ? await products() : {};
+if (options.only === "") process.stdout.write("\nGFLOP/s, one thread\n");
 for (const [name, rate] of Object.entries(rates)) process.stdout.write(`  ${rate.toFixed(1).padStart(6)}  ${name}\n`);
 const results: Record<string, unknown> = { processor, node: process.versions.node, rounds, turns, gflops: rates };
 for (const threads of counts) {
