@@ -38,10 +38,10 @@ export function mixtureLaneBytes(plan: Plan, method: MixtureMethod): number {
   return tablesOf(plan, method).reduce((most, bytes) => Math.max(most, bytes), 0);
 }
 
-/** Bytes of the coefficients of each tensor that is mixed by columns. */
+/** Bytes of the coefficients of each tensor that is mixed by columns; tied ones have one table. */
 export function tablesOf({ tensors }: Plan, method: MixtureMethod): number[] {
   return tensors
-    .filter((tensor) => tensor.action === "merge" && formOf(method, tensor) === "column")
+    .filter((tensor) => tensor.action === "merge" && tensor.tiedTo === null && formOf(method, tensor) === "column")
     .map((tensor) => tableBytes(tensor.inputs.length, columnsOf(tensor)));
 }
 

@@ -5,7 +5,7 @@
  */
 import type { MatrixMethod } from "../methods/method.js";
 import { isSolved } from "../plan/matrices.js";
-import type { Plan, PlannedMerge } from "../plan/types.js";
+import type { Plan, PlannedMerge, PlannedTensor } from "../plan/types.js";
 import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import type { WrittenBlock } from "./jobs.js";
@@ -33,16 +33,17 @@ export interface SolveRun {
 
 /** Bytes of the matrices that lie in a file while a merge is an input of another. */
 export function heldBytes({ tensors }: Plan, method: MatrixMethod): number {
-  const held = tensors.filter((tensor) => tensor.action === "merge" && isSolved(method, tensor));
-  return held.reduce((sum, { length }) => sum + length, 0);
+  return tensors.reduce((sum, tensor) => sum + (isHeld(method, tensor) ? tensor.length : 0), 0);
+}
+
+function isHeld(method: MatrixMethod, tensor: PlannedTensor): boolean {
+  return tensor.action === "merge" && isSolved(method, tensor);
 }
 
 export async function settleSolved(run: SolveRun): Promise<Settled> {
   const { key, plan, method, workspace } = run;
   const rest = { quotas: new Map(), cuts: new Map() };
-  const solved = plan.tensors.flatMap((tensor, index) =>
-    tensor.action === "merge" && isSolved(method, tensor) ? [index] : [],
-  );
+  const solved = plan.tensors.flatMap((tensor, index) => (isHeld(method, tensor) ? [index] : []));
   const isOne = new Set(solved);
   const args = plan.tensors.map(({ action, settings }, index) => {
     if (action !== "merge") return null;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { drawStreams, FORMATS, KINDS } from "../../../test/laws/support/twin.js";
-import { change, widen } from "../../numbers/convert.js";
+import { drawStreams, FORMATS, KINDS, putStreams } from "../../../test/laws/support/twin.js";
+import { change } from "../../numbers/convert.js";
 import { DTYPE_BYTES } from "../../numbers/dtypes.js";
 import { contextBytes, KernelContext } from "../context.js";
 import { createMemory, loadKernels } from "../load.js";
@@ -37,12 +37,7 @@ for (const shared of [true, false]) {
         fc.property(cases, ({ kind, dtype, vectors, count, tile, seed }) => {
           // Entries behind the last are read; whatever they are must not show.
           const streams = drawStreams(kind, dtype, vectors + 1, count + 8, seed);
-          const widened = streams.map((bytes, index) => {
-            new Uint8Array(memory.buffer, place(index), bytes.length).set(bytes);
-            const values = new Float32Array(count);
-            widen(dtype, bytes.subarray(0, count * DTYPE_BYTES[dtype]), values);
-            return values;
-          });
+          const widened = putStreams(memory, dtype, streams, place).map((values) => values.subarray(0, count));
           const base = widened.pop()!;
           for (const values of widened) change(values, base, values);
           assert.ok(gramBytes(vectors) < STREAMS - RESULTS);

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { patterns } from "../../../test/laws/support/random.js";
-import { drawStreams, FORMATS, KINDS } from "../../../test/laws/support/twin.js";
-import { change, widen } from "../../numbers/convert.js";
+import { drawStreams, FORMATS, KINDS, putStreams } from "../../../test/laws/support/twin.js";
+import { change } from "../../numbers/convert.js";
 import { contextBytes, KernelContext } from "../context.js";
 import { createMemory, loadKernels } from "../load.js";
 
@@ -31,12 +31,7 @@ for (const shared of [true, false]) {
           (models, count, kind, seed) => {
             const padded = Math.ceil(count / 8) * 8;
             const streams = drawStreams(kind, format, models + 1, padded, seed);
-            const values = streams.map((bytes, index) => {
-              new Uint8Array(memory.buffer, STREAMS + index * STREAM_BYTES, bytes.length).set(bytes);
-              const wide = new Float32Array(padded);
-              widen(format, bytes, wide);
-              return wide;
-            });
+            const values = putStreams(memory, format, streams, (stream) => STREAMS + stream * STREAM_BYTES);
             const outs = values.slice(1).map((_, row) => new Uint32Array(memory.buffer, OUT + row * STREAM_BYTES, 208));
             context.setRows(models);
             for (const [row, out] of outs.entries()) {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { bytesOf, dice, patterns } from "../../../test/laws/support/random.js";
-import { drawStreams, FORMATS, KINDS } from "../../../test/laws/support/twin.js";
-import { change, widen } from "../../numbers/convert.js";
+import { drawStreams, FORMATS, KINDS, putStreams, widened } from "../../../test/laws/support/twin.js";
+import { change } from "../../numbers/convert.js";
 import { DTYPE_BYTES } from "../../numbers/dtypes.js";
 import { contextBytes, KernelContext } from "../context.js";
 import type { KernelDtype } from "../convert/binding.js";
@@ -178,11 +178,7 @@ describe("the survey kernel equals a plain count", () => {
             seed % 3 === 0
               ? closeStreams(format, models, entries, seed)
               : drawStreams(kind, format, models + 1, entries, seed);
-          const floats = streams.map((bytes) => {
-            const values = new Float32Array(entries);
-            widen(format, bytes, values);
-            return values;
-          });
+          const floats = widened(format, streams);
           const base = floats.pop()!;
           for (const values of floats) change(values, base, values);
           const rows = floats.map((values, model) => rowOf(places[model]!, values, notes[model]!, kind === "any"));
@@ -253,12 +249,7 @@ describe("the count kernel equals a plain count", () => {
         (kind, models, entries, seed, places) => {
           const { memory, kernels, context } = memories[seed & 1]!;
           const streams = drawStreams(kind, format, models + 1, entries, seed);
-          const floats = streams.map((bytes, index) => {
-            new Uint8Array(memory.buffer, STREAMS + index * STREAM_BYTES, bytes.length).set(bytes);
-            const values = new Float32Array(entries);
-            widen(format, bytes, values);
-            return values;
-          });
+          const floats = putStreams(memory, format, streams, (stream) => STREAMS + stream * STREAM_BYTES);
           const base = floats.pop()!;
           context.setRows(models);
           context.clearCounters(models);

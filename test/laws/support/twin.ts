@@ -57,20 +57,38 @@ export interface TwinCase {
   readonly offset: number;
 }
 
+/** Puts stored streams into kernel memory, each at its address. @returns their entries as f32. */
+export function putStreams(
+  memory: WebAssembly.Memory,
+  format: KernelDtype,
+  streams: readonly Uint8Array[],
+  addressOf: (stream: number) => number,
+): Float32Array[] {
+  for (const [index, bytes] of streams.entries()) {
+    new Uint8Array(memory.buffer, addressOf(index), bytes.length).set(bytes);
+  }
+  return widened(format, streams);
+}
+
+/** Stored streams as f32. */
+export function widened(format: KernelDtype, streams: readonly Uint8Array[]): Float32Array[] {
+  return streams.map((bytes) => {
+    const values = new Float32Array(bytes.length / DTYPE_BYTES[format]);
+    widen(format, bytes, values);
+    return values;
+  });
+}
+
 /** The definition's results in f32, and its counters. */
 export function define({ method, args, from, base, models, rows, sums = [] }: TwinCase) {
   const count = base.length / DTYPE_BYTES[from];
   const extra = Object.fromEntries(sums.map((values, row) => [`statistics.${row}`, values]));
-  const floats = [...models, base].map((bytes) => {
-    const values = new Float32Array(count);
-    widen(from, bytes, values);
-    return values;
-  });
-  const widened = floats.pop()!;
-  if (method.inputs === "changes") for (const values of floats) change(values, widened, values);
+  const floats = widened(from, models);
+  const [wide] = widened(from, [base]) as [Float32Array];
+  if (method.inputs === "changes") for (const values of floats) change(values, wide, values);
   const counters: Record<string, number> = Object.fromEntries(Object.keys(method.counters).map((name) => [name, 0]));
   const out = new Float32Array(count);
-  method.combine({ count, base: widened, inputs: floats, extra, ...(rows && { rows }), out, counters }, args);
+  method.combine({ count, base: wide, inputs: floats, extra, ...(rows && { rows }), out, counters }, args);
   return { out, counters, changes: floats };
 }
 
