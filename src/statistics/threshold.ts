@@ -199,27 +199,43 @@ const DIGITS = [
  * @param ranks 1 = the largest.
  */
 export function selectRanks(sample: Uint32Array, ranks: readonly number[]): Selected[] {
-  const first = digitCounts(sample, 0);
+  const first: Bin = { values: sample, counts: digitCounts(sample, 0), within: new Map() };
   return ranks.map((rank) => {
-    let values = sample;
-    let counts = first;
+    let at = first;
     let above = 0;
     let bits = 0;
     for (let level = 0; ; level++) {
       const { shift, bins } = DIGITS[level]!;
+      const { counts } = at;
       let bin = bins - 1;
       while (above + counts[bin]! < rank) above += counts[bin--]!;
       bits += bin * 2 ** shift;
       if (shift === 0) return { bits, above, atLeast: above + counts[bin]! };
-      // A plain loop: several times as fast as filter.
-      const inside = new Uint32Array(counts[bin]!);
-      const digit = bits >>> shift;
-      let filled = 0;
-      for (let i = 0; i < values.length; i++) if (values[i]! >>> shift === digit) inside[filled++] = values[i]!;
-      values = inside;
-      counts = digitCounts(values, level + 1);
+      at = binWithin(at, bin, bits >>> shift, level);
     }
   });
+}
+
+/** Entries of a sample with the same upper digits, and how many have which next one. */
+interface Bin {
+  readonly values: Uint32Array;
+  readonly counts: Uint32Array;
+  /** By their next digit: ranks near each other look into the same ones. */
+  readonly within: Map<number, Bin>;
+}
+
+/** @param digits all upper ones of the entries wanted, down to `level`. */
+function binWithin({ values, counts, within }: Bin, bin: number, digits: number, level: number): Bin {
+  const known = within.get(bin);
+  if (known !== undefined) return known;
+  const { shift } = DIGITS[level]!;
+  // A plain loop: several times as fast as filter.
+  const inside = new Uint32Array(counts[bin]!);
+  let filled = 0;
+  for (let i = 0; i < values.length; i++) if (values[i]! >>> shift === digits) inside[filled++] = values[i]!;
+  const found: Bin = { values: inside, counts: digitCounts(inside, level + 1), within: new Map() };
+  within.set(bin, found);
+  return found;
 }
 
 function digitCounts(values: Uint32Array, level: number): Uint32Array {

@@ -15,7 +15,7 @@ const LOGGED: usize = ROW_COUNTERS + 24;
  * of a bracket taken from a sample are often values that very many entries share, and stay out of both. A log that is
  * full takes no more, but goes on counting.
  * Where bins drop bits, `seen` has bit v set for a bin that met the value (dropped bits) v, of 32 values at most.
- * `count` is a multiple of eight. Uses three words of scratch memory.
+ * `count` is a multiple of eight. Uses two words of scratch memory.
  */
 // @ts-ignore: decorator
 @inline function survey<T>(context: usize): void {
@@ -29,13 +29,11 @@ const LOGGED: usize = ROW_COUNTERS + 24;
     const model = <usize>load<u32>(row);
     // Taken from it, what is inside becomes the least of the signed integers: one comparison tells it.
     const shifted = load<i32>(row, COLUMNS + 8) + 1 + i32.MIN_VALUE;
-    store<i32>(scratch, load<i32>(row, COLUMNS + 4) - 1);
-    store<i32>(scratch, shifted, 4);
-    store<i32>(scratch, load<i32>(row, COLUMNS) - shifted, 8);
-    const guessLess = v128.load32_splat(scratch);
-    const from = v128.load32_splat(scratch, 4), width = v128.load32_splat(scratch, 8);
+    store<i32>(scratch, shifted);
+    store<i32>(scratch, load<i32>(row, COLUMNS) - shifted, 4);
+    const from = v128.load32_splat(scratch), width = v128.load32_splat(scratch, 4);
     const guess = v128.load32_splat(row, COLUMNS + 4);
-    let above = i32x4.splat(0), atLeast = i32x4.splat(0);
+    let above = i32x4.splat(0), equal = i32x4.splat(0);
     for (let at: usize = 0; at < bytes; at += 8 * sizeof<T>()) {
       let p = base + at;
       let v = load8<T>(p);
@@ -46,15 +44,17 @@ const LOGGED: usize = ROW_COUNTERS + 24;
       const m0 = v128.and(f32x4.sub(first<T, T>(v), s0), magnitude);
       const m1 = v128.and(f32x4.sub(secondBy<T, T>(v, p, upper), s1), magnitude);
       above = i32x4.add(i32x4.add(above, i32x4.gt_s(m0, guess)), i32x4.gt_s(m1, guess));
-      atLeast = i32x4.add(i32x4.add(atLeast, i32x4.gt_s(m0, guessLess)), i32x4.gt_s(m1, guessLess));
-      const inside0 = i32x4.gt_s(width, i32x4.sub(m0, from));
-      const inside1 = i32x4.gt_s(width, i32x4.sub(m1, from));
-      // One entry in a hundred or fewer.
+      const equal0 = i32x4.eq(m0, guess), equal1 = i32x4.eq(m1, guess);
+      equal = i32x4.add(i32x4.add(equal, equal0), equal1);
+      const inside0 = v128.andnot(i32x4.gt_s(width, i32x4.sub(m0, from)), equal0);
+      const inside1 = v128.andnot(i32x4.gt_s(width, i32x4.sub(m1, from)), equal1);
+      // One entry in a hundred or fewer; those equal to the guess would be several.
       if (v128.any_true(v128.or(inside0, inside1))) {
         countInside(row, m0, i32x4.bitmask(inside0));
         countInside(row, m1, i32x4.bitmask(inside1));
       }
     }
+    const atLeast = i32x4.add(above, equal);
     // Less those between guess and high, which were taken off one by one.
     const isEnd = load<i32>(row, COLUMNS) == load<i32>(row, COLUMNS + 4);
     addLanes(row + ROW_COUNTERS, i32x4.neg(isEnd ? atLeast : above));
@@ -73,9 +73,7 @@ function countInside(row: usize, magnitudes: v128, mask: i32): void {
 
 // @ts-ignore: decorator
 @inline function countOne(row: usize, bits: u32): void {
-  const guess = load<u32>(row, COLUMNS + 4);
-  if (bits == guess) return;
-  if (bits > guess) store<i64>(row, load<i64>(row, ROW_COUNTERS) - 1, ROW_COUNTERS);
+  if (bits > load<u32>(row, COLUMNS + 4)) store<i64>(row, load<i64>(row, ROW_COUNTERS) - 1, ROW_COUNTERS);
   const log = <usize>load<u32>(row, COLUMNS + 24);
   if (log != 0) {
     const logged = load<u32>(row, LOGGED);
