@@ -1,6 +1,7 @@
 /** Jobs that write: combine inputs into a block of the output, copy one, and read back what was written. */
 import { checksumKernel } from "../kernels/checksum/binding.js";
 import { finiteKernel } from "../kernels/finite/binding.js";
+import { keepFirstKernel } from "../kernels/quota/binding.js";
 import { MAX_COLUMNS } from "../kernels/context.js";
 import type { ContextKernel } from "../kernels/load.js";
 import type { Arguments, Combination, Method, Tile } from "../methods/method.js";
@@ -278,15 +279,10 @@ function applyQuota(
   thresholds: readonly number[],
   remaining: (number | null)[],
 ): void {
+  const keep = keepFirstKernel(work.kernels);
   for (const [index, address] of tile.inputs.entries()) {
-    if (remaining[index] === null) continue;
-    const threshold = thresholds[index]!;
-    const values = work.floatsAt(address, tile.count);
-    for (let p = 0; p < tile.count; p++) {
-      if (Math.abs(values[p]!) !== threshold) continue;
-      if (remaining[index]! > 0) remaining[index]!--;
-      else values[p] = 0;
-    }
+    const left = remaining[index]!;
+    if (left !== null) remaining[index] = keep(address, tile.count, thresholds[index]!, left);
   }
 }
 

@@ -32,7 +32,7 @@ import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { gatherScores } from "./gather_scores.js";
-import { evenRuns, MODEL_SAMPLE, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, tensorSample } from "./sample_runs.js";
 import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
@@ -318,29 +318,24 @@ export class Gatherer {
   /** Puts a sample of each model's magnitudes into kernel memory; all of them where the group is a block or less. */
   async #sample(): Promise<{ address: number; count: number }[]> {
     const filled = Array.from({ length: this.#models }, () => 0);
-    const blocks: SampleBlock[] = [];
-    const take = (tensor: number, start: number, count: number) => {
-      const slots = this.#tensors[tensor]!.inputs.map(({ model }) => {
+    const { tensors } = this.#group;
+    const entriesOf = (tensor: number) => this.#tensors[tensor]!.entries;
+    const size = this.#scope === "model" ? MODEL_SAMPLE : tensorSample(this.#total());
+    const runs = this.#isSmall()
+      ? tensors.map((tensor): Block => ({ tensor, start: 0, count: entriesOf(tensor) }))
+      : evenRuns(tensors, entriesOf, size, SAMPLE_RUN);
+    const drawn = runs.filter(({ count }) => count > 0).map((run) => this.#dress(run));
+    const blocks = runsTogether(drawn).map((some): SampleBlock => {
+      const slots = this.#tensors[some.tensor]!.inputs.map(({ model }) => {
         const slot = filled[model]!;
-        filled[model] = slot + count;
+        filled[model] = slot + some.count;
         return slot;
       });
-      blocks.push({ ...this.#dress({ tensor, start, count }), slots });
-    };
-    if (this.#isSmall()) {
-      for (const tensor of this.#group.tensors) take(tensor, 0, this.#tensors[tensor]!.entries);
-    } else {
-      const runs = evenRuns(
-        this.#group.tensors,
-        (tensor) => this.#tensors[tensor]!.entries,
-        this.#scope === "model" ? MODEL_SAMPLE : tensorSample(this.#total()),
-        SAMPLE_RUN,
-      );
-      for (const { tensor, start, count } of runs) take(tensor, start, count);
-    }
+      return { ...some, slots };
+    });
     const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
     const buffers = filled.map((_, model) => this.#address + model * capacity);
-    await this.#crew.run({ job: "sample", blocks: blocks.filter(({ count }) => count > 0), args: { buffers } });
+    await this.#crew.run({ job: "sample", blocks, args: { buffers } });
     return filled.map((count, model) => ({ address: buffers[model]!, count }));
   }
 

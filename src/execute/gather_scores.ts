@@ -11,7 +11,7 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import type { ScoreArgs, ScoreBlock, ScorePart } from "./jobs.js";
-import { evenRuns, MODEL_SAMPLE, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, tensorSample } from "./sample_runs.js";
 import { rowCount, rowsOf } from "../statistics/score_rows.js";
 import type { WorkTensor } from "./setup.js";
 
@@ -108,8 +108,8 @@ class ScoreGathering {
       start: 0,
       count: this.#scored.tensors[tensor]!.entries,
     }));
-    const { filled, parts } = await this.#draw(blocks, this.#need.sum);
-    const rows = this.#join({ blocks, parts });
+    const { filled, drawn, parts } = await this.#draw(blocks, this.#need.sum);
+    const rows = this.#join({ blocks: drawn, parts });
     const ranks = rows.map((row) => this.#ranksOf(row));
     const brackets = await this.#select(filled, ranks);
     return rows.map((row, at) => ({
@@ -124,8 +124,8 @@ class ScoreGathering {
     const { group, tensors, score } = this.#scored;
     const size = this.#need.scope === "model" ? MODEL_SAMPLE : tensorSample(this.#total);
     const runs = evenRuns(group, (tensor) => tensors[tensor]!.entries, size, SAMPLE_RUN);
-    const { filled, parts } = await this.#draw(runs, "none");
-    const seen = this.#join({ blocks: runs, parts });
+    const { filled, drawn, parts } = await this.#draw(runs, "none");
+    const seen = this.#join({ blocks: drawn, parts });
     // As many above zero as in the sample; where the rank hangs on them, the sample is off by less than it may be.
     const guessed = seen.map((row, at) => {
       const share = filled[at] === 0 ? 0 : row.positive / filled[at]!;
@@ -160,24 +160,26 @@ class ScoreGathering {
     return this.#need.ranks.map((rank) => (scores === 0 ? 0 : Math.min(rank(scores, positive), scores)));
   }
 
-  #block(block: Block, slots: readonly number[] | null): ScoreBlock {
-    return { ...block, variant: this.#variantOf.get(block.tensor)!, slots };
+  #block(block: Block, sampled: ScoreBlock["sampled"]): ScoreBlock {
+    return { ...block, variant: this.#variantOf.get(block.tensor)!, sampled };
   }
 
   /** Puts the keys of the scores of some entries into the samples of their rows. */
-  async #draw(runs: readonly Block[], sum: ScoresNeed["sum"]): Promise<{ filled: number[]; parts: ScorePart[] }> {
+  async #draw(blocks: readonly Block[], sum: ScoresNeed["sum"]) {
     const filled = this.#scores.map(() => 0);
-    const blocks = runs.map((run) => {
-      const slots = this.#rowsOf(run).map((row) => {
+    const drawn = runsTogether(blocks.map((run) => this.#scored.dress(run)));
+    const sampled = drawn.map(({ runs, ...all }) => {
+      const slots = this.#rowsOf(all).map((row) => {
         const slot = filled[row]!;
-        filled[row] = slot + run.count;
+        filled[row] = slot + all.count;
         return slot;
       });
-      return this.#block(this.#scored.dress(run), slots);
+      return this.#block(all, { runs, slots });
     });
     const buffers = filled.map((_, row) => this.#sampleOf(row));
     const args = { score: this.#need.score, variants: this.#variants, range: true, sum, brackets: null, buffers };
-    return { filled, parts: await this.#scored.crew.run({ job: "score", blocks, args }) };
+    const parts = await this.#scored.crew.run({ job: "score", blocks: sampled, args });
+    return { filled, drawn, parts };
   }
 
   /** Where each row's ranks lie; a point where the sample is everything. */

@@ -4,6 +4,7 @@ import type { Arguments, ScoresNeed, Settings } from "../methods/method.js";
 import type { Moments } from "../numbers/sums.js";
 import type { Bracket, Found, Standing } from "../statistics/threshold.js";
 import type { Block } from "./blocks.js";
+import type { SampledRuns } from "./sample_runs.js";
 
 export type Quota = readonly (number | null)[] | null;
 
@@ -117,9 +118,9 @@ export interface SampleArgs {
   readonly buffers: readonly number[];
 }
 
-/** A run of entries whose magnitudes go to position `slot` of the sample buffers. */
-export interface SampleBlock extends Block {
-  /** Per input. */
+/** Runs of entries whose magnitudes go to the sample buffers, one run behind the other. */
+export interface SampleBlock extends SampledRuns {
+  /** Per input: the place of the first run's first magnitude. */
   readonly slots: readonly number[];
 }
 
@@ -154,8 +155,8 @@ export interface ScoreArgs {
 export interface ScoreBlock extends Block {
   /** Index into `variants`. */
   readonly variant: number;
-  /** Per row of the tensor, where a sample is drawn: the place of the block's first score in it. */
-  readonly slots: readonly number[] | null;
+  /** Where a sample is drawn: of these runs alone, and per row of the tensor the place of the first score in it. */
+  readonly sampled: { readonly runs: readonly Block[]; readonly slots: readonly number[] } | null;
 }
 
 /** Per row of the tensor. */

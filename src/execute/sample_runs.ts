@@ -10,6 +10,28 @@ export function tensorSample(entries: number): number {
   return TENSOR_SAMPLES.find((size) => size * SAMPLED_SHARE >= entries) ?? TENSOR_SAMPLES.at(-1)!;
 }
 
+/** Runs that a thread takes together: it reads one in less time than it takes to be told of it. */
+const RUNS_TOGETHER = 8;
+
+/** Runs of one tensor, one after the other; `start` is the first one's, `count` is of all. */
+export interface SampledRuns extends Block {
+  readonly runs: readonly Block[];
+}
+
+/** @param runs in order, each tensor's together. */
+export function runsTogether(runs: readonly Block[]): SampledRuns[] {
+  const groups: Block[][] = [];
+  for (const run of runs) {
+    const last = groups.at(-1);
+    if (last !== undefined && last.length < RUNS_TOGETHER && last[0]!.tensor === run.tensor) last.push(run);
+    else groups.push([run]);
+  }
+  return groups.map((some) => {
+    const { tensor, start } = some[0]!;
+    return { tensor, start, count: some.reduce((sum, { count }) => sum + count, 0), runs: some };
+  });
+}
+
 /**
  * Short runs of entries spread evenly over tensors one after the other.
  * @param tensors indices; `entriesOf` their sizes.

@@ -1,10 +1,11 @@
 /** Jobs that make the method's scores of a block and count, sum or sample them. */
 import { SCORE_STATE_BYTES, scoreKernels, ScoreStates } from "../kernels/scores/binding.js";
 import type { ScoreKernels } from "../kernels/scores/binding.js";
+import { rankSelector } from "../kernels/select/binding.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Score } from "../methods/method.js";
 import { LARGEST_KEY } from "../statistics/order.js";
-import { bracketFromSample, selectRanks } from "../statistics/threshold.js";
+import { bracketFromSample } from "../statistics/threshold.js";
 import type { Bracket } from "../statistics/threshold.js";
 import type { Bench } from "./bench.js";
 import { measureRows, spreadRows } from "./measure_rows.js";
@@ -19,19 +20,25 @@ export async function score({ work, method }: Bench, block: ScoreBlock, args: Sc
   const kernel = definition.kernel(variant.args);
   const { inputs } = work.setup.tensors[block.tensor]!;
   if (kernel !== null) setArguments(work, variant.args, inputs.length);
-  const measures = method.rows === undefined ? null : await measureRows(work, block, method.rows(variant.args));
+  const measure = method.rows?.(variant.args) ?? null;
   const rows = new RowCounts(work, args, variant.rows);
-  const squares = kernel !== null && measures === null && asksForSquares(args) ? (definition.squares ?? null) : null;
-  await work.forEachTile(block, { changes: method.inputs === "changes", floats: kernel === null }, (tile) => {
-    if (squares !== null) return addSquares(work, squares, tile, rows);
-    if (measures !== null) spreadRows(work, measures, tile);
-    for (let at = 0; at < tile.count; at += work.scores.entries) {
-      const count = Math.min(work.scores.entries, tile.count - at);
-      if (kernel === null) defineScores(work, definition, tile, at, count, variant);
-      else runKernel(work, kernel, tile, at, count);
-      rows.take(count, block.slots?.map((slot) => slot + tile.start - block.start + at) ?? null);
-    }
-  });
+  const squares = kernel !== null && measure === null && asksForSquares(args) ? (definition.squares ?? null) : null;
+  const { runs, slots } = block.sampled ?? { runs: [block], slots: null };
+  let taken = 0;
+  for (const run of runs) {
+    const measures = measure === null ? null : await measureRows(work, run, measure);
+    await work.forEachTile(run, { changes: method.inputs === "changes", floats: kernel === null }, (tile) => {
+      if (squares !== null) return addSquares(work, squares, tile, rows);
+      if (measures !== null) spreadRows(work, measures, tile);
+      for (let at = 0; at < tile.count; at += work.scores.entries) {
+        const count = Math.min(work.scores.entries, tile.count - at);
+        if (kernel === null) defineScores(work, definition, tile, at, count, variant);
+        else runKernel(work, kernel, tile, at, count);
+        rows.take(count, slots?.map((slot) => slot + taken + tile.start - run.start + at) ?? null);
+      }
+    });
+    taken += run.count;
+  }
   return rows.part();
 }
 
@@ -42,8 +49,9 @@ export async function selectScores(
   { complete }: SelectScoresArgs,
 ): Promise<readonly Bracket[]> {
   const keys = new Uint32Array(work.kernels.memory.buffer, address, count);
-  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, LARGEST_KEY));
-  return selectRanks(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
+  const select = rankSelector(work.kernels, work.blockOut);
+  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, LARGEST_KEY, select));
+  return select(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
 }
 
 function asksForSquares({ sum, range, brackets, buffers }: ScoreArgs): boolean {

@@ -1,5 +1,6 @@
 /** Jobs that read changes and count or sum. */
 import { L1_LANES } from "../kernels/prune/definition.js";
+import { rankSelector } from "../kernels/select/binding.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
 import { bracketOf, exactRank, LOG_ENTRIES, lookAround, MAX_BINS, shareOf } from "../statistics/threshold.js";
@@ -29,16 +30,20 @@ export async function sample({ work }: Bench, block: SampleBlock, { buffers }: S
   const { inputs } = work.setup.tensors[block.tensor]!;
   const { context } = work;
   context.setRows(inputs.length);
-  await work.forEachTile(block, { changes: true, floats: false }, (tile) => {
-    for (const [row, address] of tile.inputs.entries()) {
-      const place = block.slots[row]! + tile.start - block.start;
-      context.setPointer(row, address);
-      context.setColumnBits(row, 0, buffers[inputs[row]!.model]! + place * 4);
-    }
-    context.setTile(tile.padded, 0, tile.subtract, 0);
-    context.setEntries(tile.count);
-    work.kernels.get(`magnitudes_${tile.format}`)(context.address);
-  });
+  let taken = 0;
+  for (const run of block.runs) {
+    await work.forEachTile(run, { changes: true, floats: false }, (tile) => {
+      for (const [row, address] of tile.inputs.entries()) {
+        const place = block.slots[row]! + taken + tile.start - run.start;
+        context.setPointer(row, address);
+        context.setColumnBits(row, 0, buffers[inputs[row]!.model]! + place * 4);
+      }
+      context.setTile(tile.padded, 0, tile.subtract, 0);
+      context.setEntries(tile.count);
+      work.kernels.get(`magnitudes_${tile.format}`)(context.address);
+    });
+    taken += run.count;
+  }
   return null;
 }
 
@@ -49,12 +54,13 @@ export async function select(
   { complete }: { readonly complete: boolean },
 ): Promise<Selection> {
   const magnitudes = new Uint32Array(work.kernels.memory.buffer, address, count);
+  const select = rankSelector(work.kernels, work.blockOut);
   if (complete) {
-    const found = exactRank(magnitudes, rank);
+    const found = exactRank(magnitudes, rank, select);
     const bracket = bracketOf(found.bits - 1, found.bits, found.bits);
     return { found, bracket, standing: { confidence: Number.POSITIVE_INFINITY, share: shareOf(found, rank) } };
   }
-  return { found: null, ...lookAround(magnitudes, rank, entries) };
+  return { found: null, ...lookAround(magnitudes, rank, entries, select) };
 }
 
 export async function survey({ work }: Bench, block: SurveyBlock, { rows }: SurveyArgs): Promise<SurveyPart> {

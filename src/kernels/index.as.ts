@@ -6,6 +6,8 @@ export * from "./ties/unrolled.as";
 export * from "./survey/kernel.as";
 export * from "./count/kernel.as";
 export * from "./magnitudes/kernel.as";
+export * from "./select/kernel.as";
+export * from "./quota/kernel.as";
 export * from "./convert/kernel.as";
 export * from "./checksum/kernel.as";
 export * from "./random/kernel.as";

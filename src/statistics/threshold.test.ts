@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { selectRank } from "../../test/laws/support/selection.js";
+import { selectRanks } from "../kernels/select/definition.js";
 import {
   binCount,
   type Bracket,
@@ -14,7 +15,6 @@ import {
   notesSeen,
   resolve,
   SEEN_AT,
-  selectRanks,
   standingOf,
   type SurveyCounts,
 } from "./threshold.js";

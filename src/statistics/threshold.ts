@@ -7,6 +7,9 @@
  * Magnitudes are handled as f32 bit patterns, whose order is that of the values.
  */
 
+import { selectRanks } from "../kernels/select/definition.js";
+import type { Selected, SelectRanks } from "../kernels/select/definition.js";
+
 /** Words of the histogram of one model: 1 MiB of u32. Where bins drop bits, half of them say which values were seen. */
 export const MAX_BINS = 262_144;
 const MAX_SHARED_BINS = MAX_BINS / 2;
@@ -82,8 +85,9 @@ export function bracketFromSample(
   rank: number,
   entries: number,
   largest: number = LARGEST_BITS,
+  select: SelectRanks = selectRanks,
 ): Bracket {
-  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries).bracket;
+  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries, select).bracket;
 }
 
 /** The bracket of a sample that is not empty, and how sure its guess is. */
@@ -91,13 +95,14 @@ export function lookAround(
   sample: Uint32Array,
   rank: number,
   entries: number,
+  select: SelectRanks = selectRanks,
 ): { readonly bracket: Bracket; readonly standing: Standing } {
   const share = Math.min(1, rank / entries);
   const position = share * sample.length;
   const spread = SIGMAS * Math.sqrt(sample.length * share * (1 - share)) + 2;
   const at = (place: number) => Math.max(1, Math.min(sample.length, Math.round(place)));
   const places = [at(position - spread), at(position), at(position + spread)];
-  const [high, guess, low] = selectRanks(sample, places) as [Selected, Selected, Selected];
+  const [high, guess, low] = select(sample, places) as [Selected, Selected, Selected];
   return {
     // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
     bracket: bracketOf(Math.min(low.bits, guess.bits - 1), guess.bits, high.bits),
@@ -180,75 +185,9 @@ function onlyValue(start: number, seen: number): number | null {
   return isOne ? start + (31 - Math.clz32(seen)) : null;
 }
 
-/** An entry of a sample by its rank, and how many are above it and at or above it. */
-export interface Selected {
-  readonly bits: number;
-  readonly above: number;
-  readonly atLeast: number;
-}
-
-/** Bits of a pattern that are told apart at a time, from the upper ones; tables of the first level fit into cache. */
-const DIGITS = [
-  { shift: 19, bins: 8192 },
-  { shift: 8, bins: 2048 },
-  { shift: 0, bins: 256 },
-] as const;
-
-/**
- * Several ranks of a sample.
- * @param ranks 1 = the largest.
- */
-export function selectRanks(sample: Uint32Array, ranks: readonly number[]): Selected[] {
-  const first: Bin = { values: sample, counts: digitCounts(sample, 0), within: new Map() };
-  return ranks.map((rank) => {
-    let at = first;
-    let above = 0;
-    let bits = 0;
-    for (let level = 0; ; level++) {
-      const { shift, bins } = DIGITS[level]!;
-      const { counts } = at;
-      let bin = bins - 1;
-      while (above + counts[bin]! < rank) above += counts[bin--]!;
-      bits += bin * 2 ** shift;
-      if (shift === 0) return { bits, above, atLeast: above + counts[bin]! };
-      at = binWithin(at, bin, bits >>> shift, level);
-    }
-  });
-}
-
-/** Entries of a sample with the same upper digits, and how many have which next one. */
-interface Bin {
-  readonly values: Uint32Array;
-  readonly counts: Uint32Array;
-  /** By their next digit: ranks near each other look into the same ones. */
-  readonly within: Map<number, Bin>;
-}
-
-/** @param digits all upper ones of the entries wanted, down to `level`. */
-function binWithin({ values, counts, within }: Bin, bin: number, digits: number, level: number): Bin {
-  const known = within.get(bin);
-  if (known !== undefined) return known;
-  const { shift } = DIGITS[level]!;
-  // A plain loop: several times as fast as filter.
-  const inside = new Uint32Array(counts[bin]!);
-  let filled = 0;
-  for (let i = 0; i < values.length; i++) if (values[i]! >>> shift === digits) inside[filled++] = values[i]!;
-  const found: Bin = { values: inside, counts: digitCounts(inside, level + 1), within: new Map() };
-  within.set(bin, found);
-  return found;
-}
-
-function digitCounts(values: Uint32Array, level: number): Uint32Array {
-  const { shift, bins } = DIGITS[level]!;
-  const counts = new Uint32Array(bins);
-  const mask = bins - 1;
-  for (let i = 0; i < values.length; i++) counts[(values[i]! >>> shift) & mask]!++;
-  return counts;
-}
-
 /** The exact answer where the sample is everything. */
-export function exactRank(magnitudes: Uint32Array, rank: number): Found {
-  return { ...selectRanks(magnitudes, [rank])[0]!, guessed: true };
+export function exactRank(magnitudes: Uint32Array, rank: number, select: SelectRanks = selectRanks): Found {
+  return { ...select(magnitudes, [rank])[0]!, guessed: true };
 }
 
 export function isFound(result: Found | Bracket): result is Found {

@@ -117,22 +117,24 @@ class WorkerCrew implements Crew {
   #receive(message: FromWorker): void {
     const running = this.#running.get(message.id);
     if (running === undefined) return;
-    if (message.type === "parts") {
-      for (const part of message.parts) running.parts.push(part);
-      try {
-        running.progress?.(message.parts);
-      } catch (error) {
-        // Such as a full disk under the journal: the threads stop taking blocks, then the stage fails.
-        running.error ??= error;
-        Atomics.add(this.#claims, (message.id % CLAIM_SLOTS) * CLAIM_INTS, running.blocks);
-      }
-      return;
-    }
+    if (message.parts.length > 0) this.#take(running, message);
+    if (message.type === "parts") return;
     if (message.error !== null) running.error ??= fromPlainError(message.error);
     if (--running.waiting > 0) return;
     this.#running.delete(message.id);
     if (running.error !== null) running.reject(running.error);
     else running.resolve(inOrder(running.parts));
+  }
+
+  #take(running: Running, { id, parts }: FromWorker): void {
+    for (const part of parts) running.parts.push(part);
+    try {
+      running.progress?.(parts);
+    } catch (error) {
+      // Such as a full disk under the journal: the threads stop taking blocks, then the stage fails.
+      running.error ??= error;
+      Atomics.add(this.#claims, (id % CLAIM_SLOTS) * CLAIM_INTS, running.blocks);
+    }
   }
 
   #break(error: unknown): void {

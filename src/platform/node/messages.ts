@@ -35,6 +35,8 @@ export type ToWorker =
   | StageMessage
   | { readonly type: "close" };
 
-export type FromWorker =
-  | { readonly type: "parts"; readonly id: number; readonly parts: readonly BlockPart<JobName>[] }
-  | { readonly type: "done"; readonly id: number; readonly error: PlainError | null };
+/** Parts of a stage that are done; the last ones come with its end, as a stage is often a few blocks. */
+export type FromWorker = { readonly id: number; readonly parts: readonly BlockPart<JobName>[] } & (
+  | { readonly type: "parts" }
+  | { readonly type: "done"; readonly error: PlainError | null }
+);

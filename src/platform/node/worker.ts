@@ -51,13 +51,11 @@ async function runStage(place: Place, stage: StageMessage): Promise<void> {
       parts = [];
       sent = performance.now();
     });
-    if (parts.length > 0) send({ type: "parts", id, parts });
-    send({ type: "done", id, error: null });
+    send({ type: "done", id, parts, error: null });
   } catch (error) {
     // What was finished before the failure counts; the other threads stop taking blocks.
     Atomics.add(claims, slot * CLAIM_INTS, blocks.length);
-    if (parts.length > 0) send({ type: "parts", id, parts });
-    send({ type: "done", id, error: toPlainError(error) });
+    send({ type: "done", id, parts, error: toPlainError(error) });
   }
 }
 
