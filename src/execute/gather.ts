@@ -32,7 +32,7 @@ import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { gatherScores } from "./gather_scores.js";
-import { evenRuns, MODEL_SAMPLE, runsTogether, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, tensorSample } from "./sample_runs.js";
 import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
@@ -76,8 +76,6 @@ export const NOTHING_GATHERED: Gathered = { known: {}, quotas: NO_QUOTAS, unprov
 
 /** Standard deviations between a guess and the nearest other answer from which on it is worth combining with. */
 const CONFIDENT = 3;
-/** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
-const SAMPLE_RUN = 512;
 
 /** Logs of blocks and models that a group has room for, 8 MiB; a larger group does without, and so does a whole model. */
 const LOGS = 256;

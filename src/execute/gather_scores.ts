@@ -11,12 +11,9 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import type { ScoreArgs, ScoreBlock, ScorePart } from "./jobs.js";
-import { evenRuns, MODEL_SAMPLE, runsTogether, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, tensorSample } from "./sample_runs.js";
 import { rowCount, rowsOf } from "../statistics/score_rows.js";
 import type { WorkTensor } from "./setup.js";
-
-/** Entries read together where only a sample is read. */
-const SAMPLE_RUN = 512;
 
 /** A group whose scores are gathered. */
 export interface ScoredGroup {

@@ -5,6 +5,9 @@ export const MODEL_SAMPLE = 524_288;
 const TENSOR_SAMPLES = [16_384, 32_768, 65_536] as const;
 const SAMPLED_SHARE = 64;
 
+/** Entries read together where only a sample is read: one kibibyte of a 16-bit format. */
+export const SAMPLE_RUN = 512;
+
 /** Entries of a tensor that are sampled, about one in 64: more costs as much as counting in a narrower bracket saves. */
 export function tensorSample(entries: number): number {
   return TENSOR_SAMPLES.find((size) => size * SAMPLED_SHARE >= entries) ?? TENSOR_SAMPLES.at(-1)!;

@@ -11,6 +11,7 @@ import type { Bench } from "./bench.js";
 import { measureRows, spreadRows } from "./measure_rows.js";
 import { setArguments } from "./combine_jobs.js";
 import type { ScoreArgs, ScoreBlock, ScorePart, SelectScoresArgs, SelectScoresBlock } from "./job_types.js";
+import { SAMPLE_RUN } from "./sample_runs.js";
 import type { PreparedTile, Workbench } from "./workbench.js";
 
 export async function score({ work, method }: Bench, block: ScoreBlock, args: ScoreArgs): Promise<ScorePart> {
@@ -50,7 +51,7 @@ export async function selectScores(
 ): Promise<readonly Bracket[]> {
   const keys = new Uint32Array(work.kernels.memory.buffer, address, count);
   const select = rankSelector(work.kernels, work.blockOut);
-  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, LARGEST_KEY, select));
+  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, SAMPLE_RUN, LARGEST_KEY, select));
   return select(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
 }
 

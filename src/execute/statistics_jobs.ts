@@ -24,6 +24,7 @@ import type {
   SurveyPart,
 } from "./job_types.js";
 import { SUMS_BYTES } from "./pruning.js";
+import { SAMPLE_RUN } from "./sample_runs.js";
 import type { Wanted, Workbench } from "./workbench.js";
 
 export async function sample({ work }: Bench, block: SampleBlock, { buffers }: SampleArgs): Promise<null> {
@@ -60,7 +61,7 @@ export async function select(
     const bracket = bracketOf(found.bits - 1, found.bits, found.bits);
     return { found, bracket, standing: { confidence: Number.POSITIVE_INFINITY, share: shareOf(found, rank) } };
   }
-  return { found: null, ...lookAround(magnitudes, rank, entries, select) };
+  return { found: null, ...lookAround(magnitudes, rank, entries, SAMPLE_RUN, select) };
 }
 
 export async function survey({ work }: Bench, block: SurveyBlock, { rows }: SurveyArgs): Promise<SurveyPart> {

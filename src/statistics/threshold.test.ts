@@ -3,9 +3,11 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { selectRank } from "../../test/laws/support/selection.js";
 import { selectRanks } from "../kernels/select/definition.js";
+import { randomWord, streamKey } from "../numbers/random.js";
 import {
   binCount,
   type Bracket,
+  bitsOfMagnitude,
   bracketFromSample,
   bracketOf,
   exactRank,
@@ -86,7 +88,7 @@ describe("the threshold of a rank", () => {
       // Everything, a part, something else, nothing.
       const sample = [values, values.filter((_, at) => at % 3 === 0), others, new Uint32Array()][kind]!;
       const before = sample.slice();
-      search(values, rank, bracketFromSample(sample, rank, values.length));
+      search(values, rank, bracketFromSample(sample, rank, values.length, 1 + (choice % 3)));
       assert.deepEqual(sample, before);
     });
     fc.assert(property, { seed: 5, numRuns: 400 });
@@ -96,8 +98,28 @@ describe("the threshold of a rank", () => {
     const values = Uint32Array.from({ length: 60_000 }, (_, at) => 0x3c000000 + (Math.imul(at, 0x9e3779b1) >>> 16));
     const sample = values.filter((_, at) => at % 10 < 3);
     for (const rank of [600, 12_001, 30_000, 59_400]) {
-      assert.equal(search(values, rank, bracketFromSample(sample, rank, values.length)), 1);
+      assert.equal(search(values, rank, bracketFromSample(sample, rank, values.length, 1)), 1);
     }
+  });
+
+  it("is found at once where rows differ in scale, as a sample of runs shows", () => {
+    const [rows, row] = [512, 256];
+    const rank = Math.round((rows * row) / 5);
+    const inOnePass = (run: number) =>
+      [1, 2, 3, 4, 5, 6, 7, 8].filter((seed) => {
+        const key = streamKey(seed, "model", "tensor");
+        const drawn = (entry: number) => randomWord(key, entry) / 2 ** 32;
+        // Of few distinct magnitudes, as differences of 16-bit entries are.
+        const values = Uint32Array.from({ length: rows * row }, (_, at) => {
+          const scale = 0.7 + 0.6 * drawn(rows * row + Math.floor(at / row));
+          return bitsOfMagnitude(drawn(at) * scale) & 0xffff_e000;
+        });
+        const sample = values.filter((_, at) => Math.floor(at / row) % 8 === seed - 1);
+        return search(values, rank, bracketFromSample(sample, rank, values.length, run)) === 1;
+      }).length;
+    assert.equal(inOnePass(row), 8);
+    // As if the entries of a row had nothing in common.
+    assert.ok(inOnePass(1) < 8);
   });
 
   it("is found at once in bins that drop bits, as long as each met one value", () => {
@@ -154,12 +176,11 @@ describe("what a sample says of a guess", () => {
     [1, { above: 500, atLeast: 1000 }],
   ]);
   const confidenceOf = (guess: number, rank: number, entries: number) =>
-    standingOf(counts.get(guess)!, 1000, rank, entries).confidence;
+    standingOf(counts.get(guess)!, (rank / entries) * 1000, 15).confidence;
 
   it("is the distance to the nearer end of the equal entries, in deviations of a sampled rank", () => {
-    const deviation = Math.sqrt(1000 * 0.4 * 0.6 + 1);
-    assert.equal(confidenceOf(5, 400, 1000), 100 / deviation);
-    assert.equal(confidenceOf(5, 4000, 10_000), 100 / deviation);
+    assert.equal(confidenceOf(5, 400, 1000), 100 / Math.hypot(15, 1));
+    assert.equal(confidenceOf(5, 4000, 10_000), 100 / Math.hypot(15, 1));
   });
 
   it("is negative for a guess that the sample itself refutes", () => {

@@ -78,36 +78,64 @@ export function binCount({ low, high, shift }: Bracket): number {
  * A bracket that holds the rank unless the sample misleads by more than four standard deviations.
  * @param sample bit patterns of magnitudes drawn evenly; an empty one says nothing.
  * @param rank 1 = the largest of `entries`.
+ * @param run entries of the sample that lie beside each other in a tensor, one run after the other.
  * @param largest of all patterns that occur.
  */
 export function bracketFromSample(
   sample: Uint32Array,
   rank: number,
   entries: number,
+  run: number,
   largest: number = LARGEST_BITS,
   select: SelectRanks = selectRanks,
 ): Bracket {
-  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries, select).bracket;
+  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries, run, select).bracket;
 }
 
-/** The bracket of a sample that is not empty, and how sure its guess is. */
+/** The bracket of a sample that is not empty, and how sure its guess is. @param run as of `bracketFromSample`. */
 export function lookAround(
   sample: Uint32Array,
   rank: number,
   entries: number,
+  run: number,
   select: SelectRanks = selectRanks,
 ): { readonly bracket: Bracket; readonly standing: Standing } {
   const share = Math.min(1, rank / entries);
   const position = share * sample.length;
-  const spread = SIGMAS * Math.sqrt(sample.length * share * (1 - share)) + 2;
   const at = (place: number) => Math.max(1, Math.min(sample.length, Math.round(place)));
-  const places = [at(position - spread), at(position), at(position + spread)];
-  const [high, guess, low] = select(sample, places) as [Selected, Selected, Selected];
+  const [guess] = select(sample, [at(position)]) as [Selected];
+  const deviation = deviationAbove(sample, guess.bits, share, run);
+  const spread = SIGMAS * deviation + 2;
+  const [high, low] = select(sample, [at(position - spread), at(position + spread)]) as [Selected, Selected];
   return {
     // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
     bracket: bracketOf(Math.min(low.bits, guess.bits - 1), guess.bits, high.bits),
-    standing: standingOf(guess, sample.length, rank, entries),
+    standing: standingOf(guess, position, deviation),
   };
+}
+
+/** Fewer runs say too little of how they differ. */
+const FEWEST_RUNS = 16;
+
+/**
+ * Standard deviation of the number of a sample's entries that reach a value. Entries of a run share the scale of their row,
+ * so runs may differ by more than as many independent draws; they are compared each with the next, which leaves out what
+ * changes slowly from tensor to tensor, where the sample is even.
+ * @param share of the entries, about, that reach the value.
+ */
+function deviationAbove(sample: Uint32Array, value: number, share: number, run: number): number {
+  const independent = Math.sqrt(sample.length * share * (1 - share));
+  const runs = Math.floor(sample.length / run);
+  if (run === 1 || runs < FEWEST_RUNS) return independent;
+  let squares = 0;
+  let before = 0;
+  for (let index = 0, at = 0; index < runs; index++) {
+    let count = 0;
+    for (const end = at + run; at < end; at++) if (sample[at]! >= value) count++;
+    if (index > 0) squares += (count - before) ** 2;
+    before = count;
+  }
+  return Math.max(independent, Math.sqrt((runs * squares) / (2 * (runs - 1))));
 }
 
 /** What a sample says of the entries equal to a guess. */
@@ -121,17 +149,17 @@ export interface Standing {
   readonly share: number;
 }
 
-/** @param counts of the sample's `size` entries: those above the guess, and those at or above it. */
+/**
+ * @param counts of the sample's entries: those above the guess, and those at or above it.
+ * @param position of the rank in the sample. @param deviation of the sample's counts.
+ */
 export function standingOf(
   { above, atLeast }: Pick<Selected, "above" | "atLeast">,
-  size: number,
-  rank: number,
-  entries: number,
+  position: number,
+  deviation: number,
 ): Standing {
-  const part = Math.min(1, rank / entries);
-  const position = part * size;
   return {
-    confidence: Math.min(position - above, atLeast - position) / Math.sqrt(size * part * (1 - part) + 1),
+    confidence: Math.min(position - above, atLeast - position) / Math.hypot(deviation, 1),
     share: atLeast === above ? 1 : Math.min(1, Math.max(0, (position - above) / (atLeast - above))),
   };
 }
