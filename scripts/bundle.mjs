@@ -1,7 +1,8 @@
 // Bundles the command line into dist/cli, because a process that starts several threads would otherwise look up and open
 // hundreds of small files, and a merge of a second would spend a third of it on that. The library stays as it is compiled.
-// `merge`, the verb that is waited for, is bundled with the program itself and apart from all others, so that it is a few
-// files: what it shares with one verb or another would else be a chunk each.
+// `merge`, the verb that is waited for, is bundled with the program itself and apart from all others. The program and the
+// thread that merges are one file each, in the form of Node's older modules: of those V8 can keep what it compiled
+// (platform/node/code_cache.ts), of the newer ones not.
 import * as esbuild from "esbuild";
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -11,11 +12,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const compiled = path.join(root, "dist/src");
 const target = path.join(root, "dist/cli");
 
-/** Modules that start a thread, and the thread's module: it lies beside them here, too. */
-const THREADS = {
-  "platform/node/threads.js": "platform/node/worker.js",
-  "platform/node/team.js": "platform/node/team_worker.js",
-};
+/** Modules that start a thread, whose module lies beside them here, too. */
+const STARTING_THREADS = new Set(["platform/node/threads.js", "platform/node/team.js"]);
 
 /**
  * `import.meta.url` is the address of the compiled module, as it was: tasks tell other threads where they are found by it,
@@ -26,7 +24,7 @@ const addresses = {
   setup(build) {
     build.onLoad({ filter: /\.js$/ }, async ({ path: file }) => {
       const name = path.relative(compiled, file);
-      if (name.startsWith("..") || name in THREADS) return null;
+      if (name.startsWith("..") || STARTING_THREADS.has(name)) return null;
       const contents = await readFile(file, "utf8");
       if (!contents.includes("import.meta.url")) return null;
       const own = `new URL(${JSON.stringify(path.relative(target, file))}, import.meta.url).href`;
@@ -81,13 +79,15 @@ const verbs = {
   },
 };
 
-/** The threads that the program starts are the ones that its verbs take. */
+/** The threads that the program starts are the ones that its verbs take: they share this module. */
 const THREADS_MODULE = path.join(compiled, "platform/node/threads.js");
 const threads = {
   name: "threads",
   setup(build) {
-    build.onResolve({ filter: /\/threads\.js$/ }, ({ path: name, resolveDir }) =>
-      path.join(resolveDir, name) === THREADS_MODULE ? { path: "./threads.js", external: true } : null,
+    build.onResolve({ filter: /\/threads\.js$/ }, ({ path: name, resolveDir, kind }) =>
+      kind !== "entry-point" && path.join(resolveDir, name) === THREADS_MODULE
+        ? { path: "./threads.cjs", external: true }
+        : null,
     );
   },
 };
@@ -108,35 +108,54 @@ const common = {
   plugins: [kernels, addresses],
   minifySyntax: true,
   minifyWhitespace: true,
+};
+const newer = {
+  ...common,
   // Packages in the older module format ask for Node's own modules by this name.
   banner: {
     js: 'import { createRequire as requireAt } from "node:module"; const require = requireAt(import.meta.url);',
   },
 };
+const older = {
+  ...common,
+  format: "cjs",
+  outExtension: { ".js": ".cjs" },
+  define: { "import.meta.url": "bundleAddress" },
+  banner: { js: 'const bundleAddress = require("node:url").pathToFileURL(__filename).href;' },
+};
+
+/** Bundles a module as one file, with a hash in its name, and writes what runs it and gives it `importForBundle`. */
+async function cached(file, name, plugins) {
+  const built = await esbuild.build({ ...older, entryPoints: [file], entryNames: `${name}-[hash]`, plugins });
+  const bundle = Object.keys(built.metafile.outputs).find((output) => output.endsWith(".cjs"));
+  const text = await readFile(path.resolve(root, bundle), "utf8");
+  await writeFile(path.resolve(root, bundle), text.replaceAll(/(?<![\w$.])import\(/g, "importForBundle("));
+  const address = `new URL("./${path.basename(bundle)}", import.meta.url).href`;
+  const run = `import { runBundle } from "./code_cache.js";\nrunBundle(${address});\n`;
+  await writeFile(path.join(target, `${name}.js`), run);
+  return built;
+}
 
 await rm(target, { recursive: true, force: true });
 await mkdir(target, { recursive: true });
-const program = await esbuild.build({
-  ...common,
-  entryPoints: [
-    { in: path.join(compiled, "cli/main.js"), out: "main" },
-    { in: THREADS_MODULE, out: "threads" },
-  ],
-  splitting: true,
-  plugins: [...common.plugins, verbs],
-});
+const program = await cached(path.join(compiled, "cli/main.js"), "main", [...common.plugins, verbs, threads]);
 const built = [
   program,
+  await esbuild.build({ ...older, entryPoints: [THREADS_MODULE] }),
   await esbuild.build({
-    ...common,
+    ...newer,
     entryPoints: [...others].map((file) => ({ in: file, out: verbName(file) })),
     splitting: true,
     plugins: [...common.plugins, threads],
   }),
   // A thread loads one file.
-  ...(await Promise.all(
-    Object.values(THREADS).map((file) => esbuild.build({ ...common, entryPoints: [path.join(compiled, file)] })),
-  )),
+  await cached(path.join(compiled, "platform/node/worker.js"), "worker", common.plugins),
+  await esbuild.build({
+    ...newer,
+    entryPoints: ["platform/node/team_worker.js", "platform/node/code_cache.js"].map((file) =>
+      path.join(compiled, file),
+    ),
+  }),
 ];
 
 /** The folder of the package that a bundled file comes from, or `null` for our own. */

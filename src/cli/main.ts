@@ -35,8 +35,6 @@ function fail(error: unknown): never {
 process.on("uncaughtException", fail);
 // A reader that has seen enough, such as `head`, is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => (error.code === "EPIPE" ? process.exit(0) : fail(error)));
-try {
-  process.exitCode = await main();
-} catch (error) {
-  fail(error);
-}
+main().then((exitCode) => {
+  process.exitCode = exitCode;
+}, fail);

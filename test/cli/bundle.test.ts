@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -35,6 +36,38 @@ describe("the bundled command line", () => {
     assert.ok(error instanceof MergewrightError);
     assert.ok(!(new Error("another") instanceof MergewrightError));
     assert.equal(error.kind, "check");
+  });
+
+  it("keeps what V8 compiled, and runs the same with it", () => {
+    const place = at("kept");
+    mkdirSync(path.join(place, "dist/cli"), { recursive: true });
+    writeFileSync(path.join(place, "package.json"), '{ "type": "module" }');
+    cpSync(path.join(root, "bin"), path.join(place, "bin"), { recursive: true });
+    for (const name of readdirSync(bundle).filter((file) => /\.(js|cjs|wasm)$/.test(file))) {
+      cpSync(path.join(bundle, name), path.join(place, "dist/cli", name));
+    }
+    const run = (...words: string[]) =>
+      execFileSync(process.execPath, [path.join(place, "bin/mergewright.js"), ...words], { encoding: "utf8" });
+    const kept = () => readdirSync(path.join(place, "dist/cli")).filter((name) => name.endsWith(".cache"));
+    const merged = ["first", "second"].map((name) => {
+      const out = at(`kept-${name}`);
+      run("merge", "--method", "ties", ...VISION, "--threads", "2", "-o", out);
+      assert.deepEqual(
+        kept().map((file) => file.replace(/-[A-Z0-9]{8}\.cjs/, "")),
+        ["main", "worker"].map((file) => `${file}.${process.version}-${process.arch}.cache`),
+      );
+      return readFileSync(path.join(out, "model.safetensors"));
+    });
+    assert.deepEqual(merged[0], merged[1]);
+    // Of verbs that are bundled apart, too.
+    assert.match(run("verify", at("kept-second")), /is what the merge wrote/);
+    // A place that cannot be written to is no failure, and nothing half-written stays.
+    for (const name of kept()) {
+      rmSync(path.join(place, "dist/cli", name));
+      mkdirSync(path.join(place, "dist/cli", name));
+    }
+    run("merge", "--method", "ties", ...VISION, "--threads", "2", "-o", at("kept-third"));
+    assert.equal(readdirSync(path.join(place, "dist/cli")).filter((name) => name.includes(".cache")).length, 2);
   });
 
   it("passes on what an own method throws in the words of the package", async () => {

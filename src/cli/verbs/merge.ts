@@ -4,6 +4,8 @@ import { inspectArtifact } from "../../artifacts/inspect.js";
 import { mergeModels, planMerge } from "../../merge.js";
 import type { Method } from "../../methods/method.js";
 import { makesArtifact } from "../../plan/artifact.js";
+import { keepCode } from "../../platform/node/code_cache.js";
+import { favourNothing } from "../../platform/node/tiers.js";
 import { defaultThreads, nodePlatform, platformWith } from "../../platform/node/platform.js";
 import type { Recipe } from "../../recipe/recipe.js";
 import { figureText } from "../../report/figures.js";
@@ -27,6 +29,7 @@ export async function merge(given: Given): Promise<Outcome> {
   const { flags, terminal } = given;
   refuseForeign(flags);
   const done = (await findFinished(recipe, flags)) ?? (await mergeNow(recipe, own, flags, terminal));
+  keepCode(favourNothing);
   const upscaling =
     recipe.method.experts === undefined ? null : (await inspectArtifact(done.out, nodePlatform)).upscaling;
   const report: MergeReport = upscaling === null ? done : { ...done, upscaling };

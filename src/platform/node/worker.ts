@@ -6,6 +6,7 @@ import type { BlockPart, Claims } from "../../execute/crew.js";
 import type { JobName } from "../../execute/jobs.js";
 import { loadKernels } from "../../kernels/load.js";
 import { openBench } from "./bench.js";
+import { keepCode } from "./code_cache.js";
 import type { OpenBench } from "./bench.js";
 import { CLAIM_INTS } from "./messages.js";
 import type { FromWorker, StageMessage, ToWorker, WorkerStart } from "./messages.js";
@@ -67,6 +68,7 @@ port.on("message", (message: ToWorker) => {
     else if (message.type === "stage") await runStage(place, message);
     else {
       await place.bench.close();
+      if (place.thread === 0) keepCode();
       port.close();
     }
   });
