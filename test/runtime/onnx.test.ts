@@ -13,15 +13,18 @@ import { batchOf, fixtureWeights, names, readFixture } from "./fixtures.js";
 import { largestDifference } from "./zoo.js";
 import { runOnnx } from "./onnx_interpreter.js";
 
-/** Counts sessions, so that their re-use can be seen. */
-function loops() {
-  const count = { opened: 0, open: 0 };
+/** Counts sessions, so that their re-use can be seen, and notes in which lanes they run. */
+function loops(lanes = 1) {
+  const count = { opened: 0, open: 0, runs: [] as (number | null)[] };
   const runtime: OnnxRuntime = {
-    async open(file) {
+    lanes,
+    close: async () => {},
+    async open(file, lane) {
       count.opened++;
       count.open++;
       return {
         async run(feeds, into) {
+          count.runs.push(lane);
           const grids = Object.entries(feeds).map(([name, { dims, data }]) => {
             return [name, { dims, data: Float64Array.from(data) }] as const;
           });
@@ -102,7 +105,7 @@ async function sameOnLongText(one: TappedNetwork, other: TappedNetwork): Promise
 describe("the ONNX back end agrees with the kernels:", () => {
   for (const name of names) {
     it(name, async () => {
-      const { count, runtime } = loops();
+      const { count, runtime } = loops(2);
       const [onnx, kernels] = [await open(name, runtime), await own(name)];
       await same(onnx, kernels, batchOf(readFixture(name).inputs));
       await onnx.close();
@@ -122,6 +125,8 @@ describe("the ONNX back end agrees with the kernels:", () => {
   it("logits of every part go straight to their rows of the memory that they are asked into", async () => {
     let run = 0;
     const counting: OnnxRuntime = {
+      lanes: 1,
+      close: async () => {},
       open: async () => ({
         run: async (_, into) => {
           run++;
@@ -142,6 +147,52 @@ describe("the ONNX back end agrees with the kernels:", () => {
       [...values],
       Array.from({ length: rows * classes }, (_, at) => Math.floor(at / classes / size) + 1),
     );
+    await onnx.close();
+  });
+
+  it("examples are shared out over lanes, of which the first begins last; what runs backward has all threads", async () => {
+    const { count, runtime } = loops(3);
+    const [onnx, kernels] = [await open("vit", runtime), await own("vit")];
+    const one = batchOf(readFixture("vit").inputs) as ImageBatch;
+    const images = 7;
+    const pixels = Float32Array.from({ length: (one.pixels.length / one.count) * images }, (_, at) => Math.sin(at));
+    const batch = { ...one, count: images, pixels };
+    const targets = Int32Array.from({ length: images }, (_, row) => row % onnx.classes);
+    near((await onnx.logits(batch)).values, (await kernels.logits(batch)).values, "logits");
+    assert.deepEqual(count.runs.splice(0), [2, 1, 0]);
+    near(await onnx.losses(batch, targets), await kernels.losses(batch, targets), "losses");
+    assert.deepEqual(count.runs.splice(0), [2, 1, 0]);
+    const loss = { kind: "cross-entropy", targets } as const;
+    near([(await onnx.gradients(batch, loss)).loss], [(await kernels.gradients(batch, loss)).loss], "loss");
+    await onnx.logits({ ...batch, count: 2, pixels: pixels.subarray(0, (2 * pixels.length) / images) });
+    assert.deepEqual(count.runs.splice(0), [null, null]);
+    await onnx.close();
+    await kernels.close();
+  });
+
+  it("a lane that fails is told of when all have ended, and the next pass runs", async () => {
+    const ended: (number | null)[] = [];
+    let fails = true;
+    const { runtime } = loops(2);
+    const failing: OnnxRuntime = {
+      ...runtime,
+      open: async (file, lane) => {
+        const session = await runtime.open(file, lane);
+        const run: typeof session.run = async (feeds, into) => {
+          if (lane === 1 && fails) throw new RangeError("no memory");
+          await session.run(feeds, into);
+          ended.push(lane);
+        };
+        return { ...session, run };
+      },
+    };
+    const onnx = await open("vit", failing);
+    const batch = batchOf(readFixture("vit").inputs);
+    await assert.rejects(onnx.logits(batch), /no memory/);
+    assert.deepEqual(ended.splice(0), [0]);
+    fails = false;
+    await onnx.logits(batch);
+    assert.deepEqual(new Set(ended), new Set([0, 1]));
     await onnx.close();
   });
 

@@ -21,11 +21,18 @@ import type { Written } from "./lower.js";
 
 /** What is asked of the runtime: the part of onnxruntime's interface that is used, so that others can stand in. */
 export interface OnnxRuntime {
-  open(file: Uint8Array): Promise<OnnxSession>;
+  /** Sessions that can run at the same time, with one thread each. */
+  readonly lanes: number;
+  /** @param lane where the session is to run, below `lanes`; `null`: by itself, with all threads. */
+  open(file: Uint8Array, lane: number | null): Promise<OnnxSession>;
+  close(): Promise<void>;
 }
 
 export interface OnnxSession {
-  /** @param into every output of the graph, in f32: memory that the runtime writes to. */
+  /**
+   * Is under way, in a lane beyond the first, when this returns; the first may keep the caller's thread until it is done.
+   * @param into every output of the graph, in f32: memory that the runtime writes to.
+   */
   run(feeds: Readonly<Record<string, OnnxFeed>>, into: Readonly<Record<string, OnnxFeed>>): Promise<void>;
   close(): Promise<void>;
 }
@@ -34,6 +41,8 @@ export interface OnnxFeed {
   readonly dims: readonly number[];
   /** In f32 or i32. */
   readonly data: Float32Array | Int32Array;
+  /** Nothing is ever written to this array, and the same one will come under this name again. */
+  readonly lasts?: boolean;
 }
 
 interface Opened {
@@ -43,11 +52,13 @@ interface Opened {
   readonly outputs: Tape["outputs"];
 }
 
-/** Rows of activations and entries of logits that a part may have, which bounds the memory of a session. */
+/** Rows of activations and entries of logits that may be in work at a time, which bounds the memory of sessions. */
 const ROWS = 8192;
 const LOGITS = 2 ** 26;
-/** Sessions of different part sizes and goals that are kept. */
+/** Sessions of different part sizes and goals that a lane keeps. */
 const SESSIONS_KEPT = 8;
+/** Weights of which each lane has a copy: with more, in f32, memory is dearer than what lanes gain. */
+const LANE_WEIGHTS = 2 ** 26;
 
 export class OnnxEngine implements Engine {
   readonly #trace: Trace;
@@ -85,12 +96,22 @@ export class OnnxEngine implements Engine {
     const { definition } = this.#trace;
     checkBatch(definition, batch);
     if (goal.squares !== undefined) throw noSquares();
-    const all = cut(definition, batch).map((part) => batchPart(definition.rows, batch, part));
+    const lanes = this.#lanesFor(batch, goal);
+    const all = cut(definition, batch, lanes).map((part) => batchPart(definition.rows, batch, part));
     const used = all.filter(({ rows }) => rows > 0);
     const gradients = new Map<number, Float32Array>();
     const parts: RunPart[] = [];
-    for (const part of used) {
-      parts.push(await this.#runPart(part, goal, content, gradients, room));
+    for (let first = 0; first < used.length; first += lanes) {
+      const group = used.slice(first, first + lanes);
+      const opened: Opened[] = [];
+      for (const [lane, part] of group.entries()) {
+        opened.push(await this.#session(part, goal, lanes === 1 ? null : lane));
+      }
+      // The first lane is this thread, which is kept busy until it is done: the others begin before.
+      const runs = group.map((part, lane) => () => this.#runPart(opened[lane]!, part, content, gradients, room));
+      const begun = runs.reverse().map((run) => run());
+      await Promise.allSettled(begun);
+      parts.push(...(await Promise.all(begun)).reverse());
       this.#progress?.(parts.length / used.length);
     }
     return {
@@ -103,17 +124,27 @@ export class OnnxEngine implements Engine {
   async close(): Promise<void> {
     for (const { session } of this.#sessions.values()) await session.close();
     this.#sessions.clear();
+    await this.#runtime.close();
+  }
+
+  /**
+   * In how many lanes a batch is run: single threads on parts of it do more than all threads on one product after the
+   * other, where there are examples for each and little comes back.
+   */
+  #lanesFor({ count }: Batch, { wanted, taps }: Goal): number {
+    const { lanes } = this.#runtime;
+    const weights = this.#weights.reduce((sum, { length }) => sum + length, 0);
+    return wanted === null && taps === undefined && count >= lanes && weights <= LANE_WEIGHTS ? lanes : 1;
   }
 
   /** @param gradients sums by parameter, which the part's are added to. @param room for the logits of all parts. */
   async #runPart(
+    { session, written, inputs, outputs }: Opened,
     part: BatchPart,
-    goal: Goal,
     rows: RowContent,
     gradients: Map<number, Float32Array>,
     room: Float32Array | undefined,
   ): Promise<RunPart> {
-    const { session, written, inputs, outputs } = await this.#session(part, goal);
     const content = contentOf(part, rows);
     const feeds: Record<string, OnnxFeed> = {};
     for (const [index, { name, entries, rows: length, content: fixed }] of inputs.entries()) {
@@ -124,6 +155,7 @@ export class OnnxEngine implements Engine {
       feeds[weightPort(number)] = {
         dims: weightDims(this.#trace.table.list[number]!.shape),
         data: this.#weights[number]!,
+        lasts: true,
       };
     }
     const { classes } = this.#trace.definition;
@@ -153,15 +185,20 @@ export class OnnxEngine implements Engine {
     };
   }
 
-  async #session(part: BatchPart, goal: Goal): Promise<Opened> {
-    const key = this.#trace.key(part, goal);
+  async #session(part: BatchPart, goal: Goal, lane: number | null): Promise<Opened> {
+    const key = `${lane} | ${this.#trace.key(part, goal)}`;
     const known = this.#sessions.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      // The one used last is given up last.
+      this.#sessions.delete(key);
+      this.#sessions.set(key, known);
+      return known;
+    }
     const tape = this.#trace.tape(part, goal);
     const written = lower(tape, this.#trace.table);
-    const session = await this.#runtime.open(written.file);
+    const session = await this.#runtime.open(written.file, lane);
     const opened = { session, written, inputs: tape.inputs, outputs: tape.outputs };
-    if (this.#sessions.size >= SESSIONS_KEPT) {
+    if (this.#sessions.size >= SESSIONS_KEPT * this.#runtime.lanes) {
       const [oldest, { session: old }] = this.#sessions.entries().next().value!;
       this.#sessions.delete(oldest);
       await old.close();
@@ -171,12 +208,12 @@ export class OnnxEngine implements Engine {
   }
 }
 
-/** Parts of equal size as far as possible, so that few sessions are needed. */
-function cut({ classes, rows, tokens }: Definition, batch: Batch): Part[] {
+/** Parts of equal size as far as possible, so that few sessions are needed; as many of them as lanes run at a time. */
+function cut({ classes, rows, tokens }: Definition, batch: Batch, lanes: number): Part[] {
   const length = batch.kind === "text" ? batch.length + (batch.decoder?.length ?? 0) : 0;
   const logits = classes * rowsPerExample(rows, batch);
-  const most = Math.max(1, Math.min(Math.floor(ROWS / tokens(length)), Math.floor(LOGITS / logits)));
-  const size = Math.ceil(batch.count / Math.ceil(batch.count / most));
+  const most = Math.max(lanes, Math.min(Math.floor(ROWS / tokens(length)), Math.floor(LOGITS / logits)));
+  const size = Math.ceil(batch.count / (lanes * Math.ceil(batch.count / most)));
   return Array.from({ length: Math.ceil(batch.count / size) }, (_, index) => ({
     from: index * size,
     to: Math.min(batch.count, (index + 1) * size),
