@@ -12,14 +12,14 @@ const bundle = path.join(root, "dist/cli");
 
 describe("the bundled command line", () => {
   it("has every thread's module beside the modules that start it", () => {
+    // Others are started as they are compiled: their address is below src.
+    const beside = /new (?:\w+\.)?Worker\(new URL\("([^"]+)",(?:import\.meta\.url|bundleAddress)\)/g;
     const threads = readdirSync(bundle)
-      .filter((name) => name.endsWith(".js"))
-      .flatMap((name) => [...readFileSync(path.join(bundle, name), "utf8").matchAll(/new Worker\(new URL\("([^"]+)"/g)])
-      .map(([, file]) => file!);
-    assert.ok(threads.length >= 2, "threads are started");
-    for (const file of threads.filter((name) => !name.startsWith("algebra"))) {
-      assert.ok(existsSync(path.join(bundle, file)), file);
-    }
+      .filter((name) => /\.c?js$/.test(name))
+      .flatMap((name) => [...readFileSync(path.join(bundle, name), "utf8").matchAll(beside)])
+      .map(([, file]) => path.normalize(file!));
+    assert.deepEqual([...new Set(threads)].sort(), ["team_worker.js", "worker.js"]);
+    for (const file of threads) assert.ok(existsSync(path.join(bundle, file)), file);
   });
 
   it("carries the licences of what it bundles", () => {
@@ -59,6 +59,21 @@ describe("the bundled command line", () => {
       return readFileSync(path.join(out, "model.safetensors"));
     });
     assert.deepEqual(merged[0], merged[1]);
+    // What is damaged is not run but written again.
+    const files = kept().map((name) => path.join(place, "dist/cli", name));
+    for (const file of files) {
+      const bytes = readFileSync(file);
+      writeFileSync(file, bytes.fill(0, bytes.length / 2));
+    }
+    run("merge", "--method", "ties", ...VISION, "--threads", "2", "-o", at("kept-again"));
+    assert.deepEqual(readFileSync(path.join(at("kept-again"), "model.safetensors")), merged[0]);
+    for (const file of files)
+      assert.ok(
+        readFileSync(file)
+          .subarray(-1000)
+          .some((byte) => byte !== 0),
+        file,
+      );
     // Of verbs that are bundled apart, too.
     assert.match(run("verify", at("kept-second")), /is what the merge wrote/);
     // A place that cannot be written to is no failure, and nothing half-written stays.

@@ -9,6 +9,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import vm from "node:vm";
 import { threadId } from "node:worker_threads";
+import { crc32 } from "node:zlib";
 
 /** Bundles hold copies of this module, so what the one that runs them offers to the others is found by a global name. */
 const KEEP = Symbol.for("mergewright.keep-code");
@@ -36,7 +37,7 @@ function importForBundle(name: string): Promise<unknown> {
 export function runBundle(address: string): void {
   const file = fileURLToPath(address);
   const place = `${file}.${process.version}-${process.arch}.cache`;
-  const cachedData = readIfThere(place);
+  const cachedData = readKept(place);
   const start = "(function (importForBundle, require, module, exports, __filename, __dirname) {";
   const script = new vm.Script(`${start}${readFileSync(file, "utf8")}\n})`, {
     filename: file,
@@ -64,12 +65,19 @@ export function keepCode(before: () => void = () => {}): void {
   delete offered[KEEP];
 }
 
-function readIfThere(place: string): Buffer | null {
+/** Bytes of the checksum behind the code: V8 does not look whether the code is whole, and a damaged one ends the process. */
+const CHECKSUM_BYTES = 4;
+
+/** `null` where nothing is kept or what is kept is damaged. */
+function readKept(place: string): Buffer | null {
+  let kept: Buffer;
   try {
-    return readFileSync(place);
+    kept = readFileSync(place);
   } catch {
     return null;
   }
+  const code = kept.subarray(0, -CHECKSUM_BYTES);
+  return kept.length > CHECKSUM_BYTES && crc32(code) === kept.readUInt32LE(code.length) ? code : null;
 }
 
 /** A folder that cannot be written to, or a full disk, is no reason to complain after a merge: it only starts slower. */
@@ -78,7 +86,10 @@ function keep(script: vm.Script, place: string): void {
   try {
     const file = openSync(partial, "wx");
     try {
-      writeFileSync(file, script.createCachedData());
+      const code = script.createCachedData();
+      const checksum = Buffer.alloc(CHECKSUM_BYTES);
+      checksum.writeUInt32LE(crc32(code));
+      writeFileSync(file, Buffer.concat([code, checksum]));
       fsyncSync(file);
     } finally {
       closeSync(file);
