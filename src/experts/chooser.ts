@@ -4,7 +4,7 @@ import type { Artifact, ArtifactPlatform } from "../artifacts/open.js";
 import { MergewrightError } from "../errors.js";
 import type { Checkpoint } from "../models/model.js";
 import type { Choice, Embeddings, Routing } from "../runtime/routing.js";
-import type { RunPart } from "../runtime/trace.js";
+import type { RunPart } from "../runtime/run_parts.js";
 import { readRouter, ROUTER_FILE, ROUTER_FOLDER } from "./router_file.js";
 import { routerWeights } from "./router.js";
 import { openExperts } from "./stacks.js";

@@ -3,7 +3,7 @@ import { openArtifact } from "../artifacts/open.js";
 import type { ArtifactPlatform, OpenArtifactOptions } from "../artifacts/open.js";
 import { joined } from "../numbers/joined.js";
 import type { Batch, Logits, NetworkOptions, OpenNetwork } from "../runtime/network.js";
-import type { RunPart } from "../runtime/trace.js";
+import type { RunPart } from "../runtime/run_parts.js";
 import { weightsOf } from "../runtime/weights.js";
 import { Chooser } from "./chooser.js";
 import type { RoutingMode } from "./chooser.js";

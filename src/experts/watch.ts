@@ -1,5 +1,5 @@
 /** What gates and routers did: shares of experts and entropies, for the report. */
-import type { RunPart } from "../runtime/trace.js";
+import type { RunPart } from "../runtime/run_parts.js";
 
 /** With the layer's name behind it: under what a gate's shares are handed out. */
 export const GATE_OUTPUT = "gate ";

@@ -23,7 +23,8 @@ import { lossOf } from "./operations/loss.js";
 import { Passes } from "./passes.js";
 import type { Embeddings } from "./routing.js";
 import type { Team } from "./team.js";
-import type { Backend, Engine, Goal, RunBatch } from "./trace.js";
+import type { RunBatch } from "./run_parts.js";
+import type { Backend, Engine, Goal } from "./trace.js";
 import { tensorsOf, withHead } from "./weights.js";
 
 /** Opens a network over weights with the kernels and a team of threads, which is closed with the network. */

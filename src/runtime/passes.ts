@@ -17,7 +17,8 @@ import type { Choice, Embeddings, Routing } from "./routing.js";
 import { padded } from "./tape.js";
 import type { Lane, Progress, Task, Team } from "./team.js";
 import { contentOf, Trace } from "./trace.js";
-import type { Engine, Goal, RowContent, RunBatch, RunPart } from "./trace.js";
+import type { RunBatch, RunPart } from "./run_parts.js";
+import type { Engine, Goal, RowContent } from "./trace.js";
 import { checkTensor } from "./weights.js";
 
 interface PlannedPart {

@@ -6,13 +6,14 @@
 import type { Definition } from "./architectures/architecture.js";
 import { batchPart, partContent, partKey, partTensors } from "./batch.js";
 import type { BatchPart } from "./batch.js";
+import { ExpertTape, tokenRule } from "./expert_tape.js";
 import type { Batch, LayerInfo, WeightSource } from "./network.js";
 import { shapeOf, watching, weightOf } from "./operations/linear.js";
 import type { LinearRule, Passed } from "./operations/linear.js";
 import { expectation, loss } from "./operations/loss.js";
 import type { LossKind } from "./operations/loss.js";
-import { ExpertTape, tokenRule } from "./routing.js";
 import type { Choice, Embeddings, ExpertStacks, Routing } from "./routing.js";
+import type { RunBatch } from "./run_parts.js";
 import { ParameterTable, Tape } from "./tape.js";
 import type { Tensor } from "./tape.js";
 
@@ -31,24 +32,6 @@ export interface Goal {
   readonly taps?: { readonly layers: readonly string[]; readonly form: "rows" | "grams" };
   /** The last hidden state is handed out, of the network without experts that are chosen per example. */
   readonly hidden?: true;
-}
-
-/** A part that has been run. Its memory is good until the next pass. */
-export interface RunPart {
-  /** Rows of logits, and where the first of them is among all. */
-  readonly rows: number;
-  readonly firstRow: number;
-  /** What is handed out. */
-  readonly names: readonly string[];
-  /** What was handed out under a name, and the rows that it has or is a sum over. */
-  readonly handed: (name: string) => { readonly values: Float32Array; readonly rows: number };
-}
-
-export interface RunBatch {
-  readonly rows: number;
-  readonly parts: readonly RunPart[];
-  /** A parameter's gradient, summed over the parts. */
-  readonly gradient: (name: string) => Float32Array;
 }
 
 /** Values per row of logits that come with a batch. */

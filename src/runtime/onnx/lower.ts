@@ -6,19 +6,16 @@
 import { MergewrightError } from "../../errors.js";
 import type { KernelName } from "../kernels/definitions.js";
 import type { Shape } from "../shapes.js";
-import type { Operand, ParameterTable, Tape, Tensor } from "../tape.js";
+import type { ParameterTable, Tape, Tensor } from "../tape.js";
 import { Graph, type Value } from "./graph.js";
 import { ATTENTION } from "./lower_attention.js";
-import type { Unmixed } from "./lower_attention.js";
 import { ENTRIES } from "./lower_entries.js";
 import { LOSSES } from "./lower_losses.js";
 import { NORMS } from "./lower_norms.js";
 import { PRODUCTS } from "./lower_products.js";
 import { ROWS } from "./lower_rows.js";
-import { Shaping } from "./shaping.js";
-
-/** How a kernel's calls are written out. */
-export type Lowering = (lowered: Lowered, operands: readonly Operand[]) => void;
+import { Lowered } from "./lowered.js";
+import type { Lowering } from "./lowered.js";
 
 const LOWERINGS: Readonly<Partial<Record<KernelName, Lowering>>> = {
   ...PRODUCTS,
@@ -28,76 +25,6 @@ const LOWERINGS: Readonly<Partial<Record<KernelName, Lowering>>> = {
   ...ROWS,
   ...LOSSES,
 };
-
-/** What a tape holds while it is written out. */
-export class Lowered {
-  readonly shaping: Shaping;
-  readonly #values = new Map<string, Value | "zeros">();
-  /** Values that kernels leave for their derivatives, by storage: mean and inverse deviation. */
-  readonly #kept = new Map<string, readonly Value[]>();
-  readonly #deferred = new Map<string, Unmixed>();
-
-  constructor(readonly graph: Graph) {
-    this.shaping = new Shaping(graph);
-  }
-
-  bind(area: Tensor["area"], storage: number, value: Value | "zeros"): void {
-    this.#values.set(`${area} ${storage}`, value);
-  }
-
-  /** What a storage holds, in the sizes in which it was written; zeros in the tensor's own. */
-  read(tensor: Tensor): Value {
-    const value = this.#values.get(keyOf(tensor));
-    if (value === undefined) throw new RangeError("a tensor is read before it is written");
-    return value === "zeros" ? this.shaping.filled(0, tensor.rows, tensor.columns) : value;
-  }
-
-  /** The same as a matrix of the tensor's rows and columns. */
-  matrix(tensor: Tensor): Value {
-    return this.shaping.reshape(this.read(tensor), tensor.rows, tensor.columns);
-  }
-
-  write(tensor: Tensor, value: Value | "zeros"): void {
-    this.#values.set(keyOf(tensor), value);
-  }
-
-  /** Adds to what a storage holds. */
-  accumulate(tensor: Tensor, value: Value): void {
-    const known = this.#values.get(keyOf(tensor));
-    if (known === undefined || known === "zeros") this.write(tensor, value);
-    else this.write(tensor, this.shaping.add(known, this.shaping.reshape(value, ...known.dims)));
-  }
-
-  isZeros(tensor: Tensor): boolean {
-    return this.#values.get(keyOf(tensor)) === "zeros";
-  }
-
-  isWritten(tensor: Tensor): boolean {
-    return this.#values.has(keyOf(tensor));
-  }
-
-  keep(tensor: Tensor, ...values: readonly Value[]): void {
-    this.#deferred.delete(keyOf(tensor));
-    this.#kept.set(keyOf(tensor), values);
-  }
-
-  kept(tensor: Tensor): readonly Value[] {
-    return this.#deferred.get(keyOf(tensor))?.scores() ?? this.#kept.get(keyOf(tensor))!;
-  }
-
-  /** Notes what a storage is to hold, until it is asked for or mixed. */
-  defer(tensor: Tensor, unmixed: Unmixed): void {
-    this.#deferred.set(keyOf(tensor), unmixed);
-  }
-
-  deferred(tensor: Tensor): Unmixed | undefined {
-    return this.#deferred.get(keyOf(tensor));
-  }
-}
-
-function keyOf({ area, storage }: Tensor): string {
-  return `${area} ${storage}`;
-}
 
 /** Names of a graph's inputs and outputs. */
 export const weightPort = (parameter: number) => `weight ${parameter}`;

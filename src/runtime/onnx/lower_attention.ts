@@ -8,7 +8,7 @@
 import type { AttentionShape } from "../operations/attention.js";
 import type { Operand, Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
-import type { Lowered, Lowering } from "./lower.js";
+import type { Lowered, Lowering, Span, Unmixed } from "./lowered.js";
 
 function sizesOf(operands: readonly Operand[]): AttentionShape {
   const [batch, heads, keyHeads, queries, keys, size] = operands as number[] as [
@@ -42,13 +42,6 @@ function productOf(
 /** Most queries of a span: with fewer the runtime takes longer to begin than to compute, with more it computes more in vain. */
 const SPAN = 64;
 
-/** Queries that go through attention together, and how many keys, from the first, are seen by any of them. */
-interface Span {
-  readonly from: number;
-  readonly to: number;
-  readonly keys: number;
-}
-
 /** One span; of causal attention several, so that most of what no query sees is left out. */
 function spansOf({ queries, keys }: AttentionShape, causal: number): Span[] {
   if (causal === 0) return [{ from: 0, to: queries, keys }];
@@ -57,17 +50,6 @@ function spansOf({ queries, keys }: AttentionShape, causal: number): Span[] {
     const to = Math.min(queries, (index + 1) * size);
     return { from: index * size, to, keys: Math.min(keys, to) };
   });
-}
-
-/** Scores, and then attention's weights, that are not computed yet. */
-export interface Unmixed {
-  readonly queries: Value;
-  readonly keys: Value;
-  readonly alpha: number;
-  /** Of weights: what is added to a span's scores before the softmax; `null` where nothing is. */
-  readonly mask?: (span: Span) => Value | null;
-  /** The scores, span by span; weights come out of the mixing only. */
-  readonly scores: () => readonly Value[];
 }
 
 /** `[batch × rows, heads × size]` by heads. */

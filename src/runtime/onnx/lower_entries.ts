@@ -1,7 +1,7 @@
 import { ACTIVATIONS, type Activation } from "../kernels/activation.js";
 import type { Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
-import type { Lowering } from "./lower.js";
+import type { Lowering } from "./lowered.js";
 import type { Shaping } from "./shaping.js";
 
 const entriesOf = ({ rows, columns }: Tensor) => rows * columns;

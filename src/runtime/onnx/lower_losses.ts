@@ -1,6 +1,6 @@
 import type { Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
-import type { Lowered, Lowering } from "./lower.js";
+import type { Lowered, Lowering } from "./lowered.js";
 
 /** The target's column of each row (the first in a row without one), and one where there is one, else zero. */
 function targetsOf({ shaping, graph }: Lowered, targets: Value, rows: number): { place: Value; counts: Value } {

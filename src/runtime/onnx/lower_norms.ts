@@ -1,6 +1,6 @@
 import type { Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
-import type { Lowered, Lowering } from "./lower.js";
+import type { Lowered, Lowering } from "./lowered.js";
 
 const layer_norm: Lowering = (lowered, operands) => {
   const [x, y, stats, gain, shift, rows, columns, eps] = operands as [

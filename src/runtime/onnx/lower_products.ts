@@ -1,5 +1,5 @@
 import type { Tensor } from "../tape.js";
-import type { Lowering } from "./lower.js";
+import type { Lowering } from "./lowered.js";
 
 /** alpha A B (+ bias) (+ what y holds), A and B as stored or transposed. */
 const gemm: Lowering = (lowered, operands) => {

@@ -1,6 +1,6 @@
 import type { Tensor } from "../tape.js";
 import type { Value } from "./graph.js";
-import type { Lowered, Lowering } from "./lower.js";
+import type { Lowered, Lowering } from "./lowered.js";
 
 const take: Lowering = (lowered, operands) => {
   const [index, table, y, rows, columns] = operands as [Tensor, Tensor, Tensor, number, number];
