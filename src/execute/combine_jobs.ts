@@ -126,15 +126,19 @@ export async function combineInto(
   const measure = method.grain === "tile" ? (method.rows?.(args) ?? null) : null;
   const measures = measure === null ? null : await measureRows(work, block, measure);
 
-  await work.forEachTile(block, { changes, floats: !fused || extras }, (tile, again) => {
+  const masked = maskedKernelOf(method, tensor, args, measure === null && fused && !extras && remaining === null);
+
+  await work.forEachTile(block, { changes, floats: !fused || extras, masked: masked !== null }, (tile, again) => {
     before(tile);
     if (measures !== null) spreadRows(work, measures, tile);
     const target = out + (tile.start - block.start) * outBytes;
     // Only the tile in which a quota ends is counted entry by entry.
     const ends = remaining !== null && (!fused || !spendInTile(work, tile, args, remaining));
-    if (fused && !ends && runFused(work, method, kernel, tensor.dtype, tile, target, counters))
+    const isMasked = tile.masks !== undefined;
+    const fusedKernel = isMasked ? masked! : kernel!;
+    if (fused && !ends && runFused(work, method, fusedKernel, tensor.dtype, tile, target, counters))
       return after(tile, target);
-    const careful = fused && work.nativeFormat(block.tensor) !== null ? again() : tile;
+    const careful = fused && (isMasked || work.nativeFormat(block.tensor) !== null) ? again() : tile;
     if (ends) applyQuota(work, careful, args.columns.threshold!, remaining);
     if (kernel === null) defineTile(work, combination, careful, args, counters);
     else {
@@ -153,6 +157,13 @@ export async function combineInto(
   // Only what is counted entry by entry can have become less.
   const quota = remaining === null ? block.quota : block.quota!.map((left, i) => remaining[i] ?? left);
   return { counters, nonFinite, nonFiniteInputs, quota };
+}
+
+/** A kernel that prunes by masks while it combines; `can`: whether nothing else is done to tiles. */
+function maskedKernelOf(method: Method, { dtype, inputs }: WorkTensor, args: Arguments, can: boolean): string | null {
+  if (!can || method.grain !== "tile" || (dtype !== "BF16" && dtype !== "F16")) return null;
+  if (inputs.some(({ stream }) => stream.dtype !== dtype)) return null;
+  return method.maskedKernel?.(args) ?? null;
 }
 
 /** What makes a tile: of a method of matrices, the rule for everything that is none. */
@@ -227,6 +238,10 @@ function callKernel(
     context.setPointer(row, address);
     const sums = tile.extra[`statistics.${row}`];
     if (sums !== undefined) context.setSums(row, sums);
+    const mask = tile.masks?.[row];
+    if (mask === undefined) continue;
+    context.setColumnBits(row, 1, mask.address);
+    context.setColumn(row, 2, mask.scale);
   }
   context.setTile(tile.padded, target, tile.subtract, tile.add, scratch);
   context.setEntries(tile.count);

@@ -44,6 +44,14 @@ export interface PreparedTile {
   readonly inputs: readonly number[];
   /** Extra streams by role, as f32 (changes where changes are wanted); only in tiles that were converted to f32. */
   readonly extra: Readonly<Record<string, number>>;
+  /** Per input, where entries are as stored and yet to be pruned. */
+  readonly masks?: readonly KeptBits[];
+}
+
+/** A bit per entry of a tile, set for what is kept, and what that is multiplied by. */
+export interface KeptBits {
+  readonly address: number;
+  readonly scale: number;
 }
 
 /** How the inputs of a tile are wanted. */
@@ -52,6 +60,8 @@ export interface Wanted {
   readonly changes: boolean;
   /** Force conversion to f32, for what runs in TypeScript. */
   readonly floats: boolean;
+  /** Entries may stay as they are stored where every input has a mask of what is kept of its changes. */
+  readonly masked?: boolean;
   /** Tiles hold a whole number of runs of so many entries; at most a tile's. */
   readonly runs?: number;
   /** Is given each input's changes to prune, of which those in `own` are the block's. */
@@ -82,8 +92,9 @@ interface KeptRun extends Run {
 
 /** How a tensor is read. */
 interface Reading {
-  /** What kernels can take its inputs in as they are stored, if they all can. */
+  /** What kernels can take its inputs in as they are stored, if they all can; and the same but for what is to be pruned. */
   readonly format: KernelDtype | null;
+  readonly stored: KernelDtype | null;
   /** Each once, and per stream in reading order which of them it is. */
   readonly streams: readonly Stream[];
   readonly places: readonly number[];
@@ -97,7 +108,8 @@ function readingOf(tensor: WorkTensor): Reading {
   const names = all.map((stream) => streamName(stream));
   const distinct = [...new Set(names)];
   return {
-    format: nativeFormatOf(tensor),
+    format: tensor.prune === null ? storedFormatOf(tensor) : null,
+    stored: storedFormatOf(tensor),
     streams: distinct.map((name) => all[names.indexOf(name)]!),
     places: names.map((name) => distinct.indexOf(name)),
     wantsRows: wantsRows(tensor),
@@ -105,9 +117,9 @@ function readingOf(tensor: WorkTensor): Reading {
   };
 }
 
-function nativeFormatOf({ inputs, base, prune }: WorkTensor): KernelDtype | null {
+function storedFormatOf({ inputs, base }: WorkTensor): KernelDtype | null {
   const first = inputs[0]?.stream.dtype;
-  if (first === undefined || !isKernelDtype(first) || prune !== null) return null;
+  if (first === undefined || !isKernelDtype(first)) return null;
   const streams = [...inputs.map(({ stream }) => stream), ...(base === null ? [] : [base])];
   return streams.every(({ dtype, round }) => dtype === first && round === undefined) ? first : null;
 }
@@ -230,7 +242,9 @@ export class Workbench {
   ): Promise<void> {
     const tensor = this.setup.tensors[block.tensor]!;
     const reading = this.#readingOf(block.tensor);
-    const format = wanted.floats ? null : reading.format;
+    const canMask = wanted.masked === true && !wanted.floats && reading.stored !== null;
+    const masks = canMask && this.setup.nativeEntries % 8 === 0 ? masksOf(block) : null;
+    const format = wanted.floats ? null : masks === null ? reading.format : reading.stored;
     const { first, last, tileEntries, chunkEntries } = this.#runOf(block, wanted, format !== null);
     let left = block.cuts === undefined ? reading.uncut : bandCounts(block, tensor.inputs.length);
     for (let chunk = first; chunk < last; chunk += chunkEntries) {
@@ -247,7 +261,7 @@ export class Workbench {
           if (changes) behind = after;
           return tile;
         };
-        use(format === null ? floats() : this.#inPlace(read, format, wanted), floats);
+        use(format === null ? floats() : { ...this.#inPlace(read, format, wanted), ...atTile(masks, read) }, floats);
         left = behind;
       }
     }
@@ -463,6 +477,22 @@ function scoreLayout({ scores: { rows, ranks }, tileEntries }: WorkSetup) {
   // A range, a sum, and a count per rank.
   const states = rows * (2 + ranks);
   return { entries, stride, states, bytes: rows * stride + states * SCORE_STATE_BYTES };
+}
+
+/** The masks of a block whose inputs all have one, where it begins on a whole byte. */
+function masksOf({ start, cuts }: Block): KeptBits[] | null {
+  if (start % 8 !== 0) return null;
+  const masks = (cuts ?? []).flatMap((cut) =>
+    cut === null || cut.mask === null ? [] : [{ address: cut.mask, scale: cut.scale ?? 1 }],
+  );
+  return masks.length > 0 && masks.length === cuts!.length ? masks : null;
+}
+
+/** The part of the masks of a whole block that is a tile's. */
+function atTile(masks: readonly KeptBits[] | null, { start }: Read): Pick<PreparedTile, "masks"> {
+  if (masks === null) return {};
+  const first = (start % BLOCK_ENTRIES) / 8;
+  return { masks: masks.map(({ address, scale }) => ({ address: address + first, scale })) };
 }
 
 /** Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs. */

@@ -70,6 +70,18 @@ const CONSTANTS: usize = memory.data<u32>([0x7fffffff, 0xffff0000]);
   return isBf16<T>() && isBf16<O>() ? v128.and(v, upper) : second<T, O>(v, p);
 }
 
+const MASK_BITS: usize = memory.data<u32>([1, 4, 16, 64, 2, 8, 32, 128, 1, 2, 4, 8, 16, 32, 64, 128]);
+/** Of a byte with a bit per entry, the bits of the entries that `first` gives where a format is read and written alike. */
+// @ts-ignore: decorator
+@inline export function firstBits<T>(): v128 {
+  return v128.load(isBf16<T>() ? MASK_BITS : MASK_BITS + 32);
+}
+/** Those of `second`. */
+// @ts-ignore: decorator
+@inline export function secondBits<T>(): v128 {
+  return v128.load(isBf16<T>() ? MASK_BITS + 16 : MASK_BITS + 48);
+}
+
 /** Magnitudes at and above this become infinite (or are not a number) in format O. */
 // @ts-ignore: decorator
 @inline export function overflow<O>(): v128 {

@@ -56,6 +56,7 @@ export function composed(composition: Composition): TileMethod {
     bind: (settings, known) => merger.bind(settingsOf(settings), known),
     combine: (tile, args) => merger.combine(tile, args),
     kernel: (args) => merger.kernel(args),
+    maskedKernel: (args) => merger.maskedKernel?.(args) ?? null,
   };
 }
 

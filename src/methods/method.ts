@@ -468,6 +468,12 @@ export interface TileMethod extends MethodDeclaration, Combination {
    */
   majority?(settings: Settings): Scope | null;
   /**
+   * Name of a kernel that does what `kernel` does with what masks keep of the changes, from entries as they are stored, or
+   * `null`: there is none for these arguments. It exists for 16-bit formats, read and written alike; in columns 1 and 2 it
+   * takes the address of a row's mask and what is kept is multiplied by.
+   */
+  maskedKernel?(args: Arguments): string | null;
+  /**
    * What is cut from each model's change, one per model, before statistics and `combine` see it; absent: nothing. A
    * recipe may prune for a method that does not.
    */

@@ -326,6 +326,13 @@ do worse than plain averaging; the bundled zoo is such a case.`,
     const plainWeights = columns.vote!.every(isOne) && columns.weight!.every(isOne) && columns.share!.every(isOne);
     return plainWeights ? "ties" : "ties_weighted";
   },
+
+  maskedKernel(args) {
+    const { threshold } = args.columns;
+    const isTrimmed = threshold!.some((value) => value !== 0);
+    const isKnown = threshold!.length >= 2 && threshold!.length <= 8;
+    return isKnown && !isTrimmed && args.scalars.tally !== 1 && this.kernel(args) === "ties" ? "ties_masked" : null;
+  },
 };
 
 /** Whether the method itself trims to a share; scaled, it is pruned before. */

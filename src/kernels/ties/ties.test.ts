@@ -13,8 +13,11 @@ import {
 } from "../../../test/laws/support/twin.js";
 import type { Known, ParameterValue } from "../../methods/method.js";
 import { ties } from "../../methods/ties.js";
-import { narrow } from "../../numbers/convert.js";
+import { narrow, widen } from "../../numbers/convert.js";
 import { DTYPE_BYTES } from "../../numbers/dtypes.js";
+import { KernelContext } from "../context.js";
+import { createMemory, loadKernels } from "../load.js";
+import { applyKept } from "../prune/definition.js";
 
 /** What the trim left of a statistics pass: thresholds by value, or a magnitude that an entry has. */
 const threshold = fc.oneof(
@@ -187,4 +190,91 @@ describe("the ties kernels by hand", () => {
       }
     }
   });
+});
+
+describe("the ties kernels that look at masks equal pruning and then merging", () => {
+  const memory = createMemory(2 ** 22, false);
+  const kernels = loadKernels(memory);
+  const context = new KernelContext(memory, 2 ** 16, 9);
+  /** Of streams as stored, of masks, of streams as f32, and of results. */
+  const [STORED, MASKS, FLOATS, OUT, SCRATCH] = [2 ** 17, 2 ** 21, 2 ** 19, 2 ** 20, 3 * 2 ** 20] as const;
+  const STREAM_BYTES = 4 * 4096 + 64;
+
+  const run = (kernel: string, models: number, entryBytes: number, count: number) => {
+    context.clearCounters(models);
+    const finite = kernels.get(kernel, "", models)(context.address);
+    const bytes = new Uint8Array(memory.buffer, OUT, count * entryBytes).slice();
+    return { finite, bytes, conflicts: context.counter(0) };
+  };
+
+  for (const format of ["BF16", "F16"] as const) {
+    it(format, () => {
+      let stood = 0;
+      const property = fc.property(
+        anyCase,
+        choices,
+        fc.array(fc.double({ min: 0.1, max: 20, noNaN: true })),
+        (drawn, values, factors) => {
+          const { kind, count, seed } = drawn;
+          const models = Math.max(2, Math.min(8, drawn.models));
+          const streams = drawStreams(kind, format, models + 1, count, seed);
+          const own = Array.from({ length: models }, () => ({ weight: 1 }));
+          const args = ties.bind(
+            settingsOf(ties, { ...values, zero_sign: "positive" }, own),
+            known(
+              own.map(() => 0),
+              true,
+            ),
+          );
+          assert.equal(ties.maskedKernel!(args), "ties_masked");
+          const floats = streams.map((stream) => {
+            const entries = new Float32Array(count);
+            widen(format, stream, entries);
+            return entries;
+          });
+          const base = floats[models]!;
+          context.setRows(models);
+          for (const [index, value] of Object.values(args.scalars).entries()) context.setScalar(index, value);
+          streams.forEach((stream, index) => new Uint8Array(memory.buffer).set(stream, STORED + index * STREAM_BYTES));
+          const scales = own.map((_, model) => Math.fround(factors[model] ?? 1));
+          const masks = own.map((_, model) =>
+            Uint8Array.from(
+              { length: Math.ceil(count / 8) },
+              (_byte, at) => Math.imul(at + 3 * model + seed, 0x9e3779b1) >>> 24,
+            ),
+          );
+          let allFinite = true;
+          for (const [model, mask] of masks.entries()) {
+            const changes = floats[model]!.map((value, p) => Math.fround(value - base[p]!));
+            allFinite &&= changes.every(Number.isFinite);
+            applyKept(changes, 0, mask, scales[model]!);
+            new Float32Array(memory.buffer, FLOATS + model * STREAM_BYTES, count).set(changes);
+            new Uint8Array(memory.buffer).set(mask, MASKS + model * 512);
+            context.setColumn(model, 0, 0);
+          }
+          new Float32Array(memory.buffer, FLOATS + models * STREAM_BYTES, count).set(base);
+          const bytes = DTYPE_BYTES[format];
+          for (const model of masks.keys()) {
+            context.setPointer(model, STORED + model * STREAM_BYTES);
+            context.setColumnBits(model, 1, MASKS + model * 512);
+            context.setColumn(model, 2, scales[model]!);
+          }
+          const stored = STORED + models * STREAM_BYTES;
+          context.setTile(count, OUT, stored, stored, SCRATCH);
+          const mine = run(`ties_masked${models}_${format}_${format}`, models, bytes, count);
+          for (const model of masks.keys()) context.setPointer(model, FLOATS + model * STREAM_BYTES);
+          const zeros = FLOATS + (models + 1) * STREAM_BYTES;
+          new Float32Array(memory.buffer, zeros, count).fill(0);
+          context.setTile(count, OUT, zeros, FLOATS + models * STREAM_BYTES, SCRATCH);
+          const expected = run(`ties${models}_F32_${format}`, models, bytes, count);
+          assert.equal(mine.finite, allFinite ? expected.finite : 0);
+          if (mine.finite === 0) return;
+          stood++;
+          assert.deepEqual(mine, expected);
+        },
+      );
+      fc.assert(property, { seed: 4, numRuns: 120 });
+      assert.ok(stood > 30);
+    });
+  }
 });
