@@ -125,8 +125,8 @@ export async function combineInto(
   if (kernel !== null) setArguments(work, args, tensor.inputs.length);
   const measure = method.grain === "tile" ? (method.rows?.(args) ?? null) : null;
   const measures = measure === null ? null : await measureRows(work, block, measure);
-
-  const masked = maskedKernelOf(method, tensor, args, measure === null && fused && !extras && remaining === null);
+  const isPlain = fused && !extras && remaining === null && measure === null;
+  const masked = isPlain ? maskedKernelOf(work, method, block.tensor, args) : null;
 
   await work.forEachTile(block, { changes, floats: !fused || extras, masked: masked !== null }, (tile, again) => {
     before(tile);
@@ -159,11 +159,12 @@ export async function combineInto(
   return { counters, nonFinite, nonFiniteInputs, quota };
 }
 
-/** A kernel that prunes by masks while it combines; `can`: whether nothing else is done to tiles. */
-function maskedKernelOf(method: Method, { dtype, inputs }: WorkTensor, args: Arguments, can: boolean): string | null {
-  if (!can || method.grain !== "tile" || (dtype !== "BF16" && dtype !== "F16")) return null;
-  if (inputs.some(({ stream }) => stream.dtype !== dtype)) return null;
-  return method.maskedKernel?.(args) ?? null;
+/** A kernel that prunes a tensor's entries by masks, as they are stored, while it combines them. */
+function maskedKernelOf(work: Workbench, method: Method, tensor: number, args: Arguments): string | null {
+  const { dtype, inputs } = work.setup.tensors[tensor]!;
+  const kernel = method.grain === "tile" ? (method.maskedKernel?.(args) ?? null) : null;
+  if (kernel === null || work.storedFormat(tensor) !== dtype) return null;
+  return work.kernels.has(kernel, `_${dtype}_${dtype}`, inputs.length) ? kernel : null;
 }
 
 /** What makes a tile: of a method of matrices, the rule for everything that is none. */

@@ -32,7 +32,7 @@ import { BLOCK_ENTRIES, blocksOf } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import { gatherScores } from "./gather_scores.js";
-import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, takeSlots, tensorSample } from "./sample_runs.js";
 import { exactSums } from "./jobs.js";
 import type { Quota, SampleBlock, Selection, SurveyPart } from "./jobs.js";
 import type { WorkTensor } from "./setup.js";
@@ -324,12 +324,8 @@ export class Gatherer {
       : evenRuns(tensors, entriesOf, size, SAMPLE_RUN);
     const drawn = runs.filter(({ count }) => count > 0).map((run) => this.#dress(run));
     const blocks = runsTogether(drawn).map((some): SampleBlock => {
-      const slots = this.#tensors[some.tensor]!.inputs.map(({ model }) => {
-        const slot = filled[model]!;
-        filled[model] = slot + some.count;
-        return slot;
-      });
-      return { ...some, slots };
+      const models = this.#tensors[some.tensor]!.inputs.map(({ model }) => model);
+      return { ...some, slots: takeSlots(filled, models, some.count) };
     });
     const capacity = (this.#sampleCapacity() + SAMPLE_RUN) * 4;
     const buffers = filled.map((_, model) => this.#address + model * capacity);

@@ -11,7 +11,7 @@ import { BLOCK_ENTRIES } from "./blocks.js";
 import type { Block } from "./blocks.js";
 import type { Crew } from "./crew.js";
 import type { ScoreArgs, ScoreBlock, ScorePart } from "./jobs.js";
-import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, tensorSample } from "./sample_runs.js";
+import { evenRuns, MODEL_SAMPLE, runsTogether, SAMPLE_RUN, takeSlots, tensorSample } from "./sample_runs.js";
 import { rowCount, rowsOf } from "../statistics/score_rows.js";
 import type { WorkTensor } from "./setup.js";
 
@@ -165,14 +165,9 @@ class ScoreGathering {
   async #draw(blocks: readonly Block[], sum: ScoresNeed["sum"]) {
     const filled = this.#scores.map(() => 0);
     const drawn = runsTogether(blocks.map((run) => this.#scored.dress(run)));
-    const sampled = drawn.map(({ runs, ...all }) => {
-      const slots = this.#rowsOf(all).map((row) => {
-        const slot = filled[row]!;
-        filled[row] = slot + all.count;
-        return slot;
-      });
-      return this.#block(all, { runs, slots });
-    });
+    const sampled = drawn.map(({ runs, ...all }) =>
+      this.#block(all, { runs, slots: takeSlots(filled, this.#rowsOf(all), all.count) }),
+    );
     const buffers = filled.map((_, row) => this.#sampleOf(row));
     const args = { score: this.#need.score, variants: this.#variants, range: true, sum, brackets: null, buffers };
     const parts = await this.#scored.crew.run({ job: "score", blocks: sampled, args });

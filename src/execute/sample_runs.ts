@@ -35,6 +35,15 @@ export function runsTogether(runs: readonly Block[]): SampledRuns[] {
   });
 }
 
+/** Takes the next `count` places of samples, of which so many are filled. @returns the first of each. */
+export function takeSlots(filled: number[], samples: readonly number[], count: number): number[] {
+  return samples.map((sample) => {
+    const slot = filled[sample]!;
+    filled[sample] = slot + count;
+    return slot;
+  });
+}
+
 /**
  * Short runs of entries spread evenly over tensors one after the other.
  * @param tensors indices; `entriesOf` their sizes.

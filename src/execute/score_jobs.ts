@@ -1,7 +1,7 @@
 /** Jobs that make the method's scores of a block and count, sum or sample them. */
 import { SCORE_STATE_BYTES, scoreKernels, ScoreStates } from "../kernels/scores/binding.js";
 import type { ScoreKernels } from "../kernels/scores/binding.js";
-import { rankSelector } from "../kernels/select/binding.js";
+import { selectRanksKernel } from "../kernels/select/binding.js";
 import { DTYPE_BYTES } from "../numbers/dtypes.js";
 import type { Score } from "../methods/method.js";
 import { LARGEST_KEY } from "../statistics/order.js";
@@ -50,9 +50,9 @@ export async function selectScores(
   { complete }: SelectScoresArgs,
 ): Promise<readonly Bracket[]> {
   const keys = new Uint32Array(work.kernels.memory.buffer, address, count);
-  const select = rankSelector(work.kernels, work.blockOut);
-  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, SAMPLE_RUN, LARGEST_KEY, select));
-  return select(keys, ranks).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
+  const find = selectRanksKernel(work.kernels, work.blockOut, keys);
+  if (!complete) return ranks.map((rank) => bracketFromSample(keys, rank, entries, SAMPLE_RUN, LARGEST_KEY, find));
+  return ranks.map(find).map(({ bits }) => ({ high: bits, guess: bits, low: bits - 1, shift: 0 }));
 }
 
 function asksForSquares({ sum, range, brackets, buffers }: ScoreArgs): boolean {

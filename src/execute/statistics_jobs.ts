@@ -1,6 +1,6 @@
 /** Jobs that read changes and count or sum. */
 import { L1_LANES } from "../kernels/prune/definition.js";
-import { rankSelector } from "../kernels/select/binding.js";
+import { selectRanksKernel } from "../kernels/select/binding.js";
 import { momentsOf } from "../numbers/sums.js";
 import type { Moments } from "../numbers/sums.js";
 import { bracketOf, exactRank, LOG_ENTRIES, lookAround, MAX_BINS, shareOf } from "../statistics/threshold.js";
@@ -55,13 +55,13 @@ export async function select(
   { complete }: { readonly complete: boolean },
 ): Promise<Selection> {
   const magnitudes = new Uint32Array(work.kernels.memory.buffer, address, count);
-  const select = rankSelector(work.kernels, work.blockOut);
+  const find = selectRanksKernel(work.kernels, work.blockOut, magnitudes);
   if (complete) {
-    const found = exactRank(magnitudes, rank, select);
+    const found = exactRank(magnitudes, rank, find);
     const bracket = bracketOf(found.bits - 1, found.bits, found.bits);
     return { found, bracket, standing: { confidence: Number.POSITIVE_INFINITY, share: shareOf(found, rank) } };
   }
-  return { found: null, ...lookAround(magnitudes, rank, entries, SAMPLE_RUN, select) };
+  return { found: null, ...lookAround(magnitudes, rank, entries, SAMPLE_RUN, find) };
 }
 
 export async function survey({ work }: Bench, block: SurveyBlock, { rows }: SurveyArgs): Promise<SurveyPart> {

@@ -225,6 +225,11 @@ export class Workbench {
     return this.#readingOf(tensor).format;
   }
 
+  /** The same but for what is yet to be pruned. */
+  storedFormat(tensor: number): KernelDtype | null {
+    return this.#readingOf(tensor).stored;
+  }
+
   #readingOf(tensor: number): Reading {
     if (this.#reading?.tensor !== tensor) this.#reading = { tensor, reading: readingOf(this.setup.tensors[tensor]!) };
     return this.#reading.reading;
@@ -261,7 +266,7 @@ export class Workbench {
           if (changes) behind = after;
           return tile;
         };
-        use(format === null ? floats() : { ...this.#inPlace(read, format, wanted), ...atTile(masks, read) }, floats);
+        use(format === null ? floats() : this.#inPlace(read, format, wanted, masks), floats);
         left = behind;
       }
     }
@@ -316,7 +321,12 @@ export class Workbench {
     return address;
   }
 
-  #inPlace({ tensor, addresses, at, start, count }: Read, format: KernelDtype, { changes }: Wanted): PreparedTile {
+  #inPlace(
+    { tensor, addresses, at, start, count }: Read,
+    format: KernelDtype,
+    { changes }: Wanted,
+    masks: readonly KeptBits[] | null,
+  ): PreparedTile {
     const offset = at * DTYPE_BYTES[format];
     const inputs = tensor.inputs.map((_, index) => addresses[index]! + offset);
     const base = tensor.base === null ? this.#zeros : addresses[tensor.inputs.length]! + offset;
@@ -329,6 +339,7 @@ export class Workbench {
       add: base,
       inputs,
       extra: {},
+      ...(masks !== null && { masks: masksAt(masks, start) }),
     };
   }
 
@@ -488,11 +499,10 @@ function masksOf({ start, cuts }: Block): KeptBits[] | null {
   return masks.length > 0 && masks.length === cuts!.length ? masks : null;
 }
 
-/** The part of the masks of a whole block that is a tile's. */
-function atTile(masks: readonly KeptBits[] | null, { start }: Read): Pick<PreparedTile, "masks"> {
-  if (masks === null) return {};
+/** The part of the masks of a whole block that begins with an entry. */
+function masksAt(masks: readonly KeptBits[], start: number): KeptBits[] {
   const first = (start % BLOCK_ENTRIES) / 8;
-  return { masks: masks.map(({ address, scale }) => ({ address: address + first, scale })) };
+  return masks.map(({ address, scale }) => ({ address: address + first, scale }));
 }
 
 /** Copying to an address 1 to 31 bytes further into its page than the source's is several times slower on some CPUs. */

@@ -11,6 +11,8 @@ export interface Kernels {
    * @throws RangeError for a name that no kernel has; a defect of the caller.
    */
   get(name: string, formats?: string, models?: number): ContextKernel;
+  /** Whether `get` has one. */
+  has(name: string, formats?: string, models?: number): boolean;
   /** Kernels with other parameters, by name. */
   readonly exports: Readonly<Record<string, (...args: never[]) => number>>;
 }
@@ -49,14 +51,17 @@ export function isShared({ buffer }: WebAssembly.Memory): boolean {
 /** Instantiates the kernels over `memory`. */
 export function loadKernels(memory: WebAssembly.Memory, module = compileKernels(isShared(memory))): Kernels {
   const { exports } = new WebAssembly.Instance(module, { env: { memory, abort: abortKernel } });
+  const find = (name: string, formats: string, models?: number) =>
+    exports[`${name}${models}${formats}`] ?? exports[name + formats];
   return {
     memory,
     exports: exports as Kernels["exports"],
     get(name, formats = "", models) {
-      const kernel = exports[`${name}${models}${formats}`] ?? exports[name + formats];
+      const kernel = find(name, formats, models);
       if (typeof kernel !== "function") throw new RangeError(`no kernel is named ${name}${formats}`);
       return kernel as ContextKernel;
     },
+    has: (name, formats = "", models) => find(name, formats, models) !== undefined,
   };
 }
 

@@ -469,8 +469,8 @@ export interface TileMethod extends MethodDeclaration, Combination {
   majority?(settings: Settings): Scope | null;
   /**
    * Name of a kernel that does what `kernel` does with what masks keep of the changes, from entries as they are stored, or
-   * `null`: there is none for these arguments. It exists for 16-bit formats, read and written alike; in columns 1 and 2 it
-   * takes the address of a row's mask and what is kept is multiplied by.
+   * `null`: there is none for these arguments. It is used for the formats, read and written alike, and numbers of models that
+   * it exists for; in columns 1 and 2 it takes the address of a row's mask and what is kept is multiplied by.
    */
   maskedKernel?(args: Arguments): string | null;
   /**

@@ -328,10 +328,8 @@ do worse than plain averaging; the bundled zoo is such a case.`,
   },
 
   maskedKernel(args) {
-    const { threshold } = args.columns;
-    const isTrimmed = threshold!.some((value) => value !== 0);
-    const isKnown = threshold!.length >= 2 && threshold!.length <= 8;
-    return isKnown && !isTrimmed && args.scalars.tally !== 1 && this.kernel(args) === "ties" ? "ties_masked" : null;
+    const isTrimmed = args.columns.threshold!.some((value) => value !== 0);
+    return !isTrimmed && args.scalars.tally !== 1 && this.kernel(args) === "ties" ? "ties_masked" : null;
   },
 };
 

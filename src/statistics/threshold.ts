@@ -8,7 +8,7 @@
  */
 
 import { selectRanks } from "../kernels/select/definition.js";
-import type { Selected, SelectRanks } from "../kernels/select/definition.js";
+import type { FindRank, Selected } from "../kernels/select/definition.js";
 
 /** Words of the histogram of one model: 1 MiB of u32. Where bins drop bits, half of them say which values were seen. */
 export const MAX_BINS = 262_144;
@@ -80,6 +80,7 @@ export function binCount({ low, high, shift }: Bracket): number {
  * @param rank 1 = the largest of `entries`.
  * @param run entries of the sample that lie beside each other in a tensor, one run after the other.
  * @param largest of all patterns that occur.
+ * @param find of the sample.
  */
 export function bracketFromSample(
   sample: Uint32Array,
@@ -87,26 +88,26 @@ export function bracketFromSample(
   entries: number,
   run: number,
   largest: number = LARGEST_BITS,
-  select: SelectRanks = selectRanks,
+  find: FindRank = selectRanks(sample),
 ): Bracket {
-  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries, run, select).bracket;
+  return sample.length === 0 ? bracketAround(0, largest) : lookAround(sample, rank, entries, run, find).bracket;
 }
 
-/** The bracket of a sample that is not empty, and how sure its guess is. @param run as of `bracketFromSample`. */
+/** The bracket of a sample that is not empty, and how sure its guess is. @param run, find as of `bracketFromSample`. */
 export function lookAround(
   sample: Uint32Array,
   rank: number,
   entries: number,
   run: number,
-  select: SelectRanks = selectRanks,
+  find: FindRank = selectRanks(sample),
 ): { readonly bracket: Bracket; readonly standing: Standing } {
   const share = Math.min(1, rank / entries);
   const position = share * sample.length;
   const at = (place: number) => Math.max(1, Math.min(sample.length, Math.round(place)));
-  const [guess] = select(sample, [at(position)]) as [Selected];
+  const guess = find(at(position));
   const deviation = deviationAbove(sample, guess.bits, share, run);
   const spread = SIGMAS * deviation + 2;
-  const [high, low] = select(sample, [at(position - spread), at(position + spread)]) as [Selected, Selected];
+  const [high, low] = [find(at(position - spread)), find(at(position + spread))];
   return {
     // An open interval holds no end, so where the guess is the lower end the bracket reaches one below it.
     bracket: bracketOf(Math.min(low.bits, guess.bits - 1), guess.bits, high.bits),
@@ -214,8 +215,8 @@ function onlyValue(start: number, seen: number): number | null {
 }
 
 /** The exact answer where the sample is everything. */
-export function exactRank(magnitudes: Uint32Array, rank: number, select: SelectRanks = selectRanks): Found {
-  return { ...select(magnitudes, [rank])[0]!, guessed: true };
+export function exactRank(magnitudes: Uint32Array, rank: number, find: FindRank = selectRanks(magnitudes)): Found {
+  return { ...find(rank), guessed: true };
 }
 
 export function isFound(result: Found | Bracket): result is Found {

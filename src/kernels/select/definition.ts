@@ -12,16 +12,13 @@ const DIGITS = [
   { shift: 0, bins: 256 },
 ] as const;
 
-/**
- * Several ranks of a sample.
- * @param ranks 1 = the largest.
- */
-export type SelectRanks = (sample: Uint32Array, ranks: readonly number[]) => Selected[];
+/** Finds a rank of a sample. @param rank 1 = the largest. */
+export type FindRank = (rank: number) => Selected;
 
 /** The definition; the kernel is its twin for samples in kernel memory. */
-export function selectRanks(sample: Uint32Array, ranks: readonly number[]): Selected[] {
+export function selectRanks(sample: Uint32Array): FindRank {
   const first: Bin = { values: sample, counts: digitCounts(sample, 0), within: new Map() };
-  return ranks.map((rank) => {
+  return (rank) => {
     let at = first;
     let above = 0;
     let bits = 0;
@@ -34,7 +31,7 @@ export function selectRanks(sample: Uint32Array, ranks: readonly number[]): Sele
       if (shift === 0) return { bits, above, atLeast: above + counts[bin]! };
       at = binWithin(at, bin, bits >>> shift, level);
     }
-  });
+  };
 }
 
 /** Entries of a sample with the same upper digits, and how many have which next one. */

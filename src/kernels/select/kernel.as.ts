@@ -23,9 +23,16 @@ export function select_start(values: usize, count: i32, state: usize): void {
   }
 }
 
-/** Counts the next digit of the values whose upper digits, from bit `shift` on, are `digits`. */
+/**
+ * Counts the next digit of the values whose upper digits, from bit `shift` on, are `digits`: unless these are the ones that
+ * `counted` says, which it then does.
+ */
 // @ts-ignore: decorator
-@inline function countWithin(values: usize, count: i32, digits: u32, shift: i32, next: i32, mask: u32, counts: usize): void {
+@inline function countWithin(
+  values: usize, count: i32, digits: u32, shift: i32, next: i32, mask: u32, counts: usize, counted: usize,
+): void {
+  if (load<u32>(counted) == digits) return;
+  store<u32>(counted, digits);
   memory.fill(counts, 0, <usize>(mask + 1) << 2);
   const end = values + (<usize>count << 2);
   const wanted = i32x4.splat(<i32>digits);
@@ -47,28 +54,24 @@ export function select_start(values: usize, count: i32, state: usize): void {
   }
 }
 
-/** @param rank 1 = the largest; at most `count`. */
-export function select_rank(values: usize, count: i32, rank: i32, state: usize): void {
-  let above: i32 = 0;
-  let at = state + 4 * 8191;
+/** The one of so many digits that a rank has, from the largest down; those above and at or above it are left in `state`. */
+// @ts-ignore: decorator
+@inline function digitOf(rank: i32, counts: usize, digits: i32, state: usize): u32 {
+  let above = load<i32>(state, ABOVE);
+  let at = counts + (<usize>(digits - 1) << 2);
   while (above + load<i32>(at) < rank) { above += load<i32>(at); at -= 4; }
-  const first = <u32>((at - state) >>> 2);
-  const second = state + SECOND_COUNTS;
-  if (load<u32>(state, FIRST) != first) {
-    countWithin(values, count, first, 19, 8, 2047, second);
-    store<u32>(state, first, FIRST);
-  }
-  at = second + 4 * 2047;
-  while (above + load<i32>(at) < rank) { above += load<i32>(at); at -= 4; }
-  const upper = (first << 11) + <u32>((at - second) >>> 2);
-  const third = state + THIRD_COUNTS;
-  if (load<u32>(state, SECOND) != upper) {
-    countWithin(values, count, upper, 8, 0, 255, third);
-    store<u32>(state, upper, SECOND);
-  }
-  at = third + 4 * 255;
-  while (above + load<i32>(at) < rank) { above += load<i32>(at); at -= 4; }
-  store<u32>(state, (upper << 8) + <u32>((at - third) >>> 2), BITS);
   store<i32>(state, above, ABOVE);
   store<i32>(state, above + load<i32>(at), AT_LEAST);
+  return <u32>((at - counts) >>> 2);
+}
+
+/** @param rank 1 = the largest; at most `count`. */
+export function select_rank(values: usize, count: i32, rank: i32, state: usize): void {
+  const second = state + SECOND_COUNTS, third = state + THIRD_COUNTS;
+  store<i32>(state, 0, ABOVE);
+  const first = digitOf(rank, state, 8192, state);
+  countWithin(values, count, first, 19, 8, 2047, second, state + FIRST);
+  const upper = (first << 11) + digitOf(rank, second, 2048, state);
+  countWithin(values, count, upper, 8, 0, 255, third, state + SECOND);
+  store<u32>(state, (upper << 8) + digitOf(rank, third, 256, state), BITS);
 }

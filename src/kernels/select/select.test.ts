@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createMemory, loadKernels } from "../load.js";
-import { rankSelector, SELECT_BYTES } from "./binding.js";
+import { SELECT_BYTES, selectRanksKernel } from "./binding.js";
 import { selectRanks } from "./definition.js";
 
 const STATE = 65_536;
@@ -25,14 +25,17 @@ const sample = fc.oneof(
 for (const shared of [true, false]) {
   describe(`select kernel, ${shared ? "shared" : "unshared"} memory`, () => {
     const memory = createMemory(VALUES + 4 * 300, shared);
-    const select = rankSelector(loadKernels(memory), STATE);
+    const kernels = loadKernels(memory);
 
     it("finds what its definition finds, whatever it found before", () => {
       const property = fc.property(sample, fc.array(fc.nat(), { minLength: 1, maxLength: 5 }), (values, choices) => {
         const place = new Uint32Array(memory.buffer, VALUES, values.length);
         place.set(values);
         const ranks = choices.map((choice) => 1 + (choice % values.length));
-        assert.deepEqual(select(place, ranks), selectRanks(Uint32Array.from(values), ranks));
+        assert.deepEqual(
+          ranks.map(selectRanksKernel(kernels, STATE, place)),
+          ranks.map(selectRanks(Uint32Array.from(values))),
+        );
         assert.deepEqual([...place], values);
       });
       fc.assert(property, { seed: 7, numRuns: 400 });

@@ -1,8 +1,10 @@
 import { Worker } from "node:worker_threads";
 import { mapInLanes, soloAlgebraCrew } from "../../algebra/crew.js";
 import type { AlgebraCrew, AlgebraTask, MapWork } from "../../algebra/crew.js";
-import { fromPlainError, MergewrightError } from "../../errors.js";
+import { fromPlainError } from "../../errors.js";
+import type { MergewrightError } from "../../errors.js";
 import type { AlgebraAnswer, AlgebraCall } from "./algebra_worker.js";
+import { workerFailed } from "./worker_failed.js";
 
 /** Worker threads, each with an algebra of its own, begun with the first work; the calling thread alone for one. */
 export function createAlgebraCrew(threads: number): AlgebraCrew {
@@ -82,10 +84,7 @@ class WorkerAlgebraCrew implements AlgebraCrew {
   }
 
   #break(cause: unknown): void {
-    this.#broken = new MergewrightError(
-      `a worker thread failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { kind: "environment", code: "engine/worker", advice: "run the same command again", cause },
-    );
+    this.#broken = workerFailed(cause);
     for (const hand of this.#hands) {
       hand?.waiting?.reject(this.#broken);
       if (hand !== undefined) hand.waiting = null;

@@ -1,5 +1,6 @@
 import type { Worker } from "node:worker_threads";
-import { fromPlainError, MergewrightError } from "../../errors.js";
+import { fromPlainError } from "../../errors.js";
+import type { MergewrightError } from "../../errors.js";
 import { inOrder, soloCrew } from "../../execute/crew.js";
 import type { BlockPart, Crew, Stage } from "../../execute/crew.js";
 import type { JobName, Jobs } from "../../execute/jobs.js";
@@ -11,6 +12,7 @@ import { openBench } from "./bench.js";
 import { CLAIM_INTS, CLAIM_SLOTS } from "./messages.js";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.js";
 import { takeThread } from "./threads.js";
+import { workerFailed } from "./worker_failed.js";
 
 /** The first page is left to the kernels' own data. */
 const RESERVED = PAGE_BYTES;
@@ -138,15 +140,7 @@ class WorkerCrew implements Crew {
   }
 
   #break(error: unknown): void {
-    this.#broken = new MergewrightError(
-      `a worker thread failed: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        kind: "environment",
-        code: "engine/worker",
-        advice: "run the same command again; it continues where it stopped",
-        cause: error,
-      },
-    );
+    this.#broken = workerFailed(error, "run the same command again; it continues where it stopped");
     for (const running of this.#running.values()) running.reject(this.#broken);
     this.#running.clear();
   }

@@ -1,7 +1,9 @@
 import { Worker } from "node:worker_threads";
-import { fromPlainError, MergewrightError } from "../../errors.js";
+import { fromPlainError } from "../../errors.js";
+import type { MergewrightError } from "../../errors.js";
 import type { OnnxFeed, OnnxSession } from "../../runtime/onnx/engine.js";
 import type { FromLane, ToLane } from "./onnx_worker.js";
+import { workerFailed } from "./worker_failed.js";
 
 /**
  * Sessions of one thread each in a worker, which is begun with the first of them. Arrays that last are sent once and kept
@@ -79,10 +81,7 @@ export class OnnxLane {
     });
     // For the worker's whole life: an unheard error would end the process without a message.
     worker.on("error", (error) => {
-      this.#broken = new MergewrightError(
-        `a worker thread failed: ${error instanceof Error ? error.message : String(error)}`,
-        { kind: "environment", code: "engine/worker", advice: "run the same command again", cause: error },
-      );
+      this.#broken = workerFailed(error);
       this.#waiting?.reject(this.#broken);
       this.#waiting = null;
     });

@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { MergewrightError } from "../../errors.js";
+import type { MergewrightError } from "../../errors.js";
 import { createMemory } from "../../kernels/load.js";
 import { compileRuntime, loadRuntime } from "../../runtime/kernels/load.js";
 import type { Program } from "../../runtime/program.js";
@@ -9,6 +9,7 @@ import { PROGRESS_EVERY, scratchPlaces } from "../../runtime/team.js";
 import type { Lane, Progress, Team } from "../../runtime/team.js";
 import { BARRIER_CELLS } from "./barrier.js";
 import type { TeamMessage, TeamStart, TeamTask } from "./team_worker.js";
+import { workerFailed } from "./worker_failed.js";
 
 /** Programs that threads remember. */
 const PROGRAMS_KNOWN = 64;
@@ -112,10 +113,7 @@ class ThreadTeam implements Team {
   }
 
   #break(error: unknown): void {
-    this.#broken = new MergewrightError(
-      `a worker thread failed: ${error instanceof Error ? error.message : String(error)}`,
-      { kind: "environment", code: "engine/worker", advice: "run the same command again", cause: error },
-    );
+    this.#broken = workerFailed(error);
     this.#running?.reject(this.#broken);
     this.#running = null;
   }
